@@ -91,6 +91,28 @@ pub trait StorageFile: Send + Sync + 'static {
     fn sync_data(&self) -> io::Result<()>;
 }
 
+/// Reads a file from its start to its end, as [`io::Read`].
+#[derive(Debug)]
+pub struct FileReader<F> {
+    file: F,
+    offset: u64,
+}
+
+impl<F: StorageFile> FileReader<F> {
+    /// A reader that begins at `offset`.
+    pub fn new(file: F, offset: u64) -> Self {
+        Self { file, offset }
+    }
+}
+
+impl<F: StorageFile> io::Read for FileReader<F> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read_at(buffer, self.offset)?;
+        self.offset += count as u64;
+        Ok(count)
+    }
+}
+
 /// Whether an error says that the medium is full.
 pub fn is_no_space(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::StorageFull || error.kind() == io::ErrorKind::QuotaExceeded

@@ -82,6 +82,11 @@ impl SimStorage {
         Self::of(self.medium.lock().fork())
     }
 
+    /// Whether the power is off: a [`Fault::Crash`] happened, or [`crash`](Self::crash) was called.
+    pub fn is_off(&self) -> bool {
+        self.medium.lock().is_off()
+    }
+
     /// How many changing operations were attempted so far; the next one has this index.
     pub fn op_count(&self) -> u64 {
         self.medium.lock().operation_count()

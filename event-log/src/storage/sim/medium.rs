@@ -110,6 +110,10 @@ impl Medium {
         self.off = true;
     }
 
+    pub(super) fn is_off(&self) -> bool {
+        self.off
+    }
+
     pub(super) fn operation_count(&self) -> u64 {
         self.operation_count
     }
@@ -340,6 +344,7 @@ impl Medium {
         bytes: &[u8],
         offset: u64,
     ) -> io::Result<()> {
+        self.check_power()?;
         let begun = self.begin(Operation::Write(
             path.to_owned(),
             offset,

@@ -1,0 +1,257 @@
+//! Compaction: what lies below the floor goes to the archive or away.
+//!
+//! The floor is the lowest of: `lo` of the oldest kept snapshot, every consumer's cursor, every
+//! pin. At least two snapshots, verified at this very moment, are kept; with fewer nothing goes.
+//! Writers are never held. Whatever metadata can't be read, nothing may be deleted. Segments go
+//! oldest first, each removal durable before the next, so that no crash leaves a hole.
+
+mod plan;
+
+use std::io;
+
+use crate::archive::{self, ArchiveError, archive_file_name};
+use crate::consumers::{AcknowledgeError, Consumer};
+use crate::error::Damage;
+use crate::format::{ARCHIVE_DIR, SNAPSHOTS_DIR, segment_file_name};
+use crate::log::Log;
+use crate::seq::Seq;
+use crate::snapshot::SnapshotInfo;
+use crate::storage::{Storage, remove_if_there};
+
+use plan::Holders;
+
+pub(crate) use plan::SealedSegment;
+
+/// The fewest snapshots that are kept, and without which nothing is removed.
+pub const SNAPSHOTS_KEEP_MIN: usize = 2;
+
+/// What to keep.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Whether segments below the floor are archived. If not they are deleted, and with them what
+    /// was archived before: history never has a hole.
+    pub archive: bool,
+    /// How long archived segments are kept after their last record was logged, µs.
+    pub archive_keep_us: i64,
+    /// How many verified snapshots are kept; at least [`SNAPSHOTS_KEEP_MIN`].
+    pub snapshots_keep: usize,
+    /// The most bytes of segments, archive and snapshots together before the slowest consumer is
+    /// dropped; `None` is no limit.
+    pub disk_budget_bytes: Option<u64>,
+}
+
+/// What a compaction did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CompactionReport {
+    /// Segments wholly at or below this seq went.
+    pub floor: Seq,
+    /// What kept the floor from being higher, by name.
+    pub floor_held_by: String,
+    /// The first seqs of the segments that were archived.
+    pub archived: Vec<Seq>,
+    /// The first seqs of the segments that were deleted without an archive.
+    pub deleted: Vec<Seq>,
+    /// The first seqs of the archived segments that were deleted for their age.
+    pub archives_deleted: Vec<Seq>,
+    /// The files of the snapshots that were deleted.
+    pub snapshots_deleted: Vec<String>,
+    /// Consumers dropped for the disk budget: raise an alarm; each has to resync from a snapshot.
+    pub consumers_dropped: Vec<Consumer>,
+    /// Bytes of segments, archive and snapshots before.
+    pub bytes_before: u64,
+    /// The same afterwards.
+    pub bytes_after: u64,
+    /// Bytes over the disk budget that nothing can be done about: raise an alarm.
+    pub over_budget_bytes: u64,
+}
+
+/// Why a compaction stopped. What it had done by then is durable and whole.
+#[derive(Debug, thiserror::Error)]
+pub enum CompactionError {
+    /// Another compaction of this log runs: wait for it.
+    #[error("another compaction is running")]
+    Running,
+    /// Metadata can't be read, so nobody knows what may go. Repair it or remove it by hand.
+    #[error("nothing is deleted while {what}")]
+    Refused {
+        /// What can't be read, with the file.
+        what: String,
+    },
+    /// A segment that should be archived is damaged. It stays where it is.
+    #[error("a segment is damaged: {0}")]
+    Damaged(Damage),
+    /// No room for the archive: make room, or let segments be deleted.
+    #[error("no space for the archive")]
+    NoSpace,
+    /// The disk failed.
+    #[error("{operation} failed: {source}")]
+    Io {
+        /// What was tried, with the file.
+        operation: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The dropped consumer couldn't be written away.
+    #[error("dropping a consumer failed: {0}")]
+    Drop(#[source] AcknowledgeError),
+}
+
+impl<S: Storage> Log<S> {
+    /// Archives or deletes what nobody needs any more. `progress` is told (segments done, segments
+    /// to do). Writers, readers and snapshots go on meanwhile.
+    pub fn compact(
+        &self,
+        retention: &Retention,
+        now_us: i64,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<CompactionReport, CompactionError> {
+        let _running = self.retained.compacting.try_lock().ok_or(CompactionError::Running)?;
+        if let Some(problem) = self.consumers_problem() {
+            return Err(CompactionError::Refused { what: problem });
+        }
+        let snapshots = self.snapshots_or_refuse()?;
+        let keep = retention.snapshots_keep.max(SNAPSHOTS_KEEP_MIN);
+        let (old, kept) = snapshots.split_at(snapshots.len().saturating_sub(keep));
+        let mut report = CompactionReport { bytes_before: plan::used_bytes(self.storage())?, ..Default::default() };
+        self.remove_below_floor(retention, kept, now_us, &mut report, progress)?;
+        self.remove_snapshots(old, &mut report)?;
+        self.remove_archives(retention.archive_keep_us, now_us, &mut report)?;
+        self.keep_budget(retention, kept, now_us, &mut report, progress)?;
+        report.bytes_after = plan::used_bytes(self.storage())?;
+        report.over_budget_bytes =
+            retention.disk_budget_bytes.map_or(0, |budget| report.bytes_after.saturating_sub(budget));
+        Ok(report)
+    }
+
+    /// Every snapshot, verified now and not earlier; a file that isn't valid stops everything.
+    fn snapshots_or_refuse(&self) -> Result<Vec<SnapshotInfo>, CompactionError> {
+        self.retained.verified.lock().clear();
+        let refused = |what: String| CompactionError::Refused { what };
+        let list = self.list_snapshots().map_err(|error| refused(error.to_string()))?;
+        match list.damaged.into_iter().next() {
+            None => Ok(list.valid),
+            Some((_, error)) => Err(refused(error.to_string())),
+        }
+    }
+
+    fn remove_below_floor(
+        &self,
+        retention: &Retention,
+        kept: &[SnapshotInfo],
+        now_us: i64,
+        report: &mut CompactionReport,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<(), CompactionError> {
+        let holders = Holders::new(kept, self.consumers(), self.retained.pins(now_us));
+        let (floor, held_by) = holders.floor();
+        report.floor = floor;
+        report.floor_held_by = held_by;
+        let segments: Vec<SealedSegment> = self.sealed_segments();
+        let going: Vec<&SealedSegment> = segments.iter().take_while(|segment| segment.last <= floor).collect();
+        if !retention.archive && !going.is_empty() {
+            self.remove_archives(i64::MIN, now_us, report)?;
+        }
+        for (done, segment) in going.iter().enumerate() {
+            progress(done as u64, going.len() as u64);
+            self.remove_segment(segment, retention.archive, report)?;
+        }
+        progress(going.len() as u64, going.len() as u64);
+        Ok(())
+    }
+
+    fn remove_segment(
+        &self,
+        segment: &SealedSegment,
+        to_archive: bool,
+        report: &mut CompactionReport,
+    ) -> Result<(), CompactionError> {
+        if to_archive {
+            archive::archive_segment(self.storage(), segment.first, segment.last, segment.end_chain)
+                .map_err(archive_error)?;
+        }
+        let file = segment_file_name(segment.first);
+        // From here on readers look for it in the archive; those that have the file open keep it.
+        self.segment_removed(segment.first, to_archive);
+        remove_if_there(self.storage(), &file).map_err(|source| io_error("removing", &file, source))?;
+        self.storage().sync_dir("").map_err(|source| io_error("syncing", "the directory", source))?;
+        if to_archive { report.archived.push(segment.first) } else { report.deleted.push(segment.first) }
+        Ok(())
+    }
+
+    fn remove_snapshots(&self, old: &[SnapshotInfo], report: &mut CompactionReport) -> Result<(), CompactionError> {
+        for snapshot in old {
+            remove_if_there(self.storage(), &snapshot.file)
+                .map_err(|source| io_error("removing", &snapshot.file, source))?;
+            self.storage().sync_dir(SNAPSHOTS_DIR).map_err(|source| io_error("syncing", SNAPSHOTS_DIR, source))?;
+            report.snapshots_deleted.push(snapshot.file.clone());
+        }
+        Ok(())
+    }
+
+    /// Deletes archived segments for their age, oldest first and never above the floor: by the
+    /// logged time that the segment after each one says it ended with.
+    fn remove_archives(
+        &self,
+        keep_us: i64,
+        now_us: i64,
+        report: &mut CompactionReport,
+    ) -> Result<(), CompactionError> {
+        let failed = |source| io_error("reading", ARCHIVE_DIR, source);
+        let archived = archive::list(self.storage()).map_err(failed)?;
+        for (index, first) in archived.iter().enumerate() {
+            // The newest archive's end is told by the oldest segment that is still there.
+            let next = match archived.get(index + 1) {
+                Some(next) => archive::read_header(self.storage(), *next).map_err(failed)?,
+                None => plan::oldest_segment_header(self.storage())?,
+            };
+            let is_young = now_us.saturating_sub(next.previous_logged_at_us) <= keep_us;
+            if is_young || next.first_seq.previous() > report.floor {
+                break;
+            }
+            let file = archive_file_name(*first);
+            self.segment_removed(*first, false);
+            remove_if_there(self.storage(), &file).map_err(|source| io_error("removing", &file, source))?;
+            self.storage().sync_dir(ARCHIVE_DIR).map_err(|source| io_error("syncing", ARCHIVE_DIR, source))?;
+            report.archives_deleted.push(*first);
+        }
+        Ok(())
+    }
+
+    /// Over the budget, drops the slowest consumer as long as that lets segments go.
+    fn keep_budget(
+        &self,
+        retention: &Retention,
+        kept: &[SnapshotInfo],
+        now_us: i64,
+        report: &mut CompactionReport,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<(), CompactionError> {
+        let Some(budget) = retention.disk_budget_bytes else { return Ok(()) };
+        // Bounded: each turn drops a consumer.
+        while plan::used_bytes(self.storage())? > budget {
+            let holders = Holders::new(kept, self.consumers(), self.retained.pins(now_us));
+            let Some(slowest) = holders.slowest_consumer_at_floor() else { return Ok(()) };
+            let Some(first_sealed) = self.sealed_segments().into_iter().next() else { return Ok(()) };
+            if holders.floor_without_consumers() < first_sealed.last {
+                return Ok(());
+            }
+            self.deregister(&slowest.id).map_err(CompactionError::Drop)?;
+            report.consumers_dropped.push(slowest);
+            self.remove_below_floor(retention, kept, now_us, report, progress)?;
+            self.remove_archives(retention.archive_keep_us, now_us, report)?;
+        }
+        Ok(())
+    }
+}
+
+fn archive_error(error: ArchiveError) -> CompactionError {
+    match error {
+        ArchiveError::Damaged(damage) => CompactionError::Damaged(damage),
+        ArchiveError::NoSpace => CompactionError::NoSpace,
+        ArchiveError::Io { file, source } => io_error("archiving to", &file, source),
+    }
+}
+
+fn io_error(operation: &str, file: &str, source: io::Error) -> CompactionError {
+    CompactionError::Io { operation: format!("{operation} {file}"), source }
+}

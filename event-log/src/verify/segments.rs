@@ -1,0 +1,232 @@
+//! The walk over all segments, archived and live, in the order of the log.
+
+use super::VerifyReport;
+use crate::archive::{self, archive_file_name};
+use crate::consumers::{Witness, witnesses};
+use crate::error::Damage;
+use crate::format::{SegmentHeader, segment_file_name};
+use crate::frame::{FrameHeader, verify_link};
+use crate::seq::{Chain, LogId, Seq};
+use crate::storage::Storage;
+use crate::walk::{SegmentWalk, Step, read_all, read_segment};
+
+/// Where the log stands between two files.
+#[derive(Clone, Copy)]
+struct Place {
+    last: Seq,
+    /// Unknown right after damage: the next frame's word is taken then.
+    chain: Option<Chain>,
+}
+
+pub(super) struct Walker<'storage, S: Storage> {
+    storage: &'storage S,
+    report: VerifyReport,
+    /// The first seqs of the live segments; the end of the last of them may be torn.
+    live: &'storage [Seq],
+    /// Whether the file adds to what the log holds: not the archive of a segment that is still there.
+    counts: bool,
+    log_id: Option<LogId>,
+    place: Option<Place>,
+    /// Cursors and snapshots whose chain must occur in the log.
+    witnesses: Vec<Witness>,
+}
+
+impl<'storage, S: Storage> Walker<'storage, S> {
+    pub(super) fn new(storage: &'storage S, live: &'storage [Seq]) -> Self {
+        let report = VerifyReport::default();
+        Self { storage, report, live, counts: true, log_id: None, place: None, witnesses: Vec::new() }
+    }
+
+    pub(super) fn finish(mut self) -> (VerifyReport, Option<LogId>) {
+        if let Some(place) = self.place {
+            self.report.last = place.last;
+            self.report.chain = place.chain;
+            self.check_chains(place.last, None);
+        }
+        self.report.log_id = self.log_id;
+        (self.report, self.log_id)
+    }
+
+    /// Walks one file; what is wrong with it goes into the report.
+    pub(super) fn file(&mut self, first: Seq, is_archive: bool) {
+        let file = if is_archive { archive_file_name(first) } else { segment_file_name(first) };
+        let Some(bytes) = self.read(first, is_archive, &file) else { return };
+        self.counts = !is_archive || !self.live.contains(&first);
+        if self.counts {
+            self.report.bytes += bytes.len() as u64;
+        }
+        if is_archive {
+            self.report.archived += 1;
+        } else {
+            self.report.segments += 1;
+        }
+        let header = match SegmentHeader::decode(&bytes) {
+            Ok(header) => header,
+            Err(error) => {
+                self.add(&file, 0, bytes.len() as u64, (first, Seq::MAX), error.to_string());
+                self.place = None;
+                return;
+            }
+        };
+        if !self.enter(&file, first, &header) {
+            return;
+        }
+        self.frames(&file, &bytes, &header, !is_archive && self.live.last() == Some(&first));
+    }
+
+    fn read(&mut self, first: Seq, is_archive: bool, file: &str) -> Option<Vec<u8>> {
+        let (bytes, result) = if is_archive {
+            match archive::open(self.storage, first) {
+                Ok(reader) => read_all(reader),
+                Err(error) => (Vec::new(), Err(error)),
+            }
+        } else {
+            match read_segment(self.storage, file) {
+                Ok(bytes) => (bytes, Ok(())),
+                Err(error) => (Vec::new(), Err(error)),
+            }
+        };
+        let Err(error) = result else { return Some(bytes) };
+        let what = format!("unreadable from there on (offset in what it holds): {error}");
+        self.add(file, bytes.len() as u64, 0, (first, Seq::MAX), what);
+        self.place = None;
+        // What came out before the damage is still worth a look.
+        (!bytes.is_empty()).then_some(bytes)
+    }
+
+    /// Checks that the file continues the one before.
+    fn enter(&mut self, file: &str, first: Seq, header: &SegmentHeader) -> bool {
+        let whole = (0, crate::format::SEGMENT_HEADER_BYTES as u64);
+        if self.log_id.is_some_and(|id| id != header.log_id) || header.first_seq != first {
+            let what = "the header of another log or segment".to_owned();
+            self.add(file, whole.0, whole.1, (first, Seq::MAX), what);
+            return false;
+        }
+        if self.log_id.is_none() {
+            self.log_id = Some(header.log_id);
+            self.report.first = first;
+            self.witnesses = witnesses(self.storage, header.log_id).unwrap_or_default();
+        }
+        let previous = first.previous();
+        match self.place {
+            // The archive of a segment that is still there: the segment tells it all again.
+            Some(place) if place.last >= first => {}
+            Some(place) if place.last != previous => {
+                let what = "records are missing before this segment".to_owned();
+                self.add(file, 0, 0, (place.last.next(), previous), what);
+            }
+            Some(Place { chain: Some(chain), .. }) if chain != header.previous_chain => {
+                let what = "the chain breaks between this segment and the one before".to_owned();
+                self.add(file, 64, 32, (previous, previous), what);
+            }
+            Some(_) | None => {}
+        }
+        if first == Seq::new(1) && header.previous_chain != Chain::genesis(header.log_id) {
+            self.add(file, 64, 32, (first, first), "the chain doesn't begin at this log's id".to_owned());
+        }
+        self.place = Some(Place { last: previous, chain: Some(header.previous_chain) });
+        self.check_chains(previous, Some(header.previous_chain));
+        true
+    }
+
+    fn frames(&mut self, file: &str, bytes: &[u8], segment: &SegmentHeader, is_active: bool) {
+        let mut walk = SegmentWalk::new(bytes, segment);
+        // Damage whose last seq the next valid frame will tell.
+        let mut open: Option<Damage> = None;
+        loop {
+            match walk.step() {
+                Step::Frame { offset, header, stored } => {
+                    self.close(open.take(), header.first_seq.previous());
+                    self.frame(file, offset, &header, stored);
+                }
+                Step::BadPayload { offset, length, header, error } => {
+                    self.close(open.take(), header.first_seq.previous());
+                    let seqs = (header.first_seq, header.last_seq());
+                    open = Some(damage(file, offset, length, seqs, error.to_string()));
+                    self.place = Some(Place { last: header.last_seq(), chain: Some(header.chain) });
+                }
+                Step::Garbage { offset, length, error } => {
+                    self.close(open.take(), self.next());
+                    let seqs = (self.next(), Seq::MAX);
+                    open = Some(damage(file, offset, length, seqs, error.to_string()));
+                    self.place = self.place.map(|place| Place { chain: None, ..place });
+                }
+                Step::End { .. } => break,
+            }
+        }
+        match open {
+            // Nothing valid behind it, and it is where writing stopped.
+            Some(damage) if is_active => {
+                let last = damage.first_seq.previous();
+                self.place = self.place.map(|place| Place { last, ..place });
+                self.report.torn_tail = Some(damage);
+            }
+            Some(damage) => self.report.add(damage),
+            None => {}
+        }
+    }
+
+    fn frame(&mut self, file: &str, offset: u64, header: &FrameHeader, stored: &[u8]) {
+        let seqs = (header.first_seq, header.last_seq());
+        let length = stored.len() as u64;
+        let Some(place) = self.place else { return };
+        if header.first_seq < place.last.next() {
+            self.add(file, offset, length, seqs, "a frame of seqs that were there already".to_owned());
+        } else if header.first_seq > place.last.next() && place.chain.is_some() {
+            let missing = (place.last.next(), header.first_seq.previous());
+            self.add(file, offset, 0, missing, "records are missing before this frame".to_owned());
+        } else if place.chain.is_some_and(|chain| !verify_link(&chain, header, stored)) {
+            self.add(file, offset, length, seqs, "the chain breaks at this frame".to_owned());
+        }
+        if self.counts {
+            self.report.frames += 1;
+            self.report.records += u64::from(header.record_count);
+        }
+        self.place = Some(Place { last: header.last_seq(), chain: Some(header.chain) });
+        self.check_chains(header.last_seq(), Some(header.chain));
+    }
+
+    /// Compares the chains that cursors and snapshots know at this seq; `None` once it is passed.
+    fn check_chains(&mut self, seq: Seq, chain: Option<Chain>) {
+        // A seq has one chain after its data frame and others after the frames without records
+        // that follow it, so a witness is done with once one of them matched.
+        let passed: Vec<Witness> = match chain {
+            Some(chain) => {
+                self.witnesses.retain(|witness| witness.chain.is_some_and(|known| witness.seq != seq || known != chain));
+                self.witnesses.extract_if(.., |witness| witness.seq < seq).collect()
+            }
+            None => self.witnesses.extract_if(.., |witness| witness.seq <= seq).collect(),
+        };
+        for witness in passed {
+            // Nothing is known of what was compacted away before the first segment.
+            if witness.seq.next() < self.report.first || self.is_damaged(witness.seq) {
+                continue;
+            }
+            let what = "the log has another chain at this cursor".to_owned();
+            self.add(&witness.source.clone(), 0, 0, (witness.seq, witness.seq), what);
+        }
+    }
+
+    fn is_damaged(&self, seq: Seq) -> bool {
+        self.report.damages.iter().any(|damage| damage.first_seq <= seq && seq <= damage.last_seq)
+    }
+
+    /// Damage ends where the next valid frame begins, and so do the seqs it hit.
+    fn close(&mut self, open: Option<Damage>, last_seq: Seq) {
+        let Some(damage) = open else { return };
+        let last_seq = damage.last_seq.min(last_seq.max(damage.first_seq.previous()));
+        self.report.add(Damage { last_seq, ..damage });
+    }
+
+    fn next(&self) -> Seq {
+        self.place.map_or(Seq::ZERO, |place| place.last).next()
+    }
+
+    fn add(&mut self, file: &str, offset: u64, length: u64, seqs: (Seq, Seq), what: String) {
+        self.report.add(damage(file, offset, length, seqs, what));
+    }
+}
+
+fn damage(file: &str, offset: u64, length: u64, seqs: (Seq, Seq), what: String) -> Damage {
+    Damage { file: file.to_owned(), offset, length, first_seq: seqs.0, last_seq: seqs.1, what }
+}
