@@ -1,0 +1,233 @@
+//! The whole state of one SKU at one store. It must only change through [`Item::apply`].
+
+use bincode::{Decode, Encode};
+use compact_str::CompactString;
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::cell::{Cell, CheckError};
+use crate::event::{Change, Event};
+use crate::reservations::{Ending, Reservation, Reservations};
+use crate::time::Timestamp;
+
+/// The base unit of an item that doesn't say otherwise.
+pub const DEFAULT_UNIT: &str = "each";
+
+/// What an item is called and where it lies; an empty text is none.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Metadata {
+    /// What it is called.
+    pub name: CompactString,
+    /// What it is.
+    pub category: CompactString,
+    /// Where it lies: bin, shelf.
+    pub location: CompactString,
+    /// Its base unit: each, g, ml.
+    pub unit: CompactString,
+}
+
+impl Metadata {
+    /// xxh3-64 over the four texts, each after its length as u32 little-endian: part of the state
+    /// digest.
+    pub fn hash(&self) -> u64 {
+        let mut hasher = Xxh3::new();
+        for text in [&self.name, &self.category, &self.location, &self.unit] {
+            hasher.update(&(text.len() as u32).to_le_bytes());
+            hasher.update(text.as_bytes());
+        }
+        hasher.digest()
+    }
+}
+
+/// The state of one SKU.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Item {
+    cell: Cell,
+    metadata: Metadata,
+    reservations: Option<Box<Reservations>>,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+}
+
+impl Item {
+    /// Puts an item together from a snapshot. `None` if `reserved` isn't the sum of the live
+    /// reservations.
+    pub fn restore(
+        cell: Cell,
+        metadata: Metadata,
+        reservations: Reservations,
+        created_at: Timestamp,
+        updated_at: Timestamp,
+    ) -> Option<Self> {
+        let honest = reservations.total() == cell.quantities.reserved
+            && metadata.hash() == cell.metadata_hash;
+        let reservations = (!reservations.is_empty()).then(|| Box::new(reservations));
+        honest.then_some(Self {
+            cell,
+            metadata,
+            reservations,
+            created_at,
+            updated_at,
+        })
+    }
+
+    /// The counted part.
+    pub fn cell(&self) -> &Cell {
+        &self.cell
+    }
+
+    /// Names and places.
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    /// The promises; none where there never was one.
+    pub fn reservations(&self) -> Option<&Reservations> {
+        self.reservations.as_deref()
+    }
+
+    /// The promises, to forget closed ones.
+    pub fn reservations_mut(&mut self) -> Option<&mut Reservations> {
+        self.reservations.as_deref_mut()
+    }
+
+    /// When the item came to be.
+    pub fn created_at(&self) -> Timestamp {
+        self.created_at
+    }
+
+    /// Logged time of the last event.
+    pub fn updated_at(&self) -> Timestamp {
+        self.updated_at
+    }
+
+    /// Whether `event` may follow this state, its reservations included.
+    pub fn check(&self, event: &Event) -> Result<(), CheckError> {
+        self.cell.check(event)?;
+        let live = |order_id| self.reservations().and_then(|all| all.live(order_id));
+        let fits = match &event.change {
+            Change::Reserved {
+                order_id, quantity, ..
+            } => live(order_id).is_none() && !quantity.is_zero(),
+            Change::Extended { order_id, .. } => live(order_id).is_some(),
+            Change::Released { order_id, quantity } | Change::Deducted { order_id, quantity } => {
+                !quantity.is_zero() && live(order_id).is_some_and(|r| r.remaining >= *quantity)
+            }
+            Change::Expired { order_id, quantity } => {
+                live(order_id).is_some_and(|r| r.remaining == *quantity)
+            }
+            Change::Created { .. }
+            | Change::Updated { .. }
+            | Change::Deactivated { .. }
+            | Change::Received { .. }
+            | Change::Sold { .. }
+            | Change::Returned { .. }
+            | Change::Adjusted { .. } => true,
+        };
+        if fits {
+            Ok(())
+        } else {
+            Err(CheckError::Reservation {
+                change: event.change.name(),
+            })
+        }
+    }
+
+    /// Takes over what `event` says. Total over events that [`Item::check`] accepts; asserts that
+    /// `reserved` stays the sum of the live reservations.
+    pub fn apply(&mut self, event: &Event) {
+        self.cell.apply(event);
+        self.updated_at = event.recorded_at;
+        let at = event.recorded_at;
+        let done = match &event.change {
+            Change::Created { metadata } => {
+                self.metadata = metadata.clone();
+                self.created_at = at;
+                Some(())
+            }
+            Change::Updated { metadata, .. } => {
+                self.metadata = metadata.clone();
+                Some(())
+            }
+            Change::Reserved {
+                order_id,
+                quantity,
+                expires_at,
+            } => {
+                let reservation = Reservation {
+                    requested: *quantity,
+                    remaining: *quantity,
+                    released: crate::Quantity::ZERO,
+                    deducted: crate::Quantity::ZERO,
+                    expires_at: *expires_at,
+                };
+                self.reservations
+                    .get_or_insert_default()
+                    .open(order_id.clone(), reservation)
+            }
+            Change::Extended {
+                order_id,
+                expires_at,
+            } => self
+                .reservations
+                .get_or_insert_default()
+                .extend(order_id, *expires_at),
+            Change::Released { order_id, quantity } => self
+                .reservations
+                .get_or_insert_default()
+                .take(order_id, *quantity, Ending::Released, at),
+            Change::Deducted { order_id, quantity } => self
+                .reservations
+                .get_or_insert_default()
+                .take(order_id, *quantity, Ending::Deducted, at),
+            Change::Expired { order_id, quantity } => self
+                .reservations
+                .get_or_insert_default()
+                .take(order_id, *quantity, Ending::Expired, at),
+            Change::Deactivated { .. }
+            | Change::Received { .. }
+            | Change::Sold { .. }
+            | Change::Returned { .. }
+            | Change::Adjusted { .. } => Some(()),
+        };
+        assert!(
+            done.is_some(),
+            "{} was applied without a check",
+            event.change.name()
+        );
+        let total = self
+            .reservations()
+            .map_or(crate::Quantity::ZERO, Reservations::total);
+        assert_eq!(
+            total, self.cell.quantities.reserved,
+            "reserved is the sum of the reservations"
+        );
+    }
+}
+
+impl<Context> Decode<Context> for Metadata {
+    fn decode<D: bincode::de::Decoder<Context = Context>>(
+        decoder: &mut D,
+    ) -> Result<Self, bincode::error::DecodeError> {
+        use crate::codec::text::decode_text;
+        Ok(Self {
+            name: decode_text(decoder)?,
+            category: decode_text(decoder)?,
+            location: decode_text(decoder)?,
+            unit: decode_text(decoder)?,
+        })
+    }
+}
+
+impl Encode for Metadata {
+    fn encode<E: bincode::enc::Encoder>(
+        &self,
+        encoder: &mut E,
+    ) -> Result<(), bincode::error::EncodeError> {
+        for text in [&self.name, &self.category, &self.location, &self.unit] {
+            Encode::encode(text.as_str(), encoder)?;
+        }
+        Ok(())
+    }
+}
+
+bincode::impl_borrow_decode!(Metadata);
