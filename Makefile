@@ -1,0 +1,49 @@
+# Onhand: what a newcomer needs. `make` alone lists it.
+SHELL := /bin/bash
+CARGO ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+RELEASE := $(TARGET)/release
+# make run PORT=4200: other ports. make bench P=p1: only one bar. make retail LIMIT=500: a quick look.
+PORT ?= 4100
+P ?= p1,p4,p5
+LIMIT ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help run test bench retail lint fmt ci clean release
+
+help: ## this list
+	@echo "Onhand: store nodes that never lose or double a unit, and a global view that proves the sum."
+	@echo
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: release ## three stores and the global view on this machine, with sample data in ./data (Ctrl-C stops)
+	@exec $(RELEASE)/demo --port $(PORT)
+
+test: ## all tests, end-to-end ones included, and a summary
+	@CARGO="$(CARGO)" tests/run.sh
+
+bench: release ## measure against peers, report in bench/report.md (P=p1,p4,p5)
+	@tests/need.sh wrk
+	@mkdir -p bench
+	@$(RELEASE)/bench --parts $(P)
+
+retail: release ## real till receipts from ONHAND_DATA (default ../shared/data), compared with sqlite (LIMIT=n baskets)
+	@tests/need.sh sqlite3 zstd
+	@mkdir -p bench
+	@$(RELEASE)/retail --json bench/retail.json $(if $(LIMIT),--limit $(LIMIT))
+
+lint: ## formatting and clippy, warnings are errors
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+fmt: ## format all sources
+	$(CARGO) fmt --all
+
+ci: lint test ## what every change must pass
+
+clean: ## remove build output, demonstration data and reports
+	$(CARGO) clean
+	rm -rf data bench
+
+release:
+	@$(CARGO) build --release --workspace --bins --quiet

@@ -1,0 +1,1 @@
+//! Real binaries, real sockets, real disks, as the README starts them.

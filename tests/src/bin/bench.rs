@@ -1,0 +1,96 @@
+//! `make bench`: measures and writes `bench/report.md` and `bench/report.json`. It must never leave
+//! out a missed bar.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
+use tests::bench::machine::Machine;
+use tests::bench::parts::Part;
+use tests::bench::report::Report;
+use tests::bench::reservations;
+use tests::world::Binaries;
+use tests::world::binaries::repository;
+
+/// Measures the bars of docs/performance.md that have a program for them.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Which: p1 (reservations over HTTP), p4 (the log alone), p5 (replay), separated by commas.
+    #[arg(long, value_delimiter = ',', default_value = "p1,p4,p5")]
+    parts: Vec<String>,
+    /// Where the reports go.
+    #[arg(long, default_value = "bench")]
+    output: PathBuf,
+    /// Where the data goes while measuring (on the disk that is to be measured).
+    #[arg(long, default_value = "bench/data")]
+    directory: PathBuf,
+    /// Rounds of P1.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Seconds of each run of P1.
+    #[arg(long, default_value_t = 5)]
+    seconds: u64,
+    /// Give the node this option (repeatable).
+    #[arg(long, allow_hyphen_values = true)]
+    node_option: Vec<String>,
+}
+
+#[tokio::main]
+async fn main() -> Result<ExitCode> {
+    let arguments = Arguments::parse();
+    for part in &arguments.parts {
+        ensure!(
+            ["p1", "p4", "p5"].contains(&part.to_lowercase().as_str()),
+            "{part} has no program here: choose among p1, p4, p5"
+        );
+    }
+    let wanted = |name: &str| {
+        arguments
+            .parts
+            .iter()
+            .any(|part| part.eq_ignore_ascii_case(name))
+    };
+    let directory = std::path::absolute(&arguments.directory)?;
+    if directory.exists() {
+        std::fs::remove_dir_all(&directory).context("removing the last run's data")?;
+    }
+    std::fs::create_dir_all(&directory)?;
+    let mut report = Report {
+        machine: Machine::look(&repository(), &directory)?,
+        reservations: None,
+        parts: Vec::new(),
+    };
+    if wanted("p1") {
+        println!("P1: single durable reservations over HTTP");
+        let options = reservations::Options {
+            binaries: Binaries::beside_this_program()?,
+            directory: directory.join("p1"),
+            script: repository().join("tests/bench/reserve.lua"),
+            rounds: arguments.rounds,
+            seconds: arguments.seconds,
+            node_options: arguments.node_option.clone(),
+        };
+        report.reservations = Some(reservations::compare(&options).await?);
+    }
+    for part in [Part::Log, Part::Replay] {
+        if wanted(part.bar()) {
+            println!("{}: running its example …", part.bar());
+            let measured = part.measure(&repository(), &directory.join(part.bar()))?;
+            println!("{}", measured.printed.trim_end());
+            report.parts.push(measured);
+        }
+    }
+    std::fs::remove_dir_all(&directory).context("removing the run's data")?;
+    let (text, json) = (
+        arguments.output.join("report.md"),
+        arguments.output.join("report.json"),
+    );
+    std::fs::write(&text, report.markdown())?;
+    std::fs::write(&json, serde_json::to_string_pretty(&report)?)?;
+    println!("{} and {}", text.display(), json.display());
+    if !report.is_met() {
+        println!("P1 MISSED its bar (see the report)");
+    }
+    Ok(ExitCode::SUCCESS)
+}
