@@ -1,1 +1,12 @@
-//! Real binaries, real sockets, real disks, as the README starts them.
+//! End to end: real binaries, real sockets, real disks, as the README starts them. Each test makes
+//! a world of its own and may run beside any other; what this machine can't do is left out aloud.
+
+mod commands;
+mod contract;
+mod directories;
+mod durability;
+mod faults;
+mod maintenance;
+mod programs;
+mod support;
+mod view;

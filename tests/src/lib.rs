@@ -3,7 +3,9 @@
 //! them only as a user does, by their binaries, their HTTP and their files.
 
 pub mod bench;
+pub mod checker;
 pub mod http;
 pub mod retail;
 pub mod sample;
+pub mod workload;
 pub mod world;

@@ -1,18 +1,26 @@
-//! The ceiling of P1: an HTTP service with the node's JSON types, allocator and connection settings
-//! that parses a reservation, touches no state and answers. It must never do less parsing or
-//! answer less than the node does, or the comparison would be unfair.
+//! The ceiling of P1: an axum handler with the node's JSON, allocator and connection settings that
+//! parses a reservation, touches no state and answers. It must never do less parsing or answer less
+//! than the node does, or the comparison would be unfair.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::Result;
 use axum::extract::Path;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use clap::Parser;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use serde::{Deserialize, Serialize};
+use tokio::net::TcpListener;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// The node's own default.
+const HEADER_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Answers reservations without keeping them.
 #[derive(Debug, Parser)]
@@ -56,13 +64,22 @@ struct Reservation {
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let arguments = Arguments::parse();
-    let listener = tokio::net::TcpListener::bind(arguments.listen).await?;
+    let listener = TcpListener::bind(Arguments::parse().listen).await?;
     let router = Router::new()
         .route("/api/health/ready", get(|| async { "ready" }))
         .route("/api/inventory/{sku}/reserve", post(reserve));
-    axum::serve(listener, router).await?;
-    Ok(())
+    // As the node serves its connections.
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_DEADLINE)
+        .pipeline_flush(true);
+    loop {
+        let (stream, _) = listener.accept().await?;
+        stream.set_nodelay(true)?;
+        let service = TowerToHyperService::new(router.clone());
+        tokio::spawn(builder.serve_connection(TokioIo::new(stream), service));
+    }
 }
 
 async fn reserve(Path(sku): Path<String>, Json(request): Json<Request>) -> Json<Answer> {

@@ -1,0 +1,122 @@
+//! Snapshots and compaction of a running node while an aggregator follows it.
+
+use anyhow::Result;
+use serde_json::{Value, json};
+use tests::http::Client;
+use tests::workload::{Tills, create_items};
+use tests::world::{Service, World};
+
+use crate::support::{create, expect_equal, item, run_job, skus, wait_for_state};
+
+/// Fills more than one small segment: so many batches of [`LINES`] receipts each.
+const BATCHES: usize = 24;
+const LINES: usize = 1_000;
+
+async fn fill(client: &Client, skus: &[String]) -> Result<()> {
+    for _ in 0..BATCHES {
+        let operations: Vec<Value> = (0..LINES)
+            .map(|line| json!({"op": "receive", "sku": skus[line % skus.len()], "quantity": 1}))
+            .collect();
+        let body = json!({"atomic": true, "operations": operations});
+        client.post("/api/batch", &body).await?.ok()?;
+    }
+    Ok(())
+}
+
+async fn segment_count(client: &Client) -> Result<usize> {
+    let status = client.get("/api/sync/status").await?.ok()?.json()?;
+    let segments = status["segments"].as_array().map_or(0, Vec::len);
+    let archived = status["segments"].as_array().into_iter().flatten();
+    Ok(segments
+        - archived
+            .filter(|segment| segment["archived"] == true)
+            .count())
+}
+
+async fn snapshot_and_compact(node: &Service) -> Result<Value> {
+    for _ in 0..2 {
+        let job = run_job(node.client(), "/api/admin/snapshot").await?;
+        assert_eq!(job["state"], "done", "{job}");
+    }
+    let job = run_job(node.client(), "/api/admin/compact").await?;
+    assert_eq!(job["state"], "done", "{job}");
+    Ok(job)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn snapshot_and_compaction_run_beside_sales_and_a_follower() -> Result<()> {
+    let world = World::new()?;
+    let mut node = world.node("store-a").await?;
+    let aggregator = world.aggregator(&[&node]).await?;
+    let skus = skus("SKU", 50);
+    create_items(node.client(), &skus, 1_000_000).await?;
+    create(node.client(), "keyed", 10).await?;
+    let sale = json!({"quantity": 1});
+    let first = node
+        .client()
+        .post_keyed("/api/inventory/keyed/sell", "early", &sale)
+        .await?
+        .ok()?;
+    fill(node.client(), &skus).await?;
+    let before = segment_count(node.client()).await?;
+    assert!(before > 2, "only {before} segments: nothing to compact");
+
+    // The aggregator's cursor must have passed what is to go; it acknowledges what it has kept.
+    expect_equal(aggregator.client(), &[&node]).await?;
+    let tills = Tills::start(node.client(), &skus, false, 4);
+    tests::world::until(
+        "the floor to rise",
+        crate::support::VIEW_DEADLINE,
+        || async {
+            let job = snapshot_and_compact(&node).await.ok()?;
+            (job["result"]["archived"].as_u64() > Some(0)).then_some(())
+        },
+    )
+    .await?;
+    tills.sell_more(50).await?;
+    tills.finish().await?;
+    assert!(
+        segment_count(node.client()).await? < before,
+        "no segment went"
+    );
+    expect_equal(aggregator.client(), &[&node]).await?;
+
+    let held = node.client().list_all("/api/inventory").await?;
+    node.kill()?;
+    node.restart().await?;
+    assert_eq!(
+        node.client().list_all("/api/inventory").await?,
+        held,
+        "snapshot + rest = all"
+    );
+    let again = node
+        .client()
+        .post_keyed("/api/inventory/keyed/sell", "early", &sale)
+        .await?;
+    assert_eq!(again.header("idempotent-replayed"), Some("true"));
+    assert_eq!(
+        again.json()?,
+        first.json()?,
+        "an archived answer is still an answer"
+    );
+    assert_eq!(item(node.client(), "keyed").await?["stock"], 9);
+    wait_for_state(aggregator.client(), "store-a", "live").await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_aggregator_bootstraps_from_a_compacted_node() -> Result<()> {
+    let world = World::new()?;
+    let node = world.node("store-a").await?;
+    let skus = skus("SKU", 50);
+    create_items(node.client(), &skus, 5).await?;
+    fill(node.client(), &skus).await?;
+    let job = snapshot_and_compact(&node).await?;
+    assert!(
+        job["result"]["archived"].as_u64() > Some(0),
+        "nothing was compacted: {job}"
+    );
+    fill(node.client(), &skus[..7]).await?;
+    let aggregator = world.aggregator(&[&node]).await?;
+    expect_equal(aggregator.client(), &[&node]).await
+}
