@@ -1,11 +1,12 @@
 //! The JSON of a store node: what it is asked ([`items`], [`movements`], [`reservations`],
-//! [`batch`], [`availability`]) and what it answers ([`answers`]). Field names are the
+//! [`batch`], [`availability`]) and what it answers ([`answers`], [`log`]). Field names are the
 //! contract; nothing here decides anything about stock.
 
 pub mod answers;
 pub mod availability;
 pub mod batch;
 pub mod items;
+pub mod log;
 pub mod movements;
 pub mod reservations;
 mod rules;
