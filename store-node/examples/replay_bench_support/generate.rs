@@ -1,0 +1,191 @@
+//! Logs to replay, written by the real ledger and committer.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use event_log::storage::disk::DiskStorage;
+use event_log::{AppendError, Committed, Log};
+use shared::command::{Action, NewItem};
+use shared::{Command, Context, OrderId, Quantity, Sku, StoreId, Timestamp};
+use store_node::clock::wall_now;
+use store_node::ledger::{
+    BatchLine, BatchRequest, Ledger, LedgerError, LedgerOptions, Request, RequestKey,
+};
+use store_node::ops::store::log_options;
+
+use super::{STORE, failed};
+
+type Store = Arc<Ledger<DiskStorage>>;
+
+/// Items made by one batch.
+const CREATE_LINES: u64 = 10_000;
+/// A file that says that a directory is complete.
+const DONE: &str = "bench-complete";
+
+/// A log of `events` events: creations of `skus` items, then receipts of goods, sales and
+/// reservations of random ones.
+pub(crate) fn events(dir: &Path, events: u64, skus: u64, frame_records: u64, keyed_percent: u64) {
+    let Some(store) = begin(dir) else { return };
+    let now = wall_now();
+    create(&store, skus, now);
+    let mut random = 1_u64;
+    for number in skus..events {
+        random = step(random);
+        let sku = sku((random >> 20) % skus);
+        let quantity = Quantity::new(1 + (random >> 60)).unwrap_or_default();
+        let action = match number % 3 {
+            0 => Action::Receive { quantity },
+            1 => Action::Sell { quantity },
+            _ => Action::Reserve {
+                order_id: order(number),
+                quantity,
+                expires_in_seconds: None,
+            },
+        };
+        let key = (number * 37 % 100 < keyed_percent).then(|| RequestKey {
+            key_hash: u128::from(step(random ^ number)) << 64 | u128::from(step(random)),
+            fingerprint: u128::from(step(number)) << 64 | u128::from(random),
+        });
+        let command = Command {
+            sku,
+            action,
+            expected_version: None,
+        };
+        execute(
+            &store,
+            &Request {
+                command,
+                context: Context::default(),
+                key,
+            },
+            now,
+        );
+        if number % frame_records == 0 {
+            commit(&store);
+        }
+    }
+    end(dir, &store);
+}
+
+/// A log with a snapshot of `items` items at its end.
+pub(crate) fn snapshot(dir: &Path, items: u64) {
+    let Some(store) = begin(dir) else { return };
+    let now = wall_now();
+    create(&store, items, now);
+    store
+        .snapshot(now, &mut |_, _| ())
+        .unwrap_or_else(|error| failed(&error));
+    end(dir, &store);
+}
+
+fn begin(dir: &Path) -> Option<Store> {
+    if dir.join(DONE).exists() {
+        return None;
+    }
+    eprintln!("making {}", dir.display());
+    if dir.exists() {
+        std::fs::remove_dir_all(dir).unwrap_or_else(|error| failed(&error));
+    }
+    std::fs::create_dir_all(dir).unwrap_or_else(|error| failed(&error));
+    let store_id = StoreId::new(STORE).unwrap_or_else(|error| failed(&error));
+    let storage = DiskStorage::new(dir.to_owned());
+    let log = Log::open(storage, log_options(&store_id)).unwrap_or_else(|error| failed(&error));
+    let opened = Ledger::open(
+        log,
+        store_id,
+        LedgerOptions::default(),
+        wall_now(),
+        &mut |_, _| (),
+    );
+    Some(opened.unwrap_or_else(|error| failed(&error)).0)
+}
+
+fn end(dir: &Path, store: &Store) {
+    commit(store);
+    store.log().close().unwrap_or_else(|error| failed(&error));
+    std::fs::write(dir.join(DONE), b"").unwrap_or_else(|error| failed(&error));
+}
+
+fn create(store: &Store, items: u64, now: Timestamp) {
+    for first in (0..items).step_by(CREATE_LINES as usize) {
+        let line = |number: u64| {
+            let new = NewItem {
+                stock: Quantity::new(1_000_000).unwrap_or_default(),
+                name: format!("Item number {number:012}").into(),
+                category: ["kitchen", "garden", "toys"][(number % 3) as usize].into(),
+                location: format!("W-{}", number % 500).into(),
+                ..NewItem::default()
+            };
+            let command = Command {
+                sku: sku(number),
+                action: Action::Create(new),
+                expected_version: None,
+            };
+            BatchLine::Command(command, Context::default())
+        };
+        let lines: Vec<BatchLine> = (first..items.min(first + CREATE_LINES)).map(line).collect();
+        let request = BatchRequest {
+            atomic: true,
+            lines,
+            key: None,
+            context: Context::default(),
+        };
+        retry(store, || {
+            store.execute_batch(request.clone(), now).map(|_| ())
+        });
+        commit(store);
+    }
+}
+
+fn execute(store: &Store, request: &Request, now: Timestamp) {
+    retry(store, || {
+        let executed = store.execute(request.clone(), now)?;
+        assert!(
+            executed.outcome.is_ok(),
+            "the workload is never refused: {:?}",
+            executed.outcome
+        );
+        Ok(())
+    });
+}
+
+fn retry(store: &Store, mut work: impl FnMut() -> Result<(), LedgerError>) {
+    for _ in 0..1000 {
+        match work() {
+            Err(LedgerError::Append(AppendError::Busy)) => commit(store),
+            done => return done.unwrap_or_else(|error| failed(&error)),
+        }
+    }
+    failed(&"the log stays busy");
+}
+
+fn commit(store: &Store) {
+    let log = store.log();
+    loop {
+        let committed = log.commit_once().unwrap_or_else(|error| failed(&error));
+        while log
+            .preallocate_once()
+            .unwrap_or_else(|error| failed(&error))
+        {}
+        if committed == Committed::Nothing {
+            return;
+        }
+    }
+}
+
+/// Twelve bytes, in no order.
+fn sku(number: u64) -> Sku {
+    let scattered = number.wrapping_mul(2_654_435_761) % 100_000_000_000;
+    Sku::new(&format!("S{scattered:011}")).unwrap_or_else(|error| failed(&error))
+}
+
+fn order(number: u64) -> OrderId {
+    OrderId::new(&format!("order-{number:010}")).unwrap_or_else(|error| failed(&error))
+}
+
+/// One step of a linear congruential generator (Knuth, MMIX).
+fn step(state: u64) -> u64 {
+    state
+        .wrapping_mul(6_364_136_223_846_793_005)
+        .wrapping_add(1_442_695_040_888_963_407)
+}

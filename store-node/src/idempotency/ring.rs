@@ -1,0 +1,187 @@
+//! Key entries in the order of their claiming, with a hash table of their positions. It must never
+//! move an entry (positions are stable until popped) nor double a big array at once.
+
+use std::collections::VecDeque;
+
+use event_log::Seq;
+use hashbrown::HashTable;
+use shared::{KeyClaim, Timestamp};
+
+/// Entries in one block of the ring.
+const BLOCK_ENTRIES: usize = 256;
+
+/// Where the answer to one keyed request lies. 48 bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyEntry {
+    /// BLAKE3-128 of the key.
+    pub key_hash: u128,
+    /// BLAKE3-128 of method, path, If-Match and the raw body.
+    pub fingerprint: u128,
+    /// The seq of the first record of its append.
+    pub first_seq: u64,
+    /// How many records its append has.
+    pub records: u32,
+    /// Logged time of the claim in whole seconds since 1970.
+    pub claimed_at_s: u32,
+}
+
+impl KeyEntry {
+    /// The entry of a claim whose append begins at `first_seq`.
+    pub fn new(claim: KeyClaim, first_seq: Seq, at: Timestamp) -> Self {
+        Self {
+            key_hash: claim.key_hash,
+            fingerprint: claim.fingerprint,
+            first_seq: first_seq.get(),
+            records: claim.records,
+            claimed_at_s: u32::try_from(at.as_micros() / 1_000_000).unwrap_or(u32::MAX),
+        }
+    }
+
+    /// Logged time of the claim, to the second.
+    pub fn claimed_at(&self) -> Timestamp {
+        Timestamp::from_micros(i64::from(self.claimed_at_s) * 1_000_000)
+    }
+
+    /// The seq of the last record of its append.
+    pub fn last_seq(&self) -> Seq {
+        Seq::new(self.first_seq + u64::from(self.records.max(1)) - 1)
+    }
+}
+
+/// The entries of one shard.
+#[derive(Default)]
+pub(super) struct KeyRing {
+    blocks: VecDeque<Vec<KeyEntry>>,
+    /// Position of the first entry of the first block.
+    base: u32,
+    /// Entries popped from the first block.
+    popped: usize,
+    /// How many entries are there, dead ones included.
+    entries: usize,
+    table: HashTable<u32>,
+}
+
+impl KeyRing {
+    pub(super) fn len(&self) -> usize {
+        self.entries
+    }
+
+    pub(super) fn find(&self, key_hash: u128) -> Option<&KeyEntry> {
+        let position = self
+            .table
+            .find(bits(key_hash), |at| self.at(*at).key_hash == key_hash)?;
+        Some(self.at(*position))
+    }
+
+    pub(super) fn front(&self) -> Option<&KeyEntry> {
+        self.blocks.front().and_then(|block| block.get(self.popped))
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = KeyEntry> {
+        self.blocks.iter().flatten().skip(self.popped).copied()
+    }
+
+    /// Adds an entry, unless a newer (or the same) claim of its key is there.
+    pub(super) fn push(&mut self, entry: KeyEntry) {
+        if self.table.len() == self.table.capacity() {
+            self.grow(self.table.len().max(BLOCK_ENTRIES / 2));
+        }
+        let Self {
+            blocks,
+            base,
+            table,
+            ..
+        } = self;
+        let at = |position: u32| entry_at(blocks, *base, position);
+        let found = table.find_mut(bits(entry.key_hash), |p| at(*p).key_hash == entry.key_hash);
+        let position = base.wrapping_add(pushed_count(blocks) as u32);
+        match found {
+            Some(old) if at(*old).first_seq >= entry.first_seq => return,
+            Some(old) => *old = position,
+            None => {
+                let rehash = |p: &u32| bits(at(*p).key_hash);
+                table.insert_unique(bits(entry.key_hash), position, rehash);
+            }
+        }
+        match self.blocks.back_mut() {
+            Some(block) if block.len() < BLOCK_ENTRIES => block.push(entry),
+            _ => {
+                let mut block = Vec::with_capacity(BLOCK_ENTRIES);
+                block.push(entry);
+                self.blocks.push_back(block);
+            }
+        }
+        self.entries += 1;
+    }
+
+    pub(super) fn pop_front(&mut self) -> Option<KeyEntry> {
+        let entry = *self.front()?;
+        let position = self.base.wrapping_add(self.popped as u32);
+        if let Ok(found) = self
+            .table
+            .find_entry(bits(entry.key_hash), |at| *at == position)
+        {
+            found.remove();
+        }
+        self.entries -= 1;
+        self.popped += 1;
+        if self.popped == BLOCK_ENTRIES {
+            self.blocks.pop_front();
+            self.base = self.base.wrapping_add(BLOCK_ENTRIES as u32);
+            self.popped = 0;
+        }
+        Some(entry)
+    }
+
+    pub(super) fn reserve(&mut self, additional: usize) {
+        if self.table.len() + additional > self.table.capacity() {
+            self.grow(additional);
+        }
+    }
+
+    pub(super) fn memory_bytes(&self) -> usize {
+        let blocks = self.blocks.len() * BLOCK_ENTRIES * size_of::<KeyEntry>();
+        let pointers = self.blocks.capacity() * size_of::<Vec<KeyEntry>>();
+        blocks + pointers + self.table.allocation_size()
+    }
+
+    /// Rebuilds the table by walking the ring, which is in order, instead of the table, which
+    /// would visit the ring at random.
+    fn grow(&mut self, additional: usize) {
+        let mut table = HashTable::with_capacity(self.table.len() + additional);
+        let mut position = self.base.wrapping_add(self.popped as u32);
+        for entry in self.iter() {
+            let alive = self
+                .table
+                .find(bits(entry.key_hash), |at| *at == position)
+                .is_some();
+            if alive {
+                table.insert_unique(bits(entry.key_hash), position, |at| {
+                    bits(self.at(*at).key_hash)
+                });
+            }
+            position = position.wrapping_add(1);
+        }
+        self.table = table;
+    }
+
+    fn at(&self, position: u32) -> &KeyEntry {
+        entry_at(&self.blocks, self.base, position)
+    }
+}
+
+/// How many entries were ever pushed into the blocks that are still there.
+fn pushed_count(blocks: &VecDeque<Vec<KeyEntry>>) -> usize {
+    let last = blocks.back().map_or(0, Vec::len);
+    blocks.len().saturating_sub(1) * BLOCK_ENTRIES + last
+}
+
+fn entry_at(blocks: &VecDeque<Vec<KeyEntry>>, base: u32, position: u32) -> &KeyEntry {
+    let offset = position.wrapping_sub(base) as usize;
+    &blocks[offset / BLOCK_ENTRIES][offset % BLOCK_ENTRIES]
+}
+
+/// The bits that choose the place in the table; the shard was chosen by others.
+fn bits(key_hash: u128) -> u64 {
+    key_hash as u64
+}

@@ -1,0 +1,184 @@
+//! Tests of the key table. They must never depend on real time.
+
+use super::*;
+
+const LIFE_US: i64 = 1_000_000_000;
+
+fn key(number: u64) -> RequestKey {
+    let hash = blake3::hash(&number.to_le_bytes());
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&hash.as_bytes()[..16]);
+    RequestKey {
+        key_hash: u128::from_le_bytes(bytes),
+        fingerprint: u128::from(number),
+    }
+}
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_micros(seconds * 1_000_000)
+}
+
+fn complete(table: &KeyTable, number: u64, seconds: i64) {
+    match table.claim(key(number), at(seconds)) {
+        Claimed::Fresh(claim) => claim.complete(Seq::new(number + 1), 1, at(seconds)),
+        Claimed::Answered(_) | Claimed::Reused => panic!("{number} is not fresh"),
+    }
+}
+
+fn state(table: &KeyTable, key: RequestKey, seconds: i64) -> &'static str {
+    match table.claim(key, at(seconds)) {
+        Claimed::Fresh(_) => "fresh",
+        Claimed::Answered(_) => "answered",
+        Claimed::Reused => "reused",
+    }
+}
+
+#[test]
+fn a_key_answers_its_own_request_and_no_other() {
+    let table = KeyTable::new(1000, LIFE_US);
+    complete(&table, 1, 0);
+    assert_eq!(state(&table, key(1), 1), "answered");
+    assert_eq!(
+        state(
+            &table,
+            RequestKey {
+                fingerprint: 99,
+                ..key(1)
+            },
+            1
+        ),
+        "reused"
+    );
+    assert_eq!(state(&table, key(2), 1), "fresh");
+    assert_eq!(
+        state(&table, key(2), 1),
+        "fresh",
+        "a claim given up frees its key"
+    );
+    assert_eq!(state(&table, key(1), 1000), "fresh", "after its life");
+}
+
+#[test]
+fn thousands_of_keys_are_found_again_and_forgotten_in_order() {
+    let table = KeyTable::new(1_000_000, LIFE_US);
+    for number in 0..50_000 {
+        complete(&table, number, number as i64 / 100);
+    }
+    assert_eq!(table.len(), 50_000);
+    for number in 0..50_000 {
+        let Claimed::Answered(entry) = table.claim(key(number), at(500)) else {
+            panic!("{number} is lost")
+        };
+        assert_eq!(entry.first_seq, number + 1);
+    }
+    let mut forgotten = 0;
+    while let count @ 1.. = table.forget_expired(at(1250)) {
+        forgotten += count;
+    }
+    assert_eq!(forgotten, 25_100);
+    for number in 0..50_000 {
+        let expected = if number < 25_100 { "fresh" } else { "answered" };
+        assert_eq!(state(&table, key(number), 1250), expected, "{number}");
+    }
+    assert_eq!(table.evicted(), 0);
+    assert!(table.memory_bytes() / 50_000 <= 128);
+}
+
+#[test]
+fn a_full_table_evicts_the_oldest_and_raises_the_alarm() {
+    let table = KeyTable::new(640, LIFE_US);
+    for number in 0..5_000 {
+        complete(&table, number, 0);
+    }
+    assert!(table.len() <= 640);
+    assert_eq!(table.evicted() as usize, 5_000 - table.len());
+    assert_eq!(state(&table, key(0), 0), "fresh");
+    assert_eq!(state(&table, key(4_999), 0), "answered");
+}
+
+#[test]
+fn an_expired_key_can_be_claimed_anew_while_its_old_entry_is_still_there() {
+    let table = KeyTable::new(1000, LIFE_US);
+    complete(&table, 7, 0);
+    let Claimed::Fresh(claim) = table.claim(key(7), at(2000)) else {
+        panic!("its life is over")
+    };
+    claim.complete(Seq::new(100), 1, at(2000));
+    assert_eq!(state(&table, key(7), 2001), "answered");
+    assert_eq!(table.forget_expired(at(2001)), 1);
+    assert_eq!(
+        state(&table, key(7), 2001),
+        "answered",
+        "only the old entry went"
+    );
+}
+
+#[test]
+fn restoring_twice_keeps_one() {
+    let table = KeyTable::new(1000, LIFE_US);
+    let entry = KeyEntry::new(
+        KeyClaim {
+            key_hash: 5,
+            fingerprint: 6,
+            records: 2,
+        },
+        Seq::new(9),
+        at(1),
+    );
+    table.restore(entry);
+    table.restore(entry);
+    assert_eq!(table.len(), 1);
+    assert_eq!(entry.last_seq(), Seq::new(10));
+}
+
+#[test]
+fn a_second_request_with_the_key_waits_and_gets_the_answer_of_the_first() {
+    let table = KeyTable::new(1000, LIFE_US);
+    let Claimed::Fresh(claim) = table.claim(key(1), at(0)) else {
+        panic!("fresh")
+    };
+    std::thread::scope(|scope| {
+        let second = scope.spawn(|| state(&table, key(1), 0));
+        let copy = scope.spawn(|| {
+            (0..KEY_SHARDS)
+                .map(|shard| table.copy_shard(shard).len())
+                .sum::<usize>()
+        });
+        std::thread::yield_now();
+        claim.complete(Seq::new(1), 1, at(0));
+        assert_eq!(second.join().unwrap(), "answered");
+        assert_eq!(
+            copy.join().unwrap(),
+            1,
+            "a copy waits for the claims in flight"
+        );
+    });
+}
+
+proptest::proptest! {
+    #[test]
+    fn agrees_with_a_plain_map(steps in proptest::collection::vec((0_u64..200, 0_i64..50), 1..800)) {
+        let table = KeyTable::new(1_000_000, 100_000_000);
+        let mut model: std::collections::HashMap<u64, i64> = std::collections::HashMap::new();
+        let mut now = 0;
+        for (index, (number, advance)) in steps.into_iter().enumerate() {
+            now += advance / 10;
+            let known = model.get(&number).is_some_and(|claimed| now - claimed < 100);
+            let fresh = match table.claim(key(number), at(now)) {
+                Claimed::Fresh(claim) => {
+                    claim.complete(Seq::new(index as u64 + 1), 1, at(now));
+                    true
+                }
+                Claimed::Answered(_) => false,
+                Claimed::Reused => unreachable!("one fingerprint for each key"),
+            };
+            proptest::prop_assert_eq!(fresh, !known);
+            if fresh {
+                model.insert(number, now);
+            }
+            if advance == 49 {
+                table.forget_expired(at(now));
+            }
+        }
+    }
+}

@@ -1,0 +1,336 @@
+//! Rebuilding state from a snapshot and frames: decode, check, apply, and compare every frame's
+//! state digest. Used by recovery and by `store-node replay`.
+//!
+//! One thread reads frames (their crcs and chain are checked there) and cuts them into chunks; one
+//! worker for each core decodes and applies the records of *its* SKUs, since SKUs are independent
+//! of each other. The digest is a sum, so each worker keeps a part of it, and the parts of a frame
+//! are added up and compared as they come in. No check is dropped for speed.
+
+mod chunk;
+mod load;
+mod rebuilt;
+mod worker;
+
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, SyncSender};
+
+use event_log::ReadError;
+use event_log::storage::Storage;
+use event_log::{DirectoryReader, Frame, FrameReader, Seq};
+use shared::cell::CheckError;
+use shared::codec::DecodeError;
+use shared::{Sku, Timestamp};
+use thiserror::Error;
+
+use super::items::{Handle, ItemShard, Items};
+use crate::idempotency::KeyTable;
+use chunk::{Chunk, ChunkBuilder, Verifier};
+use worker::{ChunkDone, Worker, WorkerEnd};
+
+pub use rebuilt::{RebuildError, Rebuilt};
+
+/// How many threads apply records at most.
+pub(crate) const REPLAY_WORKERS_MAX: usize = 8;
+/// How many chunks wait for a worker at most.
+const CHUNKS_WAITING_MAX: usize = 4;
+
+/// Where frames come from, in order, each checked by its crcs and its link of the chain.
+pub trait FrameSource {
+    /// The next frame; none at the durable end.
+    fn next_frame(&mut self) -> Result<Option<Frame>, ReadError>;
+}
+
+impl<S: Storage> FrameSource for FrameReader<S> {
+    fn next_frame(&mut self) -> Result<Option<Frame>, ReadError> {
+        Ok(self.next()?.cloned())
+    }
+}
+
+impl<S: Storage> FrameSource for DirectoryReader<S> {
+    fn next_frame(&mut self) -> Result<Option<Frame>, ReadError> {
+        Ok(self.next()?.cloned())
+    }
+}
+
+/// Why a replay stopped: the log says what can't have happened.
+#[derive(Debug, Error)]
+pub enum ReplayError {
+    /// A frame can't be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// A record can't be decoded: written by a newer version, or damaged before it was sealed.
+    #[error("record {seq} can't be decoded: {source}")]
+    Record {
+        /// The record.
+        seq: Seq,
+        /// Why.
+        source: DecodeError,
+    },
+    /// A record doesn't follow from what came before it.
+    #[error("record {seq} of {sku:?} doesn't fit: {source}")]
+    Check {
+        /// The record.
+        seq: Seq,
+        /// Its item.
+        sku: Sku,
+        /// Why.
+        source: CheckError,
+    },
+    /// The state isn't the one that was sealed.
+    #[error("the state digest at {seq} is {found:032x}, the frame says {expected:032x}")]
+    Digest {
+        /// The end of the frame.
+        seq: Seq,
+        /// What the frame says.
+        expected: u128,
+        /// What the state gives.
+        found: u128,
+    },
+}
+
+impl ReplayError {
+    /// The record or frame end it is about; the last possible for one that names none.
+    pub fn seq(&self) -> Seq {
+        match self {
+            Self::Read(_) => Seq::MAX,
+            Self::Record { seq, .. } | Self::Check { seq, .. } | Self::Digest { seq, .. } => *seq,
+        }
+    }
+}
+
+/// How far to replay, and with how many threads.
+#[derive(Debug, Clone, Copy)]
+pub struct ReplayOptions {
+    /// The time of the opening: keys whose life is over by then aren't remembered.
+    pub now: Timestamp,
+    /// Stop behind this record.
+    pub until_seq: Seq,
+    /// Stop before the first frame logged later.
+    pub until_us: i64,
+    /// Threads that apply; 0 = one for each core.
+    pub workers: usize,
+}
+
+impl ReplayOptions {
+    /// Everything, with every core.
+    pub fn opening(now: Timestamp) -> Self {
+        Self {
+            now,
+            until_seq: Seq::MAX,
+            until_us: i64::MAX,
+            workers: 0,
+        }
+    }
+
+    fn worker_count(&self) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let wanted = if self.workers == 0 {
+            cores()
+        } else {
+            self.workers
+        };
+        wanted.clamp(1, REPLAY_WORKERS_MAX)
+    }
+}
+
+/// What a replay did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ReplayReport {
+    /// Frames read, those without records included.
+    pub frames: u64,
+    /// Records read.
+    pub records: u64,
+    /// Events applied.
+    pub applied: u64,
+    /// Events that the snapshot already held.
+    pub skipped: u64,
+    /// Receipts read.
+    pub receipts: u64,
+    /// Idempotency keys met.
+    pub keys: u64,
+    /// Bytes of frames read.
+    pub bytes: u64,
+    /// Frames whose state digest was compared, and equal.
+    pub frames_verified: u64,
+    /// The last seq.
+    pub last: Seq,
+    /// Logged time of the last frame, µs.
+    pub logged_at_us: i64,
+    /// The state digest at the end.
+    pub digest: u128,
+}
+
+/// A replay's end.
+pub(crate) struct Replayed {
+    pub(crate) report: ReplayReport,
+    /// Every item that has or had a reservation.
+    pub(crate) with_reservations: Vec<(Sku, Handle)>,
+}
+
+/// State being rebuilt.
+pub(crate) struct Replay<'a> {
+    items: &'a mut Items,
+    keys: &'a KeyTable,
+    options: ReplayOptions,
+    /// Up to here events may be older than what the snapshot holds, and digests prove nothing.
+    hi: Seq,
+    digest: u128,
+    /// Items of the snapshot in SKU order, then (in any order) those created since.
+    order: Vec<(Sku, Handle)>,
+    with_reservations: Vec<(Sku, Handle)>,
+    loaded_keys: u64,
+}
+
+impl<'a> Replay<'a> {
+    /// A replay into an empty table.
+    pub(crate) fn new(items: &'a mut Items, keys: &'a KeyTable, options: ReplayOptions) -> Self {
+        Self {
+            items,
+            keys,
+            options,
+            hi: Seq::ZERO,
+            digest: 0,
+            order: Vec::new(),
+            with_reservations: Vec::new(),
+            loaded_keys: 0,
+        }
+    }
+
+    /// Items and keys that the snapshot held.
+    pub(crate) fn loaded(&self) -> (u64, u64) {
+        (self.order.len() as u64, self.loaded_keys)
+    }
+
+    /// Applies every frame of the source, up to the limits. `progress` is told the seq reached.
+    pub(crate) fn run(
+        self,
+        source: &mut dyn FrameSource,
+        progress: &mut dyn FnMut(Seq),
+    ) -> Result<Replayed, ReplayError> {
+        let count = self.options.worker_count();
+        let mut parts: Vec<Vec<&mut ItemShard>> = (0..count).map(|_| Vec::new()).collect();
+        for (index, shard) in self.items.shards_mut().enumerate() {
+            parts[index % count].push(shard);
+        }
+        let mut verifier = Verifier::new(count, self.hi, self.digest);
+        let (keys, hi, now) = (self.keys, self.hi, self.options.now);
+        let options = self.options;
+        let (read, ends) = std::thread::scope(|scope| {
+            let (done_sender, done) = mpsc::channel();
+            let mut senders = Vec::with_capacity(count);
+            let mut threads = Vec::with_capacity(count);
+            for (index, shards) in parts.into_iter().enumerate() {
+                let (sender, chunks) = mpsc::sync_channel::<Arc<Chunk>>(CHUNKS_WAITING_MAX);
+                senders.push(sender);
+                let worker = Worker::new(index, count, shards, keys, hi, now);
+                let done = done_sender.clone();
+                threads.push(scope.spawn(move || worker.run(&chunks, &done)));
+            }
+            drop(done_sender);
+            let read = feed(source, options, senders, &done, &mut verifier, progress);
+            let ends: Vec<WorkerEnd> = threads
+                .into_iter()
+                .map(|thread| thread.join().expect("a worker that panics is a defect"))
+                .collect();
+            (read, ends)
+        });
+        self.finish(read, &verifier, ends)
+    }
+
+    fn finish(
+        mut self,
+        read: Result<ReplayReport, ReplayError>,
+        verifier: &Verifier,
+        ends: Vec<WorkerEnd>,
+    ) -> Result<Replayed, ReplayError> {
+        let failures = ends
+            .iter()
+            .filter_map(|end| end.error.as_ref().map(ReplayError::seq));
+        let first = failures.min().unwrap_or(Seq::MAX);
+        if let Err(error) = &read
+            && error.seq() < first
+        {
+            return read.map(|_| unreachable!("it is an error"));
+        }
+        let mut report = ReplayReport::default();
+        for end in ends {
+            if let Some(error) = end.error.filter(|error| error.seq() == first) {
+                return Err(error);
+            }
+            report.applied += end.applied;
+            report.skipped += end.skipped;
+            report.receipts += end.receipts;
+            report.keys += end.keys;
+            self.order.extend(end.created);
+            self.with_reservations.extend(end.with_reservations);
+        }
+        let read = read?;
+        report.frames_verified = verifier.verified();
+        report.digest = verifier.digest();
+        self.items.set_order(std::mem::take(&mut self.order));
+        let ReplayReport {
+            frames,
+            records,
+            bytes,
+            last,
+            logged_at_us,
+            ..
+        } = read;
+        let report = ReplayReport {
+            frames,
+            records,
+            bytes,
+            last,
+            logged_at_us,
+            ..report
+        };
+        Ok(Replayed {
+            report,
+            with_reservations: self.with_reservations,
+        })
+    }
+}
+
+/// Reads frames, hands them to the workers in chunks, and verifies the digests that come back.
+fn feed(
+    source: &mut dyn FrameSource,
+    options: ReplayOptions,
+    senders: Vec<SyncSender<Arc<Chunk>>>,
+    done: &Receiver<ChunkDone>,
+    verifier: &mut Verifier,
+    progress: &mut dyn FnMut(Seq),
+) -> Result<ReplayReport, ReplayError> {
+    let mut report = ReplayReport::default();
+    let mut builder = ChunkBuilder::new(options);
+    let outcome = loop {
+        let frame = match source.next_frame() {
+            Ok(frame) => frame,
+            Err(error) => break Err(ReplayError::Read(error)),
+        };
+        let at_end = frame.is_none();
+        let cut = frame.is_some_and(|frame| builder.push(frame, &mut report));
+        if let Some(chunk) = builder.take_if_ready(at_end || cut) {
+            progress(report.last);
+            verifier.expect(&chunk);
+            let chunk = Arc::new(chunk);
+            let sent = senders
+                .iter()
+                .try_for_each(|sender| sender.send(Arc::clone(&chunk)));
+            // A worker that is gone has told why.
+            if sent.is_err() {
+                break Ok(());
+            }
+        }
+        while let Ok(part) = done.try_recv() {
+            verifier.add(part)?;
+        }
+        if at_end || cut {
+            break Ok(());
+        }
+    };
+    drop(senders);
+    for part in done {
+        verifier.add(part)?;
+    }
+    outcome.map(|()| report)
+}

@@ -1,0 +1,192 @@
+//! Loading a snapshot's sections with every core. It must never accept items whose digest isn't
+//! the footer's.
+
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex as StdMutex, PoisonError};
+
+use event_log::Seq;
+use event_log::snapshot::{Section, SnapshotInfo, SnapshotReadError, SnapshotReader};
+use event_log::storage::Storage;
+use parking_lot::Mutex;
+use shared::codec::SnapshotItem;
+use shared::{Sku, Timestamp, digest};
+
+use super::Replay;
+use crate::idempotency::KeyTable;
+use crate::ledger::items::{Handle, Items, Slot, hash_of, shard_of};
+use crate::ledger::recovery::LedgerOpenError;
+use crate::ledger::tables::{
+    SECTION_COUNTS, SECTION_ITEMS, SECTION_KEYS, TableError, read_counts, read_items, read_keys,
+};
+
+/// How many sections wait to be decoded at most.
+const SECTIONS_WAITING_MAX: usize = 4;
+
+/// What one thread made of its sections.
+#[derive(Default)]
+struct Loaded {
+    /// Items of each section, with the section's number.
+    runs: Vec<(usize, Vec<(Sku, Handle)>)>,
+    with_reservations: Vec<(Sku, Handle)>,
+    digest: u128,
+    keys: u64,
+    error: Option<TableError>,
+}
+
+impl Replay<'_> {
+    /// Loads a snapshot into the empty tables.
+    pub(crate) fn load<S: Storage>(
+        &mut self,
+        mut reader: SnapshotReader<S>,
+        info: &SnapshotInfo,
+    ) -> Result<(), LedgerOpenError> {
+        let first = reader.next_section()?;
+        if let Some(counts) = first
+            .as_ref()
+            .filter(|section| section.kind == SECTION_COUNTS)
+        {
+            let (items, keys) = read_counts(&counts.bytes);
+            self.items.reserve(items);
+            self.keys.reserve(keys);
+            self.order.reserve(items);
+        }
+        let workers = self.options.worker_count();
+        let (items, keys, now) = (&*self.items, self.keys, self.options.now);
+        let (read, mut parts) = std::thread::scope(|scope| {
+            let (sender, sections) = mpsc::sync_channel(SECTIONS_WAITING_MAX);
+            let sections = Arc::new(StdMutex::new(sections));
+            let threads: Vec<_> = (0..workers)
+                .map(|_| {
+                    let sections = Arc::clone(&sections);
+                    scope.spawn(move || load_sections(&sections, items, keys, now))
+                })
+                .collect();
+            drop(sections);
+            let read = send_sections(first, &mut reader, &sender);
+            drop(sender);
+            let join = |thread: std::thread::ScopedJoinHandle<'_, Loaded>| {
+                thread.join().expect("a loader that panics is a defect")
+            };
+            (read, threads.into_iter().map(join).collect::<Vec<_>>())
+        });
+        read?;
+        if let Some(source) = parts.iter_mut().find_map(|part| part.error.take()) {
+            return Err(LedgerOpenError::Table {
+                file: info.file.clone(),
+                source,
+            });
+        }
+        let mut runs = Vec::new();
+        for part in parts {
+            self.digest = self.digest.wrapping_add(part.digest);
+            self.loaded_keys += part.keys;
+            self.with_reservations.extend(part.with_reservations);
+            runs.extend(part.runs);
+        }
+        let (expected, found) = (info.footer.items_digest, self.digest);
+        if expected != found {
+            return Err(LedgerOpenError::SnapshotDigest {
+                file: info.file.clone(),
+                expected,
+                found,
+            });
+        }
+        runs.sort_by_key(|(number, _)| *number);
+        self.order.extend(runs.into_iter().flat_map(|(_, run)| run));
+        self.hi = info.hi();
+        Ok(())
+    }
+}
+
+fn send_sections<S: Storage>(
+    first: Option<Section>,
+    reader: &mut SnapshotReader<S>,
+    sender: &mpsc::SyncSender<(usize, Section)>,
+) -> Result<(), SnapshotReadError> {
+    let mut next = first;
+    let mut number = 0;
+    while let Some(section) = next {
+        // All loaders gone: one of them tells why.
+        if sender.send((number, section)).is_err() {
+            return Ok(());
+        }
+        number += 1;
+        next = reader.next_section()?;
+    }
+    Ok(())
+}
+
+fn load_sections(
+    sections: &StdMutex<mpsc::Receiver<(usize, Section)>>,
+    items: &Items,
+    keys: &KeyTable,
+    now: Timestamp,
+) -> Loaded {
+    let mut loaded = Loaded::default();
+    loop {
+        let received = sections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .recv();
+        let Ok((number, section)) = received else {
+            return loaded;
+        };
+        if loaded.error.is_none() {
+            loaded.error = load_section(number, &section, items, keys, now, &mut loaded).err();
+        }
+    }
+}
+
+fn load_section(
+    number: usize,
+    section: &Section,
+    items: &Items,
+    keys: &KeyTable,
+    now: Timestamp,
+    loaded: &mut Loaded,
+) -> Result<(), TableError> {
+    match section.kind {
+        SECTION_COUNTS => Ok(()),
+        SECTION_KEYS => read_keys(&section.bytes, |entry| {
+            loaded.keys += 1;
+            keys.restore_if_alive(entry, now);
+        }),
+        SECTION_ITEMS => {
+            let mut run = Vec::new();
+            read_items(&section.bytes, |item| {
+                run.push(load_item(item, items, loaded));
+            })?;
+            loaded.runs.push((number, run));
+            Ok(())
+        }
+        kind => Err(TableError::Kind(kind)),
+    }
+}
+
+fn load_item(item: SnapshotItem, items: &Items, loaded: &mut Loaded) -> (Sku, Handle) {
+    let SnapshotItem {
+        sku,
+        item,
+        last_seq,
+    } = item;
+    loaded.digest = loaded
+        .digest
+        .wrapping_add(digest::item_digest(&sku, item.cell()));
+    let has_reservations = item.reservations().is_some();
+    let slot = Slot {
+        item,
+        last_seq: Seq::new(last_seq),
+        ..Slot::default()
+    };
+    let handle = Arc::new(Mutex::new(slot));
+    let hash = hash_of(sku.as_str().as_bytes());
+    items.shards()[shard_of(hash)]
+        .write()
+        .insert(hash, sku.clone(), Arc::clone(&handle));
+    if has_reservations {
+        loaded
+            .with_reservations
+            .push((sku.clone(), Arc::clone(&handle)));
+    }
+    (sku, handle)
+}

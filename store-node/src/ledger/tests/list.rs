@@ -1,0 +1,193 @@
+//! Lists against the obvious way of making them.
+
+use proptest::prelude::*;
+use shared::Item;
+
+use super::world::*;
+use crate::ledger::{ListQuery, Sort, SortKey};
+
+const KEYS: [SortKey; 8] = [
+    SortKey::Sku,
+    SortKey::Name,
+    SortKey::Stock,
+    SortKey::Available,
+    SortKey::Reserved,
+    SortKey::Sold,
+    SortKey::UpdatedAt,
+    SortKey::CreatedAt,
+];
+
+/// What an item is sorted by, as a text that sorts the same.
+fn value(key: SortKey, item: &Item) -> String {
+    let quantities = &item.cell().quantities;
+    let number = |number: u64| format!("{number:020}");
+    match key {
+        SortKey::Sku => String::new(),
+        SortKey::Name => item.metadata().name.to_string(),
+        SortKey::Stock => number(quantities.stock.get()),
+        SortKey::Available => number(quantities.available().get()),
+        SortKey::Reserved => number(quantities.reserved.get()),
+        SortKey::Sold => number(quantities.sold.get()),
+        SortKey::UpdatedAt => item.updated_at().to_string(),
+        SortKey::CreatedAt => item.created_at().to_string(),
+    }
+}
+
+/// The obvious way: every item, filtered, sorted.
+fn expected(world: &World, names: &[String], query: &ListQuery) -> Vec<String> {
+    let mut rows: Vec<(String, String)> = Vec::new();
+    for name in names {
+        let item = world.item(name);
+        let available = item.cell().quantities.available().get();
+        let fits = query
+            .prefix
+            .as_deref()
+            .is_none_or(|prefix| name.starts_with(prefix))
+            && query
+                .category
+                .as_deref()
+                .is_none_or(|c| c == item.metadata().category)
+            && query.available_min.is_none_or(|min| available >= min)
+            && query.available_max.is_none_or(|max| available <= max)
+            && query.low_stock.is_none_or(|low| low == (available <= 10))
+            && query.out_of_stock.is_none_or(|out| out == (available == 0))
+            && (query.skus.is_empty() || query.skus.iter().any(|sku| sku.as_str() == name))
+            && query.text.as_deref().is_none_or(|text| {
+                let all = format!("{name}\n{}", item.metadata().name).to_lowercase();
+                all.contains(&text.to_lowercase())
+            });
+        if fits {
+            rows.push((value(query.sort.key, &item), name.clone()));
+        }
+    }
+    let by_sku = query.sort.key == SortKey::Sku;
+    rows.sort_by(|a, b| {
+        let values = a.0.cmp(&b.0);
+        let skus = a.1.cmp(&b.1);
+        match (query.sort.descending, by_sku) {
+            (false, _) => values.then(skus),
+            (true, false) => values.reverse().then(skus),
+            (true, true) => skus.reverse(),
+        }
+    });
+    rows.into_iter().map(|(_, name)| name).collect()
+}
+
+fn pages(world: &World, query: &ListQuery) -> Vec<String> {
+    let mut query = query.clone();
+    let mut found = Vec::new();
+    loop {
+        let page = world.ledger.list(&query, world.now);
+        assert!(page.rows.len() <= query.limit);
+        found.extend(page.rows.iter().map(|(sku, _, _)| sku.to_string()));
+        let Some(next) = page.next else { return found };
+        assert_eq!(page.rows.len(), query.limit, "only the last page is short");
+        query.after = Some(next);
+    }
+}
+
+fn shop() -> (World, Vec<String>) {
+    let world = World::new();
+    let mut names = Vec::new();
+    for number in 0..700_u64 {
+        let name = match number % 4 {
+            0 => format!("P-{number}"),
+            1 => format!("P {number}"),
+            2 => format!("q/{}", number % 97 + 1000 * number),
+            _ => format!("Ä{number}"),
+        };
+        let new = shared::command::NewItem {
+            stock: units(number * 7919 % 40),
+            name: ["Mug", "mug, blue", "Plate", "Ünder"][(number / 3 % 4) as usize].into(),
+            category: ["kitchen", "garden"][(number % 2) as usize].into(),
+            ..Default::default()
+        };
+        world.execute(&name, shared::Action::Create(new));
+        world.commit();
+        if number % 5 == 0 && number * 7919 % 40 > 1 {
+            world.execute(&name, reserve("o", number * 7919 % 40 / 2));
+        }
+        names.push(name);
+    }
+    (world, names)
+}
+
+#[test]
+fn lists_are_what_filtering_and_sorting_everything_gives() {
+    let (world, names) = shop();
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(200));
+    let prefix = prop_oneof![
+        Just(None),
+        Just(Some("P".to_owned())),
+        Just(Some("P ".to_owned())),
+        Just(Some("q/1".to_owned())),
+        Just(Some("zz".to_owned())),
+        Just(Some("Ä".to_owned()))
+    ];
+    let text = prop_oneof![
+        Just(None),
+        Just(Some("MUG".to_owned())),
+        Just(Some("ü".to_owned())),
+        Just(Some("p-1".to_owned()))
+    ];
+    let flag = || prop_oneof![Just(None), Just(Some(true)), Just(Some(false))];
+    let bound = || proptest::option::of(0_u64..40);
+    let rest = (
+        0..KEYS.len(),
+        any::<bool>(),
+        1_usize..300,
+        proptest::bool::weighted(0.2),
+    );
+    let strategy = (prefix, text, flag(), flag(), bound(), bound(), rest);
+    let names = &names;
+    runner
+        .run(
+            &strategy,
+            |(prefix, text, low_stock, out_of_stock, available_min, available_max, rest)| {
+                let (key, descending, limit, picks) = rest;
+                let picked = names.iter().step_by(3).map(|name| sku(name));
+                let query = ListQuery {
+                    skus: if picks { picked.collect() } else { Vec::new() },
+                    prefix,
+                    text,
+                    low_stock,
+                    out_of_stock,
+                    available_min,
+                    available_max,
+                    sort: Sort {
+                        key: KEYS[key],
+                        descending,
+                    },
+                    limit,
+                    ..ListQuery::default()
+                };
+                prop_assert_eq!(pages(&world, &query), expected(&world, names, &query));
+                Ok(())
+            },
+        )
+        .unwrap();
+}
+
+#[test]
+fn a_page_stays_where_it_was_under_writes() {
+    let world = World::new();
+    for name in ["b", "d", "f", "h"] {
+        world.execute(name, create(1));
+    }
+    let mut query = ListQuery {
+        limit: 2,
+        ..ListQuery::default()
+    };
+    let first = world.ledger.list(&query, world.now);
+    query.after = first.next;
+    world.execute("a", create(1));
+    world.execute("e", create(1));
+    let second = world.ledger.list(&query, world.now);
+    let names: Vec<_> = second
+        .rows
+        .iter()
+        .map(|(sku, _, _)| sku.as_str().to_owned())
+        .collect();
+    assert_eq!(names, ["e", "f"]);
+    assert_eq!(second.settle, last(&world));
+}

@@ -1,0 +1,257 @@
+//! Reading an import file line by line, hashing what is read. It must never hold more than a line.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+
+use clap::ValueEnum;
+use serde_json::Value;
+
+use super::lines::{Fields, ImportLine, Kind, LineError, parse_line};
+use crate::ops::OpError;
+
+/// The longest line of NDJSON, in bytes.
+const LINE_BYTES_MAX: u64 = 64 << 10;
+
+/// How a file is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum FileFormat {
+    /// Comma-separated values with a header line.
+    Csv,
+    /// One JSON object a line.
+    Ndjson,
+}
+
+/// A line: valid, or everything that is wrong with it.
+pub(super) type ReadLine = Result<ImportLine, Vec<LineError>>;
+
+/// Reads lines and hashes every byte of the file.
+pub(super) struct LineReader {
+    source: Source,
+    kind: Option<Kind>,
+    bytes_total: u64,
+}
+
+enum Source {
+    Csv {
+        reader: Box<csv::Reader<Hashing>>,
+        headers: csv::StringRecord,
+    },
+    Ndjson {
+        reader: Box<BufReader<Hashing>>,
+        number: u64,
+    },
+}
+
+impl LineReader {
+    /// Opens a file; without a kind the lines themselves tell.
+    pub(super) fn open(
+        path: &Path,
+        format: Option<FileFormat>,
+        kind: Option<Kind>,
+    ) -> Result<Self, OpError> {
+        let failed = |error| OpError::Failed(format!("{}: {error}", path.display()));
+        let file = File::open(path).map_err(failed)?;
+        let bytes_total = file.metadata().map_err(failed)?.len();
+        let is_csv = path
+            .extension()
+            .is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
+        let format = format.unwrap_or(if is_csv {
+            FileFormat::Csv
+        } else {
+            FileFormat::Ndjson
+        });
+        let hashing = Hashing {
+            file,
+            hasher: blake3::Hasher::new(),
+            bytes: 0,
+        };
+        let source = match format {
+            FileFormat::Csv => {
+                let mut reader = csv::ReaderBuilder::new()
+                    .flexible(true)
+                    .trim(csv::Trim::Headers)
+                    .from_reader(hashing);
+                let headers = reader
+                    .headers()
+                    .map_err(|e| OpError::Failed(e.to_string()))?
+                    .clone();
+                Source::Csv {
+                    reader: Box::new(reader),
+                    headers,
+                }
+            }
+            FileFormat::Ndjson => Source::Ndjson {
+                reader: Box::new(BufReader::new(hashing)),
+                number: 0,
+            },
+        };
+        let kind = kind.or(match &source {
+            Source::Csv { headers, .. } if headers.iter().any(|name| name == "op") => {
+                Some(Kind::Movements)
+            }
+            Source::Csv { .. } => Some(Kind::Items),
+            Source::Ndjson { .. } => None,
+        });
+        Ok(Self {
+            source,
+            kind,
+            bytes_total,
+        })
+    }
+
+    /// Bytes of the file.
+    pub(super) fn bytes_total(&self) -> u64 {
+        self.bytes_total
+    }
+
+    /// Bytes read so far.
+    pub(super) fn bytes_read(&self) -> u64 {
+        self.hashing().bytes
+    }
+
+    /// The next line that isn't empty; none at the end.
+    pub(super) fn next_line(&mut self) -> Result<Option<ReadLine>, OpError> {
+        let fields = match &mut self.source {
+            Source::Csv { reader, headers } => next_csv(reader, headers)?,
+            Source::Ndjson { reader, number } => next_ndjson(reader, number)?,
+        };
+        let Some((number, fields)) = fields else {
+            return Ok(None);
+        };
+        let fields = match fields {
+            Ok(fields) => fields,
+            Err(message) => {
+                return Ok(Some(Err(vec![LineError {
+                    line: number,
+                    field: String::new(),
+                    message,
+                }])));
+            }
+        };
+        let guessed = || {
+            let has_op = fields.iter().any(|(name, _)| name == "op");
+            if has_op { Kind::Movements } else { Kind::Items }
+        };
+        let kind = *self.kind.get_or_insert_with(guessed);
+        Ok(Some(parse_line(kind, number, &fields)))
+    }
+
+    /// BLAKE3 of the whole file, as hex; to be called at the end.
+    pub(super) fn finish_hash(mut self) -> Result<String, OpError> {
+        let hashing = match &mut self.source {
+            Source::Csv { reader, .. } => reader.get_mut(),
+            Source::Ndjson { reader, .. } => reader.get_mut(),
+        };
+        std::io::copy(hashing, &mut std::io::sink()).map_err(OpError::failed)?;
+        Ok(hashing.hasher.finalize().to_hex().to_string())
+    }
+
+    fn hashing(&self) -> &Hashing {
+        match &self.source {
+            Source::Csv { reader, .. } => reader.get_ref(),
+            Source::Ndjson { reader, .. } => reader.get_ref(),
+        }
+    }
+}
+
+type Numbered = Option<(u64, Result<Fields, String>)>;
+
+fn next_csv(
+    reader: &mut csv::Reader<Hashing>,
+    headers: &csv::StringRecord,
+) -> Result<Numbered, OpError> {
+    let mut record = csv::StringRecord::new();
+    match reader.read_record(&mut record) {
+        Ok(true) => {}
+        Ok(false) => return Ok(None),
+        Err(error) if error.is_io_error() => return Err(OpError::failed(error)),
+        Err(error) => {
+            let line = error.position().map_or(0, csv::Position::line);
+            return Ok(Some((line, Err(error.to_string()))));
+        }
+    }
+    let number = record.position().map_or(0, csv::Position::line);
+    if record.len() != headers.len() {
+        let message = format!("has {} fields, the header {}", record.len(), headers.len());
+        return Ok(Some((number, Err(message))));
+    }
+    let named = headers.iter().zip(&record);
+    let filled = named.filter(|(name, text)| !text.is_empty() || *name == "sku");
+    let fields = filled
+        .map(|(name, text)| (name.to_owned(), Value::from(text)))
+        .collect();
+    Ok(Some((number, Ok(fields))))
+}
+
+fn next_ndjson(reader: &mut BufReader<Hashing>, number: &mut u64) -> Result<Numbered, OpError> {
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        *number += 1;
+        let mut limited = reader.by_ref().take(LINE_BYTES_MAX + 1);
+        let read = limited
+            .read_until(b'\n', &mut line)
+            .map_err(OpError::failed)?;
+        if read == 0 {
+            return Ok(None);
+        }
+        if line.len() as u64 > LINE_BYTES_MAX {
+            reader.skip_until(b'\n').map_err(OpError::failed)?;
+            return Ok(Some((
+                *number,
+                Err(format!("is longer than {LINE_BYTES_MAX} bytes")),
+            )));
+        }
+        if !line.trim_ascii().is_empty() {
+            break;
+        }
+    }
+    let fields = match serde_json::from_slice::<ObjectFields>(&line) {
+        Ok(ObjectFields(fields)) => Ok(fields),
+        Err(error) => Err(format!("is not a JSON object: {error}")),
+    };
+    Ok(Some((*number, fields)))
+}
+
+/// An object's fields in order, duplicates included.
+struct ObjectFields(Fields);
+
+impl<'de> serde::Deserialize<'de> for ObjectFields {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = ObjectFields;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<M: serde::de::MapAccess<'de>>(
+                self,
+                mut map: M,
+            ) -> Result<ObjectFields, M::Error> {
+                let mut fields = Fields::new();
+                while let Some(entry) = map.next_entry()? {
+                    fields.push(entry);
+                }
+                Ok(ObjectFields(fields))
+            }
+        }
+        deserializer.deserialize_map(Visitor)
+    }
+}
+
+/// A file that is hashed while it is read.
+struct Hashing {
+    file: File,
+    hasher: blake3::Hasher,
+    bytes: u64,
+}
+
+impl Read for Hashing {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.file.read(buffer)?;
+        self.hasher.update(&buffer[..count]);
+        self.bytes += count as u64;
+        Ok(count)
+    }
+}
