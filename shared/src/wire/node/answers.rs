@@ -367,9 +367,9 @@ impl<'a> LineAnswer<'a> {
     /// A line that its item's state refuses.
     pub fn refused(index: usize, sku: &'a Sku, rejection: &Rejection) -> Self {
         let mut problem = Problem::of_rejection(sku, rejection);
-        problem.extra.remove("sku");
+        problem.extra.shift_remove("sku");
         if matches!(rejection, Rejection::InsufficientStock { .. }) {
-            problem.extra.remove("currentVersion");
+            problem.extra.shift_remove("currentVersion");
         }
         Self::Refused {
             index,

@@ -1,0 +1,113 @@
+//! `/api/admin/*`: what operators start and look at. Long work answers 202 and goes on as a job.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::MethodFilter;
+use event_log::storage::Storage;
+use serde_json::json;
+use shared::wire::problem::{ErrorCode, Problem};
+
+use super::app::App;
+use super::body::{self, BODY_BYTES_MAX};
+use super::call::{Call, Outcome, route};
+use super::execute::require_writable;
+use super::failure::Failure;
+use super::jobs::{self, Job, JobKind, Jobs, Running};
+use super::metrics::Endpoint;
+use super::{query, reply, sync_status};
+use crate::clock::wall_now;
+
+pub(super) fn routes<S: Storage>() -> Router<Arc<App<S>>> {
+    Router::new()
+        .route(
+            "/api/admin/snapshot",
+            route(MethodFilter::POST, Endpoint::Admin, snapshot),
+        )
+        .route(
+            "/api/admin/compact",
+            route(MethodFilter::POST, Endpoint::Admin, compact),
+        )
+        .route(
+            "/api/admin/log",
+            route(MethodFilter::GET, Endpoint::Admin, log),
+        )
+}
+
+async fn snapshot<S: Storage>(call: Call<S>) -> Outcome {
+    start(call, JobKind::Snapshot, |app, running| {
+        let info = app
+            .ledger()
+            .snapshot(app.now(), &mut |done, total| running.progress(done, total))
+            .map_err(|error| error.to_string())?;
+        Ok(json!({
+            "file": info.file,
+            "lo": info.lo().get(),
+            "hi": info.hi().get(),
+            "bytes": info.footer.file_bytes,
+        }))
+    })
+    .await
+}
+
+async fn compact<S: Storage>(call: Call<S>) -> Outcome {
+    start(call, JobKind::Compact, |app, running| {
+        let report = app
+            .log()
+            .compact(
+                &app.options().retention,
+                wall_now().as_micros(),
+                &mut |done, total| {
+                    running.progress(done, total);
+                },
+            )
+            .map_err(|error| error.to_string())?;
+        let dropped = report
+            .consumers_dropped
+            .iter()
+            .map(|consumer| consumer.id.as_str());
+        Ok(json!({
+            "floor": report.floor.get(),
+            "floorHeldBy": report.floor_held_by,
+            "archived": report.archived.len(),
+            "deleted": report.deleted.len(),
+            "archivesDeleted": report.archives_deleted.len(),
+            "snapshotsDeleted": report.snapshots_deleted.len(),
+            "consumersDropped": dropped.collect::<Vec<_>>(),
+            "bytesBefore": report.bytes_before,
+            "bytesAfter": report.bytes_after,
+        }))
+    })
+    .await
+}
+
+/// Starts a job; these POSTs have no fields, and need no body.
+async fn start<S: Storage>(
+    mut call: Call<S>,
+    kind: JobKind,
+    work: impl FnOnce(&App<S>, &Running) -> Result<serde_json::Value, String> + Send + 'static,
+) -> Outcome {
+    query::require_none(call.uri())?;
+    require_writable(&call)?;
+    let body = body::read(&mut call, BODY_BYTES_MAX).await?;
+    let blank = body.trim_ascii();
+    if !blank.is_empty() && blank != b"{}" {
+        return Err(Failure::field("#", "unsupported", "this needs no body"));
+    }
+    match Jobs::start(call.app(), kind, work) {
+        Ok(job) => Ok(jobs::accepted(&job)),
+        Err(running) => Err(conflict(&running)),
+    }
+}
+
+fn conflict(running: &Job) -> Failure {
+    let detail = format!("{} does this already", running.id);
+    Problem::new(ErrorCode::JobRunning, detail)
+        .with("jobId", running.id.as_str())
+        .into()
+}
+
+async fn log<S: Storage>(call: Call<S>) -> Outcome {
+    query::require_none(call.uri())?;
+    Ok(reply::ok(&sync_status::log_details(call.app())))
+}

@@ -1,0 +1,166 @@
+//! What all handlers share. It must never hold state of the business: that is the ledger's.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use event_log::storage::Storage;
+use event_log::{Log, Retention};
+use shared::{StoreId, Timestamp};
+use tokio::sync::Notify;
+
+use super::jobs::Jobs;
+use super::metrics::Metrics;
+use super::request_id::RequestIds;
+use crate::ledger::Ledger;
+
+/// Tells logged time.
+pub type Now = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// How the API behaves.
+#[derive(Debug, Clone)]
+pub struct AppOptions {
+    /// How long a reply waits for durability before it is `OutcomeUnknown`.
+    pub reply_deadline: Duration,
+    /// How long a request's body may take to arrive.
+    pub body_deadline: Duration,
+    /// Requests slower than this are logged.
+    pub slow_request: Duration,
+    /// Refuse all writes.
+    pub read_only: bool,
+    /// Refuse changes of existing items without `If-Match` or `expectedVersion`.
+    pub require_version: bool,
+    /// What compaction keeps.
+    pub retention: Retention,
+    /// Where the request ids of this process begin.
+    pub request_id_seed: u64,
+}
+
+/// The state behind the routes.
+pub struct App<S: Storage> {
+    ledger: Arc<Ledger<S>>,
+    now: Now,
+    options: AppOptions,
+    pub(super) metrics: Metrics,
+    pub(super) jobs: Jobs,
+    pub(super) request_ids: RequestIds,
+    draining: AtomicBool,
+    in_flight: AtomicUsize,
+    idle: Notify,
+    closed: Notify,
+    is_closed: AtomicBool,
+}
+
+impl<S: Storage> App<S> {
+    /// The state over an open ledger.
+    pub fn new(ledger: Arc<Ledger<S>>, now: Now, options: AppOptions) -> Arc<Self> {
+        Arc::new(Self {
+            ledger,
+            now,
+            metrics: Metrics::new(),
+            jobs: Jobs::default(),
+            request_ids: RequestIds::new(options.request_id_seed),
+            options,
+            draining: AtomicBool::new(false),
+            in_flight: AtomicUsize::new(0),
+            idle: Notify::new(),
+            closed: Notify::new(),
+            is_closed: AtomicBool::new(false),
+        })
+    }
+
+    /// The ledger.
+    pub fn ledger(&self) -> &Arc<Ledger<S>> {
+        &self.ledger
+    }
+
+    /// The log under the ledger.
+    pub fn log(&self) -> &Arc<Log<S>> {
+        self.ledger.log()
+    }
+
+    /// Which store this is.
+    pub fn store_id(&self) -> &StoreId {
+        self.ledger.store_id()
+    }
+
+    /// Logged time.
+    pub fn now(&self) -> Timestamp {
+        (self.now)()
+    }
+
+    /// How the API behaves.
+    pub fn options(&self) -> &AppOptions {
+        &self.options
+    }
+
+    /// Keeps the figures of the metrics bounded; to be called every few seconds.
+    pub fn run_upkeep(&self) {
+        self.metrics.run_upkeep();
+    }
+
+    /// Turns readiness red: the first step of leaving.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether this node is leaving.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::SeqCst)
+    }
+
+    /// Ends the log streams, once they have delivered the tail: the log is closed.
+    pub fn log_closed(&self) {
+        self.is_closed.store(true, Ordering::SeqCst);
+        self.closed.notify_waiters();
+    }
+
+    /// Resolves when no request is being worked on (streams don't count).
+    pub async fn idle(&self) {
+        loop {
+            let mut notified = std::pin::pin!(self.idle.notified());
+            notified.as_mut().enable();
+            if self.in_flight() == 0 {
+                return;
+            }
+            notified.await;
+        }
+    }
+
+    /// Requests that are being worked on.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::SeqCst)
+    }
+
+    /// Counts a request in until the guard is dropped.
+    pub(super) fn enter(self: &Arc<Self>) -> InFlight<S> {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        InFlight(Arc::clone(self))
+    }
+
+    /// Whether the log is closed, so that nothing more can come.
+    pub(super) fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::SeqCst)
+    }
+
+    /// Resolves when the log is closed.
+    pub(super) async fn until_closed(&self) {
+        let mut notified = std::pin::pin!(self.closed.notified());
+        notified.as_mut().enable();
+        if !self.is_closed() {
+            notified.await;
+        }
+    }
+}
+
+/// A request that is being worked on.
+pub(super) struct InFlight<S: Storage>(Arc<App<S>>);
+
+impl<S: Storage> Drop for InFlight<S> {
+    fn drop(&mut self) {
+        let before = self.0.in_flight.fetch_sub(1, Ordering::SeqCst);
+        if before == 1 && self.0.is_draining() {
+            self.0.idle.notify_waiters();
+        }
+    }
+}

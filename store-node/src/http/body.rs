@@ -1,0 +1,101 @@
+//! Reading bodies: bounded in bytes and in time. A body over its bound is read to its end (within
+//! another bound) before the refusal, so that the refusal arrives.
+
+use std::time::Duration;
+
+use axum::body::{Body, Bytes, HttpBody};
+use bytes::BytesMut;
+use event_log::storage::Storage;
+use http_body_util::BodyExt;
+use shared::wire::problem::ErrorCode;
+
+use super::call::Call;
+use super::failure::Failure;
+use super::headers;
+
+/// The largest body of a usual request, in bytes.
+pub(super) const BODY_BYTES_MAX: usize = 1 << 20;
+/// The largest body of a batch, in bytes.
+pub(super) const BATCH_BODY_BYTES_MAX: usize = 16 << 20;
+/// How much of a body that is too large is read and thrown away before the refusal, in bytes.
+const DISCARDED_BYTES_MAX: usize = 64 << 20;
+/// How long that may take.
+const DISCARD_DEADLINE: Duration = Duration::from_secs(5);
+
+/// The JSON body of a request.
+pub(super) async fn read_json<S: Storage>(
+    call: &mut Call<S>,
+    bytes_max: usize,
+) -> Result<Bytes, Failure> {
+    headers::require_json(call.headers(), None)?;
+    read(call, bytes_max).await
+}
+
+/// The body of a request.
+pub(super) async fn read<S: Storage>(
+    call: &mut Call<S>,
+    bytes_max: usize,
+) -> Result<Bytes, Failure> {
+    let deadline = call.app().options().body_deadline;
+    let mut body = call.take_body();
+    match tokio::time::timeout(deadline, read_bounded(&mut body, bytes_max)).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(Unread::TooLarge)) => {
+            let _ = tokio::time::timeout(DISCARD_DEADLINE, discard(&mut body)).await;
+            let detail = format!("the body is over {bytes_max} bytes");
+            Err(Failure::new(ErrorCode::PayloadTooLarge, detail))
+        }
+        Ok(Err(Unread::Broken(error))) => {
+            let detail = format!("the body broke off: {error}");
+            Err(Failure::new(ErrorCode::MalformedJson, detail))
+        }
+        Err(_) => {
+            let detail = format!("the body took longer than {} ms", deadline.as_millis());
+            Err(Failure::new(ErrorCode::RequestTimeout, detail))
+        }
+    }
+}
+
+enum Unread {
+    TooLarge,
+    Broken(axum::Error),
+}
+
+/// Reads a body; one that arrives in one piece isn't copied.
+async fn read_bounded(body: &mut Body, bytes_max: usize) -> Result<Bytes, Unread> {
+    if body.size_hint().lower() > bytes_max as u64 {
+        return Err(Unread::TooLarge);
+    }
+    let mut first = Bytes::new();
+    let mut joined = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(Unread::Broken)?.into_data() else {
+            continue;
+        };
+        if first.len().max(joined.len()) + data.len() > bytes_max {
+            return Err(Unread::TooLarge);
+        }
+        if first.is_empty() && joined.is_empty() {
+            first = data;
+            continue;
+        }
+        if joined.is_empty() {
+            joined.extend_from_slice(&first);
+        }
+        joined.extend_from_slice(&data);
+    }
+    Ok(if joined.is_empty() {
+        first
+    } else {
+        joined.freeze()
+    })
+}
+
+async fn discard(body: &mut Body) {
+    let mut discarded = 0;
+    while discarded < DISCARDED_BYTES_MAX
+        && let Some(Ok(frame)) = body.frame().await
+    {
+        discarded += frame.data_ref().map_or(0, Bytes::len);
+    }
+}

@@ -1,0 +1,117 @@
+//! `GET /api/log/snapshot`: the newest verified snapshot, byte for byte, for a consumer that begins
+//! or begins again. While it downloads, nothing behind the snapshot may be compacted.
+
+use std::io::{self, Read};
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::{HeaderName, HeaderValue};
+use axum::response::Response;
+use axum::routing::MethodFilter;
+use event_log::SnapshotInfo;
+use event_log::snapshot::SnapshotReadError;
+use event_log::storage::Storage;
+
+use super::app::App;
+use super::call::{Call, Outcome, route};
+use super::consumers::blocking;
+use super::failure::Failure;
+use super::log_stream::set_identity;
+use super::metrics::Endpoint;
+use super::query::Query;
+use crate::clock::wall_now;
+
+/// The media type of the answer.
+const SNAPSHOT: &str = "application/vnd.onhand.snapshot";
+/// How long the log behind the snapshot stays for this consumer, in µs: an hour.
+const PIN_US: i64 = 3600 * 1_000_000;
+/// Bytes of one read.
+const PIECE_BYTES: usize = 256 << 10;
+
+pub(super) fn routes<S: Storage>() -> Router<Arc<App<S>>> {
+    Router::new().route(
+        "/api/log/snapshot",
+        route(MethodFilter::GET, Endpoint::LogSnapshot, snapshot),
+    )
+}
+
+async fn snapshot<S: Storage>(call: Call<S>) -> Outcome {
+    let query = Query::parse(call.uri(), &["consumer"], &[]);
+    let consumer = query.owned("consumer");
+    query.finish()?;
+    let app = Arc::clone(call.app());
+    let pin = consumer.unwrap_or_else(|| format!("download-{}", call.request_id()));
+    let finding = Arc::clone(&app);
+    let (info, file) = blocking(move || find(&finding, &pin)).await??;
+    let pieces = futures_util::stream::unfold(Some(file), |file| async {
+        let (piece, file) = read_piece(file?).await;
+        piece.map(|piece| (piece, file))
+    });
+    let mut response = Response::new(Body::from_stream(pieces));
+    set_identity(&mut response, &app);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(SNAPSHOT));
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(info.footer.file_bytes));
+    headers.insert(
+        HeaderName::from_static("x-snapshot-lo"),
+        HeaderValue::from(info.lo().get()),
+    );
+    headers.insert(
+        HeaderName::from_static("x-snapshot-hi"),
+        HeaderValue::from(info.hi().get()),
+    );
+    Ok(response)
+}
+
+/// The newest snapshot, taken now if there is none, pinned for this consumer and open.
+fn find<S: Storage>(
+    app: &App<S>,
+    pin: &str,
+) -> Result<(SnapshotInfo, impl Read + Send + use<S>), Failure> {
+    let latest = app.log().latest_snapshot().map_err(Failure::internal)?;
+    let info = match latest {
+        Some(info) => info,
+        None => app
+            .ledger()
+            .snapshot(app.now(), &mut |_, _| {})
+            .map_err(Failure::internal)?,
+    };
+    app.log()
+        .pin(pin, info.lo(), wall_now().as_micros() + PIN_US)?;
+    let file = app.log().open_snapshot_file(&info)?;
+    Ok((info, file))
+}
+
+/// The next bytes of the file, and the file, unless that was the end.
+async fn read_piece<R: Read + Send + 'static>(
+    mut file: R,
+) -> (Option<io::Result<Bytes>>, Option<R>) {
+    let read = tokio::task::spawn_blocking(move || {
+        let mut piece = vec![0; PIECE_BYTES];
+        let mut filled = 0;
+        while filled < piece.len() {
+            match file.read(&mut piece[filled..]) {
+                Ok(0) => break,
+                Ok(read) => filled += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return (Err(error), file),
+            }
+        }
+        piece.truncate(filled);
+        (Ok(piece), file)
+    });
+    match read.await {
+        Ok((Ok(piece), _)) if piece.is_empty() => (None, None),
+        Ok((Ok(piece), file)) => (Some(Ok(piece.into())), Some(file)),
+        Ok((Err(error), _)) => (Some(Err(error)), None),
+        Err(error) => (Some(Err(io::Error::other(error))), None),
+    }
+}
+
+impl From<SnapshotReadError> for Failure {
+    fn from(error: SnapshotReadError) -> Self {
+        Self::internal(error)
+    }
+}

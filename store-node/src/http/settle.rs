@@ -1,0 +1,71 @@
+//! The one place where answers wait for durability. Nothing that a crash could undo may leave
+//! before it has passed here.
+
+use std::time::Duration;
+
+use event_log::storage::Storage;
+use event_log::{Seq, WaitError};
+use shared::wire::problem::ErrorCode;
+
+use super::app::App;
+use super::failure::Failure;
+
+/// Waits until a write is durable.
+pub(super) async fn write<S: Storage>(app: &App<S>, settle: Seq) -> Result<(), Failure> {
+    let advice = "retry with the same Idempotency-Key";
+    match until(app, settle).await {
+        Settled::Durable => Ok(()),
+        Settled::TooSlow(deadline) => {
+            let waited = deadline.as_millis();
+            let detail = format!("the log did not confirm this write in {waited} ms: {advice}");
+            Err(Failure::new(ErrorCode::OutcomeUnknown, detail))
+        }
+        Settled::Failed(WaitError::OutcomeUnknown(_)) => {
+            let detail = format!("the log failed while this write was in flight: {advice}");
+            Err(Failure::new(ErrorCode::OutcomeUnknown, detail))
+        }
+        Settled::Failed(WaitError::Closed) => Err(Failure::new(
+            ErrorCode::ShuttingDown,
+            "this node is leaving",
+        )),
+    }
+}
+
+/// Waits until what was read is durable.
+pub(super) async fn read<S: Storage>(app: &App<S>, settle: Seq) -> Result<(), Failure> {
+    match until(app, settle).await {
+        Settled::Durable => Ok(()),
+        Settled::TooSlow(deadline) => {
+            let waited = deadline.as_millis();
+            let detail = format!("the last change was not durable after {waited} ms");
+            Err(Failure::new(ErrorCode::Unsettled, detail))
+        }
+        Settled::Failed(WaitError::OutcomeUnknown(_)) => {
+            let detail = "the last change is not durable, and won't be before a restart";
+            Err(Failure::new(ErrorCode::Unsettled, detail))
+        }
+        Settled::Failed(WaitError::Closed) => Err(Failure::new(
+            ErrorCode::ShuttingDown,
+            "this node is leaving",
+        )),
+    }
+}
+
+enum Settled {
+    Durable,
+    TooSlow(Duration),
+    Failed(WaitError),
+}
+
+async fn until<S: Storage>(app: &App<S>, settle: Seq) -> Settled {
+    let log = app.log();
+    if log.durable() >= settle {
+        return Settled::Durable;
+    }
+    let deadline = app.options().reply_deadline;
+    match tokio::time::timeout(deadline, log.wait(settle)).await {
+        Ok(Ok(())) => Settled::Durable,
+        Ok(Err(error)) => Settled::Failed(error),
+        Err(_) => Settled::TooSlow(deadline),
+    }
+}

@@ -1,0 +1,141 @@
+//! `store-node serve`: the composition root. It opens storage, log, clock and ledger, starts the
+//! threads, listens, and takes everything down again in order. Decisions belong elsewhere.
+
+mod listener;
+pub mod logging;
+mod upkeep;
+
+use std::io::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use event_log::storage::Storage;
+use event_log::storage::disk::DiskStorage;
+use event_log::{Log, LogOptions, Retention};
+use shared::Timestamp;
+
+use crate::clock::LoggedClock;
+use crate::config::{ServeArgs, Settings};
+use crate::http::{App, AppOptions, Now};
+use crate::ledger::{Ledger, LedgerOptions};
+use crate::ops::store::{ledger_error, log_options, open_error};
+use crate::ops::{EXIT_USAGE, OpError};
+
+use std::process::ExitCode;
+use upkeep::Upkeep;
+
+const DAY_US: i64 = 24 * 3600 * 1_000_000;
+
+/// Runs the command.
+pub fn run(args: &ServeArgs) -> Result<ExitCode, OpError> {
+    let environment = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let settings = match Settings::load(args, environment) {
+        Ok(settings) => settings,
+        Err(error) => return Err(OpError::Usage(error.to_string())),
+    };
+    if args.print_config {
+        let _ = std::io::stdout().write_all(settings.to_toml().as_bytes());
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let Err(error) = logging::start(settings.log_format, &settings.log_level) {
+        eprintln!("error: {error}");
+        return Ok(ExitCode::from(EXIT_USAGE));
+    }
+    let app = open(&settings)?;
+    let upkeep = Upkeep::start(&app, settings.on_poison).map_err(OpError::failed)?;
+    let served = listen(&app, &settings);
+    upkeep.stop();
+    served.map(|()| ExitCode::SUCCESS)
+}
+
+/// Opens everything below HTTP.
+fn open(settings: &Settings) -> Result<Arc<App<DiskStorage>>, OpError> {
+    let store_id = settings
+        .parsed_store_id()
+        .map_err(|error| OpError::Usage(error.to_string()))?;
+    create_data_dir(&settings.data_dir)?;
+    let storage = DiskStorage::new(settings.data_dir.clone());
+    let options = LogOptions {
+        segment_bytes: settings.segment_bytes,
+        disk_floor_bytes: settings.disk_floor_bytes,
+        ..log_options(&store_id)
+    };
+    let log = Log::open(storage, options).map_err(open_error)?;
+    let last_logged = Timestamp::from_micros(log.tip().logged_at_us);
+    let clock = LoggedClock::open(last_logged, settings.accept_clock).map_err(OpError::failed)?;
+    let ledger_options = LedgerOptions {
+        keys_max: usize::try_from(settings.keys_max).unwrap_or(usize::MAX),
+        key_life_us: settings.key_life_days as i64 * DAY_US,
+    };
+    let mut told = std::time::Instant::now();
+    let progress = &mut |done: u64, total: u64| {
+        if told.elapsed().as_secs() >= 1 {
+            told = std::time::Instant::now();
+            tracing::info!(done, total, "recovering");
+        }
+    };
+    let opened = Ledger::open(
+        Arc::clone(&log),
+        store_id.clone(),
+        ledger_options,
+        clock.now(),
+        progress,
+    );
+    let (ledger, report) = opened.map_err(ledger_error)?;
+    tracing::info!(
+        %store_id,
+        log_id = %log.log_id(),
+        items = report.items,
+        keys = report.keys,
+        last_seq = log.last().get(),
+        digest = format!("{:032x}", report.digest),
+        "recovered"
+    );
+    log.start().map_err(OpError::failed)?;
+    let now: Now = Arc::new(move || clock.now());
+    Ok(App::new(ledger, now, app_options(settings)))
+}
+
+fn app_options(settings: &Settings) -> AppOptions {
+    AppOptions {
+        reply_deadline: Settings::duration_ms(settings.reply_deadline_ms),
+        body_deadline: Settings::duration_ms(settings.body_deadline_ms),
+        slow_request: Settings::duration_ms(settings.slow_request_ms),
+        read_only: settings.read_only,
+        require_version: settings.require_version,
+        retention: Retention {
+            archive: true,
+            archive_keep_us: settings.archive_keep_days as i64 * DAY_US,
+            snapshots_keep: usize::try_from(settings.snapshots_keep).unwrap_or(usize::MAX),
+            disk_budget_bytes: Some(settings.disk_budget_bytes).filter(|bytes| *bytes > 0),
+        },
+        request_id_seed: uuid::Uuid::now_v7().as_u64_pair().1,
+    }
+}
+
+fn create_data_dir(data_dir: &Path) -> Result<(), OpError> {
+    std::fs::create_dir_all(data_dir)
+        .map_err(|error| OpError::Failed(format!("data_dir: {}: {error}", data_dir.display())))
+}
+
+/// Listens until a signal ends it.
+fn listen<S: Storage>(app: &Arc<App<S>>, settings: &Settings) -> Result<(), OpError> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if let Ok(threads @ 1..) = usize::try_from(settings.worker_threads) {
+        builder.worker_threads(threads);
+    }
+    let runtime = builder.enable_all().build().map_err(OpError::failed)?;
+    runtime.block_on(async {
+        let bound = tokio::net::TcpListener::bind(settings.listen).await;
+        let listener = bound
+            .map_err(|error| OpError::Failed(format!("listen: {}: {error}", settings.listen)))?;
+        let address = listener.local_addr().map_err(OpError::failed)?;
+        tracing::info!(%address, "listening");
+        let mut stdout = std::io::stdout();
+        let _ = writeln!(stdout, "listening on http://{address}").and_then(|()| stdout.flush());
+        listener::serve(listener, Arc::clone(app), settings)
+            .await
+            .map_err(OpError::failed)
+    })
+}

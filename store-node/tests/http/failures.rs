@@ -1,0 +1,98 @@
+//! A full disk, a failing disk, a log that is closed: what callers are told, and what still works.
+
+use std::time::Duration;
+
+use event_log::storage::sim::{Fault, SimStorage};
+use store_node::http::AppOptions;
+
+use super::world::World;
+
+const SELL: &str = r#"{"quantity":1}"#;
+
+#[tokio::test]
+async fn a_node_started_read_only_refuses_writes_only() {
+    let world = World::new();
+    world.create("A", 10).await;
+    world.app.log().close().unwrap();
+    let storage = world.storage.clone();
+    drop(world);
+    let world = World::on(storage, |options| options.read_only = true);
+    world
+        .post("/api/inventory/A/sell", SELL)
+        .await
+        .problem(503, "ReadOnly");
+    let batch = r#"{"atomic":true,"operations":[{"op":"sell","sku":"A","quantity":1}]}"#;
+    world
+        .post("/api/batch", batch)
+        .await
+        .problem(503, "ReadOnly");
+    world
+        .call("POST", "/api/admin/snapshot", &[], "")
+        .await
+        .problem(503, "ReadOnly");
+    world.get("/api/inventory/A").await.expect(200);
+    assert_eq!(world.get("/api/health/ready").await.status, 503);
+}
+
+#[tokio::test]
+async fn a_closed_log_is_a_node_that_leaves() {
+    let world = World::new();
+    world.create("A", 10).await;
+    world.app.log().close().unwrap();
+    world
+        .post("/api/inventory/A/sell", SELL)
+        .await
+        .problem(503, "ShuttingDown");
+    world.get("/api/inventory/A").await.expect(200);
+}
+
+#[tokio::test]
+async fn a_failing_disk_leaves_the_outcome_open_and_then_refuses() {
+    let world = World::new();
+    world.create("A", 10).await;
+    world.create("B", 10).await;
+    world.storage.fail_at(world.storage.op_count(), Fault::Eio);
+    let answer = world.post("/api/inventory/A/sell", SELL).await;
+    answer.problem(504, "OutcomeUnknown");
+    world
+        .post("/api/inventory/A/sell", SELL)
+        .await
+        .problem(503, "LogPoisoned");
+    world
+        .post("/api/inventory/B/sell", SELL)
+        .await
+        .problem(503, "LogPoisoned");
+    world
+        .get("/api/inventory/A")
+        .await
+        .problem(503, "Unsettled");
+    world.get("/api/inventory/B").await.expect(200);
+    let health = world.get("/api/health").await.expect(200);
+    assert_eq!(
+        (&health["status"], &health["ready"]),
+        (&"failed".into(), &false.into())
+    );
+    assert_eq!(world.get("/api/health/log").await.status, 503);
+    world.get("/api/health/live").await.expect(200);
+}
+
+#[tokio::test]
+async fn what_is_not_durable_in_time_is_unknown() {
+    let short = |options: &mut AppOptions| options.reply_deadline = Duration::from_millis(20);
+    let world = World::stalled(SimStorage::new(7), short);
+    world.app.log().preallocate_once().unwrap();
+    let key = [("idempotency-key", "k")];
+    let body = r#"{"sku":"A","stock":1}"#;
+    let created = world.call("POST", "/api/inventory", &key, body).await;
+    created.problem(504, "OutcomeUnknown");
+    world
+        .get("/api/inventory/A")
+        .await
+        .problem(503, "Unsettled");
+    world.get("/api/inventory").await.problem(503, "Unsettled");
+    world.app.log().commit_once().unwrap();
+    world.get("/api/inventory/A").await.expect(200);
+    let again = world.call("POST", "/api/inventory", &key, body).await;
+    again.expect(201);
+    assert_eq!(again.header("idempotent-replayed"), Some("true"));
+}

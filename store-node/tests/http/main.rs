@@ -1,0 +1,17 @@
+//! The HTTP API of a store node, in process: requests into the real router over the real ledger and
+//! log on a simulated disk, answers compared to the letter.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod bad_inputs;
+mod examples;
+mod failures;
+mod idempotency;
+mod lists;
+mod log;
+mod operators;
+mod preconditions;
+mod process;
+mod targets;
+mod verbs;
+mod world;

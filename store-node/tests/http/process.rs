@@ -1,0 +1,210 @@
+//! The program itself: it listens where it says, leaves when it is told, keeps what it acknowledged
+//! and says what is wrong with its settings.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_store-node");
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Node {
+    child: Child,
+    address: String,
+}
+
+impl Node {
+    fn start(data_dir: &Path, more: &[&str]) -> Self {
+        let mut child = Command::new(PROGRAM)
+            .args([
+                "serve",
+                "--store-id",
+                "store-a",
+                "--listen",
+                "127.0.0.1:0",
+                "--data-dir",
+            ])
+            .arg(data_dir)
+            .args(["--segment-bytes", "1048576"])
+            .args(more)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let address = line
+            .trim()
+            .strip_prefix("listening on http://")
+            .expect(&line)
+            .to_owned();
+        Self { child, address }
+    }
+
+    /// One request on a connection of its own; gives status and body.
+    fn call(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let length = body.len();
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
+             content-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, serde_json::from_str(body).unwrap_or(Value::Null))
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args(["-s", name, &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+
+    /// Waits for the end and gives the exit code.
+    fn wait(&mut self) -> Option<i32> {
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("the node doesn't end");
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn run(args: &[&str]) -> (Option<i32>, String, String) {
+    let output = Command::new(PROGRAM).args(args).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (
+        output.status.code(),
+        text(output.stdout),
+        text(output.stderr),
+    )
+}
+
+#[test]
+fn a_signal_ends_it_cleanly_and_nothing_is_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut node = Node::start(dir.path(), &[]);
+    assert_eq!(
+        node.call("POST", "/api/inventory", r#"{"sku":"A","stock":10}"#)
+            .0,
+        201
+    );
+    node.signal("TERM");
+    assert_eq!(node.wait(), Some(0));
+
+    let mut node = Node::start(dir.path(), &[]);
+    let (status, sold) = node.call("POST", "/api/inventory/A/sell", r#"{"quantity":3}"#);
+    assert_eq!((status, &sold["stock"]), (200, &7.into()));
+    node.signal("KILL");
+    assert_eq!(node.wait(), None);
+
+    let mut node = Node::start(dir.path(), &[]);
+    let (status, item) = node.call("GET", "/api/inventory/A", "");
+    assert_eq!(
+        (status, &item["stock"], &item["version"]),
+        (200, &7.into(), &2.into())
+    );
+    node.signal("INT");
+    assert_eq!(node.wait(), Some(0));
+}
+
+#[test]
+fn an_open_stream_does_not_hold_up_leaving() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut node = Node::start(dir.path(), &[]);
+    let mut stream = TcpStream::connect(&node.address).unwrap();
+    stream
+        .write_all(b"GET /api/log HTTP/1.1\r\nhost: x\r\n\r\n")
+        .unwrap();
+    let mut first = [0; 15];
+    stream.read_exact(&mut first).unwrap();
+    assert_eq!(&first, b"HTTP/1.1 200 OK");
+    let started = Instant::now();
+    node.signal("TERM");
+    assert_eq!(node.wait(), Some(0));
+    assert!(
+        started.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        started.elapsed()
+    );
+}
+
+#[test]
+fn slow_heads_are_cut_off() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("node.toml");
+    std::fs::write(&config, "header_deadline_ms = 300\n").unwrap();
+    let data = dir.path().join("data");
+    let node = Node::start(&data, &["--config", config.to_str().unwrap()]);
+    let mut stream = TcpStream::connect(&node.address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+        .write_all(b"GET /api/health HTTP/1.1\r\nhost:")
+        .unwrap();
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).unwrap();
+    assert!(
+        rest.is_empty() || rest.starts_with(b"HTTP/1.1 408"),
+        "{rest:?}"
+    );
+}
+
+#[test]
+fn a_directory_in_use_is_exit_code_4() {
+    let dir = tempfile::tempdir().unwrap();
+    let _node = Node::start(dir.path(), &[]);
+    let data_dir = dir.path().to_str().unwrap();
+    let args = [
+        "serve",
+        "--store-id",
+        "store-a",
+        "--listen",
+        "127.0.0.1:0",
+        "--data-dir",
+        data_dir,
+    ];
+    let (code, _, stderr) = run(&args);
+    assert_eq!(code, Some(4), "{stderr}");
+    assert!(stderr.contains("in use"), "{stderr}");
+}
+
+#[test]
+fn settings_are_printed_and_bad_ones_named() {
+    let base = ["serve", "--store-id", "store-a", "--data-dir", "/nowhere"];
+    let (code, stdout, _) = run(&[&base[..], &["--print-config"]].concat());
+    assert_eq!(code, Some(0));
+    assert!(stdout.contains("listen = \"127.0.0.1:4101\"\n"), "{stdout}");
+    let (code, _, stderr) = run(&[&base[..], &["--listen", "here"]].concat());
+    assert_eq!(code, Some(2));
+    assert!(stderr.contains("listen"), "{stderr}");
+    let (code, _, stderr) = run(&[&base[..], &["--log-level", "=x="]].concat());
+    assert_eq!(code, Some(2));
+    assert!(stderr.contains("log_level"), "{stderr}");
+    let (code, _, _) = run(&["serve", "--no-such-flag"]);
+    assert_eq!(code, Some(2));
+}
