@@ -159,10 +159,18 @@ mod tests {
 
     #[test]
     fn percentages_have_two_decimals() {
-        for (available, stock, percent) in
-            [(123, 129, "95.35"), (93, 99, "93.94"), (30, 30, "100.0"), (0, 0, "0.0"), (1, 3, "33.33")]
-        {
-            let row = SummaryRow { stock, available_stock: available, ..SummaryRow::default() };
+        for (available, stock, percent) in [
+            (123, 129, "95.35"),
+            (93, 99, "93.94"),
+            (30, 30, "100.0"),
+            (0, 0, "0.0"),
+            (1, 3, "33.33"),
+        ] {
+            let row = SummaryRow {
+                stock,
+                available_stock: available,
+                ..SummaryRow::default()
+            };
             let json = serde_json::to_string(&row.with_percent()).unwrap();
             let tail = format!("\"availabilityPercent\":{percent}}}");
             assert!(json.ends_with(&tail), "{json} should end with {tail}");

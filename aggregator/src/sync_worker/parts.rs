@@ -1,0 +1,114 @@
+//! What a worker is made of and what it may be told.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use event_log::Seq;
+use event_log::storage::Storage;
+use shared::StoreId;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::claims::Claims;
+use crate::clock::Clock;
+use crate::follower::Retried;
+use crate::jobs::{JobKind, JobTicket};
+use crate::persistence::LoadedStore;
+use crate::source::LogSource;
+use crate::store_state::StoreShared;
+use crate::view::ViewStore;
+
+/// Commands that may wait for a worker.
+pub const CONTROLS_MAX: usize = 64;
+
+/// What a worker may be tuned by.
+#[derive(Debug, Clone, Copy)]
+pub struct WorkerOptions {
+    /// Between saves, at least.
+    pub persist_interval: Duration,
+    /// A node with more events than this is begun from a snapshot, if it has one.
+    pub snapshot_events_min: u64,
+    /// The first wait before a lost node is tried again, at most.
+    pub backoff_min: Duration,
+    /// The longest such wait.
+    pub backoff_max: Duration,
+    /// How long the breaker stays open.
+    pub breaker_open: Duration,
+    /// How often a node that sends no keep-alives is asked how far it is.
+    pub probe_interval: Duration,
+}
+
+impl Default for WorkerOptions {
+    fn default() -> Self {
+        Self {
+            persist_interval: Duration::from_secs(2),
+            snapshot_events_min: 100_000,
+            backoff_min: Duration::from_millis(100),
+            backoff_max: Duration::from_secs(10),
+            breaker_open: Duration::from_secs(30),
+            probe_interval: Duration::from_secs(2),
+        }
+    }
+}
+
+/// What an operator may tell a worker.
+#[derive(Debug)]
+pub enum Control {
+    /// Stop following, keep what is held.
+    Pause,
+    /// Follow (again), also after a quarantine, from the last good state.
+    Resume,
+    /// Bootstrap anew in the shadow.
+    Bootstrap {
+        /// Why.
+        kind: JobKind,
+        /// Whom to tell.
+        ticket: JobTicket,
+    },
+    /// Try a dead letter again.
+    Retry {
+        /// Its seq.
+        seq: Seq,
+        /// What became of it; none if there is no such letter.
+        reply: oneshot::Sender<Option<Retried>>,
+    },
+    /// Forget a dead letter.
+    Discard {
+        /// Its seq.
+        seq: Seq,
+        /// Whether it was there.
+        reply: oneshot::Sender<bool>,
+    },
+    /// End, take the store out of the view and leave the node's list of consumers.
+    Remove {
+        /// Remove its files too.
+        forget: bool,
+        /// Said when it is done.
+        reply: oneshot::Sender<()>,
+    },
+}
+
+/// Everything that a worker is made of.
+pub struct WorkerParts<L: LogSource, S: Storage, V: ViewStore> {
+    /// The node.
+    pub source: L,
+    /// The data directory.
+    pub storage: S,
+    /// The view.
+    pub view: V,
+    /// Where the API looks.
+    pub shared: Arc<StoreShared>,
+    /// Who follows which store.
+    pub claims: Claims,
+    /// The time.
+    pub clock: Clock,
+    /// Tuning.
+    pub options: WorkerOptions,
+    /// The store that the URL must be, if that was said.
+    pub expected: Option<StoreId>,
+    /// What was saved of it.
+    pub loaded: Option<LoadedStore<V>>,
+    /// Commands.
+    pub control: mpsc::Receiver<Control>,
+    /// Turns true when the process ends.
+    pub shutdown: watch::Receiver<bool>,
+}

@@ -1,0 +1,105 @@
+//! A worker's saves while it works, and its end. What is told to the node is `saving`'s to decide.
+
+use event_log::storage::Storage;
+
+use super::saving::Saver;
+use super::{Phase, SyncWorker};
+use crate::persistence::SavedStore;
+use crate::source::LogSource;
+use crate::view::ViewStore;
+
+impl<L: LogSource, S: Storage, V: ViewStore> SyncWorker<L, S, V> {
+    /// Saves if it is time, and acknowledges if that may be said now.
+    pub(super) async fn tend_saves(&mut self, may_acknowledge: bool) {
+        let Some(saver) = &mut self.saver else { return };
+        let ended = saver.tend(may_acknowledge).await;
+        self.note_save(ended);
+        if self.saver.as_ref().is_some_and(Saver::is_due) {
+            self.begin_save().await;
+        }
+    }
+
+    async fn begin_save(&mut self) {
+        let state = self.to_save();
+        let now = (self.clock)();
+        let (Some(saver), Some(follower), Some(state)) = (&mut self.saver, &self.follower, state)
+        else {
+            return;
+        };
+        let (view, slot) = (self.view.clone(), follower.slot().clone());
+        let error = saver.begin(view, slot, state, now).await;
+        self.note_save(error.map(Err));
+    }
+
+    fn note_save(&self, ended: Option<Result<(), String>>) {
+        let Some(result) = ended else { return };
+        if let Err(error) = &result {
+            let store = self.name();
+            tracing::error!(store, error, "the store's part of the view was not saved");
+            metrics::counter!("aggregator_save_failures_total", "store" => store).increment(1);
+        }
+        self.shared
+            .update(|status| status.save_error = result.err());
+    }
+
+    fn to_save(&self) -> Option<SavedStore> {
+        let state = self.follower.as_ref()?.state().clone();
+        let status = self.shared.status();
+        let quarantine = match &self.phase {
+            Phase::Fenced(reason) => Some(reason.clone()),
+            Phase::Following | Phase::Paused => None,
+        };
+        Some(SavedStore {
+            store_id: status.store_id?,
+            url: self.shared.url.clone(),
+            state,
+            quarantine,
+            paused: self.phase == Phase::Paused,
+            as_of: status.as_of,
+            last_contact_at: status.last_contact_at,
+            letters: self.shared.letters.lock().clone(),
+        })
+    }
+
+    /// The last save and the last word to the node.
+    pub(super) async fn finish(&mut self) {
+        if let Some((forget, reply)) = self.removed.take() {
+            self.leave_store(forget).await;
+            let _ = reply.send(());
+            return;
+        }
+        let Some(saver) = &mut self.saver else { return };
+        let ended = saver.settle().await;
+        self.note_save(ended);
+        if self.saver.as_ref().is_some_and(Saver::is_dirty) {
+            self.begin_save().await;
+        }
+        let Some(saver) = &mut self.saver else { return };
+        let ended = saver.settle().await;
+        if self.phase == Phase::Following {
+            saver.last_word().await;
+        }
+        self.note_save(ended);
+    }
+
+    async fn leave_store(&mut self, forget: bool) {
+        if let Some(store_id) = self.expected.take() {
+            self.view.withdraw(&store_id);
+            self.claims.release(&store_id, &self.shared.url);
+        }
+        if let Some(mut saver) = self.saver.take() {
+            let _ = saver.settle().await;
+            let removed = if forget {
+                saver.files().remove_all()
+            } else {
+                Ok(())
+            };
+            if let Err(error) = removed {
+                tracing::warn!(store = self.name(), %error, "files of a removed store are left");
+            }
+        }
+        if let Err(error) = self.source.deregister().await {
+            tracing::info!(store = self.name(), %error, "the node still lists this consumer");
+        }
+    }
+}
