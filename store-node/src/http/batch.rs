@@ -69,7 +69,7 @@ async fn run<S: Storage>(
             Err(_) => BatchLine::Invalid,
         });
         let context = Context {
-            request_id: Some(call.request_id().into()),
+            request_id: Some(call.request_id().clone()),
             ..Context::default()
         };
         let request = BatchRequest {

@@ -12,6 +12,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, Uri};
 use axum::response::Response;
 use axum::routing::{MethodFilter, MethodRouter, any, on};
+use compact_str::CompactString;
 use event_log::storage::Storage;
 use futures_util::FutureExt;
 use parking_lot::Mutex;
@@ -30,7 +31,7 @@ pub(super) type Outcome = Result<Response, Failure>;
 /// A request on its way through its handler.
 pub(super) struct Call<S: Storage> {
     app: Arc<App<S>>,
-    request_id: String,
+    request_id: CompactString,
     parts: Parts,
     /// Never locked: the mutex only makes calls shareable while they wait.
     body: Mutex<Option<Body>>,
@@ -43,7 +44,7 @@ impl<S: Storage> Call<S> {
     }
 
     /// The request's id.
-    pub(super) fn request_id(&self) -> &str {
+    pub(super) fn request_id(&self) -> &CompactString {
         &self.request_id
     }
 
@@ -182,7 +183,7 @@ where
     drop(in_flight);
     response
         .headers_mut()
-        .insert(REQUEST_ID_HEADER, reply::text_value(request_id));
+        .insert(REQUEST_ID_HEADER, reply::copied_value(&request_id));
     response
 }
 
@@ -224,3 +225,6 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
         .or_else(|| panic.downcast_ref::<&str>().copied());
     format!("panicked: {}", text.unwrap_or("without a message"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -81,7 +81,7 @@ pub(super) async fn execute<S: Storage>(
         | Precondition::Matching(_) => {}
     }
     let mut context = asked.context;
-    context.request_id = Some(call.request_id().into());
+    context.request_id = Some(call.request_id().clone());
     let command = Command {
         sku,
         action: asked.action,

@@ -48,6 +48,11 @@ pub(super) fn set_replayed(response: &mut Response, replayed: bool) {
     }
 }
 
+/// A short header value, copied; what can't be one is `invalid`.
+pub(super) fn copied_value(text: &str) -> HeaderValue {
+    HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("invalid"))
+}
+
 /// A header of our own making, which is always visible ASCII.
 pub(super) fn text_value(text: String) -> HeaderValue {
     HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("invalid"))

@@ -4,6 +4,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::http::HeaderMap;
+use compact_str::CompactString;
 
 /// The longest id that is taken over from a caller, in bytes.
 const REQUEST_ID_BYTES_MAX: usize = 64;
@@ -25,18 +26,18 @@ impl RequestIds {
     }
 
     /// The id of a request with these headers.
-    pub(super) fn of(&self, headers: &HeaderMap) -> String {
+    pub(super) fn of(&self, headers: &HeaderMap) -> CompactString {
         let theirs = headers
             .get(REQUEST_ID_HEADER)
             .and_then(|value| value.to_str().ok());
         match theirs.filter(|id| is_sane(id)) {
-            Some(id) => id.to_owned(),
+            Some(id) => CompactString::new(id),
             None => self.next(),
         }
     }
 
     /// 16 hexadecimal digits: a counter, scattered by the finaliser of splitmix64 (one to one).
-    fn next(&self) -> String {
+    fn next(&self) -> CompactString {
         const HEX: &[u8; 16] = b"0123456789abcdef";
         let mut mixed = self
             .next
@@ -44,7 +45,7 @@ impl RequestIds {
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^= mixed >> 31;
-        let mut id = String::with_capacity(16);
+        let mut id = CompactString::default();
         for shift in (0..16).rev() {
             id.push(char::from(HEX[(mixed >> (shift * 4)) as usize & 15]));
         }
@@ -83,7 +84,7 @@ mod tests {
     #[test]
     fn ids_differ() {
         let ids = RequestIds::new(1);
-        let mut seen: Vec<String> = (0..1000).map(|_| ids.next()).collect();
+        let mut seen: Vec<CompactString> = (0..1000).map(|_| ids.next()).collect();
         seen.sort();
         seen.dedup();
         assert_eq!(seen.len(), 1000);

@@ -96,3 +96,51 @@ async fn what_is_not_durable_in_time_is_unknown() {
     again.expect(201);
     assert_eq!(again.header("idempotent-replayed"), Some("true"));
 }
+
+#[tokio::test]
+async fn a_body_that_never_ends_is_a_timeout() {
+    let world = World::with(|options| options.body_deadline = Duration::from_millis(20));
+    world.create("A", 10).await;
+    let body =
+        axum::body::Body::from_stream(futures_util::stream::pending::<std::io::Result<Vec<u8>>>());
+    let answer = world.call("POST", "/api/inventory/A/sell", &[], body).await;
+    answer.problem(408, "RequestTimeout");
+    assert_eq!(world.last_seq(), 1);
+}
+
+#[tokio::test]
+async fn a_full_disk_stops_writes_and_comes_back_by_itself() {
+    let world = World::new();
+    world.create("A", 1 << 20).await;
+    let used: usize = world
+        .storage
+        .contents()
+        .iter()
+        .map(|(_, bytes)| bytes.len())
+        .sum();
+    world.storage.set_capacity(Some(used as u64 + 1000));
+    let note = "n".repeat(1024);
+    let lines = vec![format!(r#"{{"op":"receive","sku":"A","quantity":1,"note":"{note}"}}"#); 300];
+    let batch = format!(r#"{{"atomic":true,"operations":[{}]}}"#, lines.join(","));
+    let mut refused = None;
+    for _ in 0..100 {
+        let answer = world.post("/api/batch", &batch).await;
+        if answer.status != 200 && answer.json()["error"] != "Overloaded" {
+            refused = Some(answer);
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    refused.unwrap().problem(503, "ReadOnly");
+    world.get("/api/inventory/A").await.expect(200);
+    assert_eq!(world.get("/api/health/ready").await.status, 503);
+    assert_eq!(world.get("/api/health/disk").await.status, 503);
+    world.storage.set_capacity(None);
+    for _ in 0..500 {
+        if world.post("/api/batch", &batch).await.status == 200 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("the node stays read-only");
+}

@@ -140,3 +140,28 @@ async fn answers_survive_a_restart() {
     assert_eq!((again.status, again.text()), (first.status, first.text()));
     assert_eq!(again.header("idempotent-replayed"), Some("true"));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_at_once_with_one_key_happen_once() {
+    let world = std::sync::Arc::new(World::new());
+    world.create("A", 1000).await;
+    let mut tasks = Vec::new();
+    for _ in 0..64 {
+        let world = std::sync::Arc::clone(&world);
+        tasks.push(tokio::spawn(async move {
+            let path = "/api/inventory/A/sell";
+            let answer = keyed(&world, "POST", path, "k", r#"{"quantity":7}"#).await;
+            (
+                answer.expect(200),
+                answer.header("idempotent-replayed").is_some(),
+            )
+        }));
+    }
+    let mut fresh = 0;
+    for task in tasks {
+        let (answer, replayed) = task.await.unwrap();
+        assert_eq!((&answer["stock"], &answer["seq"]), (&993.into(), &2.into()));
+        fresh += usize::from(!replayed);
+    }
+    assert_eq!((fresh, world.last_seq()), (1, 2));
+}

@@ -1,5 +1,8 @@
 //! Refused bodies: each with all of its errors, in order; and both paths agreeing.
 
+use garde::Validate as _;
+use proptest::prelude::*;
+
 use super::*;
 use crate::wire::node::items::{CreateBody, UpdateBody};
 use crate::wire::node::movements::{AdjustBody, SellBody};
@@ -187,5 +190,62 @@ fn both_looks_accept_the_same_bodies() {
         let slow = collect_value::<ReserveBody<'_>>(node).unwrap();
         assert_eq!(collector.finish(), Ok(Vec::new()));
         assert_eq!(fast, slow);
+    }
+}
+
+/// JSON that is nearly a reserve body.
+fn near_miss() -> impl Strategy<Value = String> {
+    let key = prop::sample::select(vec![
+        "orderId",
+        "quantity",
+        "expiresInSeconds",
+        "reason",
+        "note",
+        "occurredAt",
+        "expectedVersion",
+        "bogus",
+    ]);
+    let value = prop::sample::select(vec![
+        "1",
+        "0",
+        "-1",
+        "9007199254740993",
+        "1e3",
+        "\"o\"",
+        "\"\"",
+        "null",
+        "true",
+        "[]",
+        "{}",
+        "\"2026-11-21T10:00:00Z\"",
+        "\"\\u00e9\"",
+        "1.5",
+        "\"\\ud800\"",
+        "[[1]]",
+        "01",
+    ]);
+    let member = (key, value).prop_map(|(key, value)| format!("\"{key}\":{value}"));
+    prop::collection::vec(member, 0..6).prop_map(|members| format!("{{{}}}", members.join(",")))
+}
+
+proptest! {
+    #[test]
+    fn both_looks_agree_on_anything_near_a_body(body in near_miss()) {
+        let fast = serde_json::from_str::<ReserveBody<'_>>(&body).ok();
+        let fast = fast.filter(|value| value.validate().is_ok());
+        match parse::<ReserveBody<'_>>(body.as_bytes()) {
+            Ok(value) => prop_assert_eq!(Some(value), fast),
+            Err(BodyError::Invalid(errors)) => {
+                prop_assert!(fast.is_none());
+                prop_assert!(!errors.is_empty());
+                prop_assert!(errors.iter().all(|error| error.code != "invalid"), "{:?}", errors);
+            }
+            Err(BodyError::Malformed(_)) => prop_assert!(fast.is_none()),
+        }
+    }
+
+    #[test]
+    fn no_bytes_break_it(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        prop_assert!(parse::<ReserveBody<'_>>(&bytes).is_err());
     }
 }
