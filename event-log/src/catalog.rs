@@ -82,6 +82,8 @@ pub(crate) struct Segment {
     pub(crate) end: Option<(Seq, Chain)>,
     /// Bytes of its file.
     pub(crate) bytes: u64,
+    /// How often a larger file took the place of this one; open readers have the old file then.
+    pub(crate) replaced: u32,
     /// Sparse index: ascending places, about one for each 64 KiB; derived, never evidence.
     index: Vec<Place>,
 }
@@ -93,7 +95,7 @@ impl Segment {
             seq: header.first_seq.previous(),
             chain: header.previous_chain,
         };
-        Self { archived, start, end: None, bytes, index: Vec::new() }
+        Self { archived, start, end: None, bytes, replaced: 0, index: Vec::new() }
     }
 
     /// The same without its index: cheap to copy.

@@ -191,8 +191,12 @@ impl<S: Storage> Shared<S> {
         read_exact_at(&committer.file, &mut used, 0)?;
         let header = SegmentHeader::decode(&used).map_err(io::Error::other)?;
         spare.file.write_at(&used, 0)?;
-        self.catalog.lock().active().bytes = spare.bytes;
+        let bytes = spare.bytes;
         committer.file = spare.become_segment(&self.storage, &header)?;
+        let mut catalog = self.catalog.lock();
+        let active = catalog.active();
+        active.bytes = bytes;
+        active.replaced += 1;
         Ok(())
     }
 
@@ -211,3 +215,6 @@ impl<S: Storage> Shared<S> {
         CommitError::Poisoned { reason }
     }
 }
+
+#[cfg(test)]
+mod tests;

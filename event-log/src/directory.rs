@@ -105,6 +105,12 @@ impl<S: Storage> DirectoryReader<S> {
             }
             self.segment.forget_window();
             (self.catalog, self.newest) = catalog_of(&self.storage).map_err(plain_read_error)?;
+            if self.segment.place.seq < self.segment.first {
+                // As long as it has no record, a larger file may have taken its place.
+                let place = self.segment.place;
+                self.segment = open_segment(&self.storage, &self.catalog, &self.newest, self.segment.first)?;
+                self.segment.seek(place);
+            }
             if self.catalog.get(self.segment.first).is_none_or(|segment| segment.end.is_none()) {
                 return Ok(false);
             }

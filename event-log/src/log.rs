@@ -43,7 +43,7 @@ pub struct LogOptions {
     pub checkpoint_after_ms: u64,
     /// Less free space than this, bytes, and no spare segment is made.
     pub disk_floor_bytes: u64,
-    /// How many spare segments are kept ready, one of them in reserve for repair.
+    /// How many spare segments are kept ready, one of them in reserve for repair; at least 2.
     pub spare_segments: usize,
     /// Written into `LOCK`: who holds the log.
     pub holder: String,
@@ -169,7 +169,8 @@ impl<S: Storage> Log<S> {
         if wake {
             shared.work.notify_one();
         }
-        if appended.is_err() {
+        // Any other refusal is not for the preallocator, which after a shortage waits its time.
+        if matches!(appended, Err(AppendError::Busy)) {
             shared.room.notify_one();
         }
         appended

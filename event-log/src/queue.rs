@@ -283,3 +283,6 @@ impl Limits {
         start + align_up(batch_bytes, self.alignment) + TRAILER_FRAMES * alignment
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -41,7 +41,8 @@ impl<S: Storage> Log<S> {
     pub fn read_records(&self, first: Seq, count: u32) -> Result<Vec<Vec<u8>>, ReadError> {
         let shared = &self.shared;
         let mut segment = shared.open_holding(first)?;
-        let mut records = Vec::with_capacity(count as usize);
+        let there = self.durable().get().saturating_sub(first.previous().get());
+        let mut records = Vec::with_capacity(u64::from(count).min(there) as usize);
         let mut reader = {
             segment.seek(shared.known_place(segment.first, first)?);
             FrameReader { shared: Arc::clone(shared), segment, frame: empty_frame() }
@@ -70,6 +71,11 @@ impl<S: Storage> FrameReader<S> {
             }
             if self.segment.place.offset >= view.limit {
                 return Ok(None);
+            }
+            if self.segment.replaced != view.segment.replaced {
+                let place = self.segment.place;
+                self.segment = self.shared.open_segment(self.segment.first, &view.segment)?;
+                self.segment.seek(place);
             }
             return if self.segment.read_into(&mut self.frame, view.limit)? {
                 Ok(Some(&self.frame))

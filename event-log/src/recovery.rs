@@ -19,7 +19,7 @@ use crate::format::{
 };
 use crate::frame::FRAME_HEADER_BYTES;
 use crate::log::{Limits, LogOptions, Published, Shared};
-use crate::queue::{Batch, Queue, Room};
+use crate::queue::{Batch, Queue, Room, SPARES_RESERVED};
 use crate::catalog::{Catalog, Spare};
 use crate::seq::{Chain, Epoch, Seq, Tip};
 use crate::status::{OpenedAs, SyncClock};
@@ -49,6 +49,8 @@ struct Found<S: Storage> {
     room: Room,
     tip: Tip,
     epoch_counter: u64,
+    /// The last frame holds records: a checkpoint should follow, for those who read the directory.
+    unsealed: bool,
     opened: OpenedAs,
 }
 
@@ -80,7 +82,8 @@ fn share<S: Storage>(storage: S, options: LogOptions, unknown_files: Vec<String>
         alignment: found.header.alignment,
         segment_bytes: options.segment_bytes,
         frame_bytes_max: options.frame_bytes_max,
-        spare_segments: options.spare_segments,
+        // With fewer the log could never rotate: one stays in reserve.
+        spare_segments: options.spare_segments.max(SPARES_RESERVED + 1),
         disk_floor_bytes: options.disk_floor_bytes,
         checkpoint_after_ms: options.checkpoint_after_ms,
     };
@@ -92,7 +95,7 @@ fn share<S: Storage>(storage: S, options: LogOptions, unknown_files: Vec<String>
         segment: found.header.first_seq,
         chain: tip.chain,
         batch: Batch::new(),
-        unsealed: false,
+        unsealed: found.unsealed,
         wakers: Vec::new(),
     };
     Shared {
@@ -194,7 +197,7 @@ fn make<S: Storage>(storage: &S, options: &LogOptions, listing: &Listing) -> Res
     catalog.push(&header, false, capacity);
     let room = Room { offset: u64::from(header.header_len), capacity };
     let tip = Tip { seq: Seq::ZERO, chain, digest: 0, logged_at_us: options.opened_at_us };
-    Ok(Found { file, header, catalog, room, tip, epoch_counter: 0, opened: OpenedAs::New })
+    Ok(Found { file, header, catalog, room, tip, epoch_counter: 0, unsealed: false, opened: OpenedAs::New })
 }
 
 fn recover<S: Storage>(storage: &S, options: &LogOptions, listing: &Listing) -> Result<Found<S>, OpenError> {
@@ -209,17 +212,16 @@ fn recover<S: Storage>(storage: &S, options: &LogOptions, listing: &Listing) -> 
         TailError::UnsupportedVersion { found } => OpenError::UnsupportedVersion { file: name.clone(), found },
     })?;
     ask_witnesses(storage, &header, &tail, &name)?;
-    let opened = if tail.closed && tail.torn_bytes == 0 {
-        OpenedAs::Clean
-    } else {
-        repair(storage, &file, &bytes, &tail).map_err(failed("rewriting the unwitnessed tail"))?
-    };
+    // A close frame whose own sync failed looks just like a clean one: it is written again as well.
+    let repaired = repair(storage, &file, &bytes, &tail).map_err(failed("rewriting the unwitnessed tail"))?;
+    let opened = if tail.closed && tail.torn_bytes == 0 { OpenedAs::Clean } else { repaired };
     let mut catalog = catalog;
     for place in &tail.places {
         catalog.active().note(*place);
     }
     let room = Room { offset: tail.end, capacity };
-    Ok(Found { file, header, catalog, room, tip: tail.tip, epoch_counter: tail.epoch_counter, opened })
+    let unsealed = tail.unsealed;
+    Ok(Found { file, header, catalog, room, tip: tail.tip, epoch_counter: tail.epoch_counter, unsealed, opened })
 }
 
 /// Decodes every header page; all must be of one log, this owner's, in order.
@@ -236,7 +238,7 @@ fn read_headers<S: Storage>(
     let archived = archived.iter().filter(|first| **first < live_first).map(|first| (*first, true));
     for (first, archived) in archived.chain(listing.segments.iter().map(|first| (*first, false))) {
         let (header, bytes) = if archived {
-            let header = archive::read_header(storage, first).map_err(failed("reading the archive"))?;
+            let header = archive::read_header(storage, first).map_err(|error| archive_error(first, error))?;
             let file = storage.open(&archive::archive_file_name(first), OpenMode::Read);
             let bytes = file.and_then(|file| file.len()).map_err(failed("reading the archive"))?;
             (header, bytes)
@@ -258,6 +260,16 @@ fn read_headers<S: Storage>(
     }
     let header = newest.ok_or_else(|| OpenError::NotALog { what: "no segment".to_owned() })?;
     Ok((catalog, header))
+}
+
+/// What an archive says that isn't from the disk itself is damage, and named.
+fn archive_error(first: Seq, error: io::Error) -> OpenError {
+    let file = archive::archive_file_name(first);
+    if error.raw_os_error().is_some() {
+        return OpenError::Io { operation: format!("reading {file}"), source: error };
+    }
+    let what = error.to_string();
+    OpenError::Corrupt(Damage { file, offset: 0, length: 0, first_seq: first, last_seq: first, what })
 }
 
 fn read_header<S: Storage>(storage: &S, first: Seq) -> Result<(SegmentHeader, u64), OpenError> {
@@ -288,7 +300,7 @@ fn ask_witnesses<S: Storage>(storage: &S, header: &SegmentHeader, tail: &Tail, n
             OpenError::Corrupt(Damage {
                 file: name.to_owned(),
                 offset: tail.end,
-                length: 0,
+                length: if first_seq > last { tail.torn_bytes } else { 0 },
                 first_seq,
                 last_seq: witness.seq,
                 what,

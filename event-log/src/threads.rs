@@ -73,7 +73,9 @@ impl<S: Storage> Shared<S> {
 fn commit_loop<S: Storage>(shared: &Shared<S>) {
     let guard = PoisonOnPanic(shared);
     let checkpoint_after = Duration::from_millis(shared.limits.checkpoint_after_ms);
-    let mut checkpoint_at: Option<Instant> = None;
+    // What an unclean end left behind wants its checkpoint too.
+    let unsealed = shared.committer.lock().unsealed;
+    let mut checkpoint_at = unsealed.then(|| Instant::now() + checkpoint_after);
     // Ends when the log is closed, dropped or poisoned.
     loop {
         match shared.commit_once() {
@@ -143,3 +145,6 @@ impl<S: Storage> Drop for PoisonOnPanic<'_, S> {
         self.0.poison("committing", &io::Error::other("the committer panicked"));
     }
 }
+
+#[cfg(test)]
+mod tests;

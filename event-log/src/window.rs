@@ -25,6 +25,8 @@ enum Source<S: Storage> {
 pub(crate) struct SegmentReader<S: Storage> {
     pub(crate) first: Seq,
     pub(crate) place: Place,
+    /// [`Segment::replaced`] when the file was opened.
+    pub(crate) replaced: u32,
     file: String,
     source: Source<S>,
     log_id: LogId,
@@ -49,7 +51,8 @@ impl<S: Storage> SegmentReader<S> {
             storage.open(&file, OpenMode::Read).map(Source::Live)
         };
         let source = source.map_err(|source| ReadError::Io { file: file.clone(), source })?;
-        Ok(Self { first, place: segment.start, file, source, log_id, alignment, bytes: Vec::new(), start: 0 })
+        let replaced = segment.replaced;
+        Ok(Self { first, place: segment.start, replaced, file, source, log_id, alignment, bytes: Vec::new(), start: 0 })
     }
 
     /// Goes to a known place ahead (in an archive) or anywhere (in a live segment).

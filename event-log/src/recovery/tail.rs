@@ -20,6 +20,8 @@ pub(crate) struct Tail {
     pub(crate) epoch_counter: u64,
     /// The last frame is a close frame.
     pub(crate) closed: bool,
+    /// The last frame holds records.
+    pub(crate) unsealed: bool,
     /// Bytes after `end` that a flush left half-written; zero where there are only zeros.
     pub(crate) torn_bytes: u64,
     /// Byte ranges of the frames that no later watermark covers.
@@ -62,7 +64,7 @@ pub(crate) fn scan_tail(bytes: &[u8], header: &SegmentHeader) -> Result<Tail, Ta
         if let Some(found) = error.unsupported_version() {
             return Err(TailError::UnsupportedVersion { found });
         }
-        if let Some(beyond) = next_whole(&mut walk) {
+        if let Some(beyond) = next_whole(&mut walk, tail.tip.seq.next()) {
             let what = format!("{error}, and a frame sealed later lies beyond it, at byte {}", beyond.1);
             return Err(TailError::Corrupt(Damage {
                 file: segment_file_name(header.first_seq),
@@ -80,12 +82,15 @@ pub(crate) fn scan_tail(bytes: &[u8], header: &SegmentHeader) -> Result<Tail, Ta
     Ok(tail)
 }
 
-/// The first frame beyond the invalid one whose header is whole: its first seq and offset.
-fn next_whole(walk: &mut SegmentWalk<'_>) -> Option<(Seq, u64)> {
+/// The first frame beyond the invalid one whose header is whole: its first seq and offset. A frame
+/// sealed later doesn't begin before `next`; what does is a copy of an old frame inside a record.
+fn next_whole(walk: &mut SegmentWalk<'_>, next: Seq) -> Option<(Seq, u64)> {
     loop {
         match walk.step() {
             Step::Frame { offset, header, .. } | Step::BadPayload { offset, header, .. } => {
-                return Some((header.first_seq, offset));
+                if header.first_seq >= next {
+                    return Some((header.first_seq, offset));
+                }
             }
             Step::Garbage { .. } => {}
             Step::End { .. } => return None,
@@ -131,6 +136,7 @@ fn empty_tail(header: &SegmentHeader) -> Tail {
         tip,
         epoch_counter: header.epoch.counter,
         closed: false,
+        unsealed: false,
         torn_bytes: 0,
         unwitnessed: Vec::new(),
         chains: vec![(tip.seq, tip.chain)],
@@ -149,6 +155,7 @@ impl Tail {
         };
         self.epoch_counter = self.epoch_counter.max(frame.epoch_counter);
         self.closed = frame.kind == FrameKind::Close;
+        self.unsealed = frame.kind == FrameKind::Data;
         self.chains.push((self.tip.seq, self.tip.chain));
         self.places.push(Place { offset: end, seq: self.tip.seq, chain: self.tip.chain });
     }
