@@ -13,50 +13,79 @@ use std::path::Path;
 use event_log::storage::disk::DiskStorage;
 
 fn main() -> io::Result<()> {
-    let fixtures = std::env::args().nth(1).ok_or_else(|| io::Error::other("which directory?"))?;
+    let fixtures = std::env::args()
+        .nth(1)
+        .ok_or_else(|| io::Error::other("which directory?"))?;
     let fixtures = Path::new(&fixtures);
     let golden = fixtures.join("event-log-v1");
     fs::create_dir(&golden)?;
     golden_life::live(&DiskStorage::new(golden.clone()));
-    for entry in fs::read_dir(&golden)? {
-        let entry = entry?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if name == "LOCK" || name.ends_with(".tmp") {
-            fs::remove_file(entry.path())?;
-        }
+    fs::remove_file(golden.join("LOCK"))?;
+    for spare in names_ending(&golden, "tmp")? {
+        fs::remove_file(golden.join(spare))?;
     }
     damaged(&golden, &fixtures.join("event-log-damaged"))
 }
 
-/// Variants of the golden log's live segments, each with one thing wrong.
-fn damaged(golden: &Path, to: &Path) -> io::Result<()> {
-    let mut segments = Vec::new();
-    for entry in fs::read_dir(golden)? {
+/// The names in a directory with this extension, sorted.
+fn names_ending(dir: &Path, extension: &str) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(dir)? {
         let name = entry?.file_name().to_string_lossy().into_owned();
-        if name.ends_with(".log") {
-            segments.push(name);
+        if Path::new(&name)
+            .extension()
+            .is_some_and(|found| found == extension)
+        {
+            names.push(name);
         }
     }
-    segments.sort();
-    let last = segments.last().cloned().ok_or_else(|| io::Error::other("no segments"))?;
-    let variant = |name: &str, change: &dyn Fn(&str, Vec<u8>) -> Option<Vec<u8>>| -> io::Result<()> {
-        fs::create_dir_all(to.join(name))?;
-        for segment in &segments {
-            if let Some(bytes) = change(segment, fs::read(golden.join(segment))?) {
-                fs::write(to.join(name).join(segment), bytes)?;
-            }
-        }
-        Ok(())
+    names.sort();
+    Ok(names)
+}
+
+/// Variants of the golden log's live segments, each with one thing wrong.
+fn damaged(golden: &Path, to: &Path) -> io::Result<()> {
+    let segments = names_ending(golden, "log")?;
+    let [.., middle, last] = &segments[..] else {
+        return Err(io::Error::other("too few segments"));
     };
-    let in_last = |segment: &str, mut bytes: Vec<u8>, change: &dyn Fn(&mut [u8])| {
-        if segment == last {
+    variant(
+        golden,
+        &to.join("flipped-payload"),
+        &segments,
+        last,
+        |bytes| bytes[4096 + 300] ^= 4,
+    )?;
+    variant(
+        golden,
+        &to.join("flipped-header-page"),
+        &segments,
+        last,
+        |bytes| bytes[70] ^= 4,
+    )?;
+    // A write cut short: some sectors of the last frame, nothing behind it.
+    variant(golden, &to.join("torn-tail"), &segments, last, |bytes| {
+        bytes[4096 + 512..].fill(0);
+    })?;
+    variant(golden, &to.join("missing-segment"), &segments, last, |_| ())?;
+    fs::remove_file(to.join("missing-segment").join(middle))
+}
+
+/// Copies the segments, one of them changed.
+fn variant(
+    golden: &Path,
+    to: &Path,
+    segments: &[String],
+    changed: &str,
+    change: impl Fn(&mut [u8]),
+) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for segment in segments {
+        let mut bytes = fs::read(golden.join(segment))?;
+        if segment == changed {
             change(&mut bytes);
         }
-        Some(bytes)
-    };
-    variant("flipped-payload", &|segment, bytes| in_last(segment, bytes, &|bytes| bytes[4096 + 300] ^= 4))?;
-    variant("flipped-header-page", &|segment, bytes| in_last(segment, bytes, &|bytes| bytes[70] ^= 4))?;
-    variant("missing-segment", &|segment, bytes| (segment != segments[segments.len() - 2]).then_some(bytes))?;
-    // A write cut short: some sectors of the last frame, nothing behind it.
-    variant("torn-tail", &|segment, bytes| in_last(segment, bytes, &|bytes| bytes[4096 + 512..].fill(0)))
+        fs::write(to.join(segment), bytes)?;
+    }
+    Ok(())
 }

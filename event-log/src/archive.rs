@@ -6,10 +6,11 @@
 
 use std::io::{self, BufReader, Read, Write};
 
+use crate::compaction::SealedSegment;
 use crate::error::Damage;
 use crate::format::{ARCHIVE_DIR, SegmentHeader, parse_segment_file_name, segment_file_name};
 use crate::frame::verify_link;
-use crate::seq::{Chain, Seq};
+use crate::seq::Seq;
 use crate::storage::{
     FileReader, OpenMode, Storage, StorageFile, is_no_space, join, list_if_there, remove_if_there,
 };
@@ -43,7 +44,10 @@ pub(crate) enum ArchiveError {
 
 /// The archive's file, relative to the storage root.
 pub(crate) fn archive_file_name(first: Seq) -> String {
-    join(ARCHIVE_DIR, &format!("{}{ARCHIVE_SUFFIX}", segment_file_name(first)))
+    join(
+        ARCHIVE_DIR,
+        &format!("{}{ARCHIVE_SUFFIX}", segment_file_name(first)),
+    )
 }
 
 /// The first seq of an archived segment by its name in the archive's directory.
@@ -54,7 +58,10 @@ pub(crate) fn parse_archive_file_name(name: &str) -> Option<Seq> {
 /// The first seqs of all archived segments, in order.
 pub(crate) fn list<S: Storage>(storage: &S) -> io::Result<Vec<Seq>> {
     let names = list_if_there(storage, ARCHIVE_DIR)?;
-    Ok(names.iter().filter_map(|name| parse_archive_file_name(name)).collect())
+    Ok(names
+        .iter()
+        .filter_map(|name| parse_archive_file_name(name))
+        .collect())
 }
 
 /// Opens the archive of the segment that begins with `first`.
@@ -75,13 +82,15 @@ pub(crate) fn read_header<S: Storage>(storage: &S, first: Seq) -> io::Result<Seg
 /// durably, reads it back. The segment is left where it is. Answers the archive's bytes.
 pub(crate) fn archive_segment<S: Storage>(
     storage: &S,
-    first: Seq,
-    last: Seq,
-    end_chain: Option<Chain>,
+    sealed: &SealedSegment,
 ) -> Result<u64, ArchiveError> {
+    let first = sealed.first;
     let segment = segment_file_name(first);
-    let bytes = read_segment(storage, &segment).map_err(|source| ArchiveError::Io { file: segment, source })?;
-    let used = check_segment(&bytes, first, last, end_chain).map_err(ArchiveError::Damaged)?;
+    let bytes = read_segment(storage, &segment).map_err(|source| ArchiveError::Io {
+        file: segment,
+        source,
+    })?;
+    let used = check_segment(&bytes, sealed).map_err(ArchiveError::Damaged)?;
     let name = archive_file_name(first);
     let failed = |source| archive_io_error(&name, source);
     storage.create_dir(ARCHIVE_DIR).map_err(failed)?;
@@ -95,8 +104,14 @@ pub(crate) fn archive_segment<S: Storage>(
     same_archive(storage, first, &bytes[..used]).ok_or_else(|| {
         // It mustn't be taken for an archive by anybody.
         let _ = storage.remove(&name);
-        let source = io::Error::new(io::ErrorKind::InvalidData, "read back, it isn't what was written");
-        ArchiveError::Io { file: name.clone(), source }
+        let source = io::Error::new(
+            io::ErrorKind::InvalidData,
+            "read back, it isn't what was written",
+        );
+        ArchiveError::Io {
+            file: name.clone(),
+            source,
+        }
     })
 }
 
@@ -141,13 +156,22 @@ fn same_archive<S: Storage>(storage: &S, first: Seq, bytes: &[u8]) -> Option<u64
         }
         rest = rest.strip_prefix(&piece[..count])?;
     }
-    let length = storage.open(&archive_file_name(first), OpenMode::Read).ok()?.len().ok()?;
+    let length = storage
+        .open(&archive_file_name(first), OpenMode::Read)
+        .ok()?
+        .len()
+        .ok()?;
     rest.is_empty().then_some(length)
 }
 
 /// Checks every frame, the chain, and that the segment ends where the log says; answers where the
 /// last frame ends, in bytes.
-fn check_segment(bytes: &[u8], first: Seq, last: Seq, end_chain: Option<Chain>) -> Result<usize, Damage> {
+fn check_segment(bytes: &[u8], sealed: &SealedSegment) -> Result<usize, Damage> {
+    let SealedSegment {
+        first,
+        last,
+        end_chain,
+    } = *sealed;
     let file = segment_file_name(first);
     let damage = |offset, length, what: String| Damage {
         file: file.clone(),
@@ -157,24 +181,46 @@ fn check_segment(bytes: &[u8], first: Seq, last: Seq, end_chain: Option<Chain>) 
         last_seq: last,
         what,
     };
-    let header = SegmentHeader::decode(bytes).map_err(|error| damage(0, bytes.len() as u64, error.to_string()))?;
+    let header = SegmentHeader::decode(bytes)
+        .map_err(|error| damage(0, bytes.len() as u64, error.to_string()))?;
     let mut walk = SegmentWalk::new(bytes, &header);
     let mut chain = header.previous_chain;
     let mut next = header.first_seq;
     loop {
         match walk.step() {
-            Step::Frame { offset, header, stored } => {
+            Step::Frame {
+                offset,
+                header,
+                stored,
+            } => {
                 if header.first_seq != next || !verify_link(&chain, &header, stored) {
-                    return Err(damage(offset, stored.len() as u64, "the chain breaks".to_owned()));
+                    return Err(damage(
+                        offset,
+                        stored.len() as u64,
+                        "the chain breaks".to_owned(),
+                    ));
                 }
                 chain = header.chain;
                 next = header.last_seq().next();
             }
-            Step::BadPayload { offset, length, error, .. } | Step::Garbage { offset, length, error } => {
+            Step::BadPayload {
+                offset,
+                length,
+                error,
+                ..
+            }
+            | Step::Garbage {
+                offset,
+                length,
+                error,
+            } => {
                 return Err(damage(offset, length, error.to_string()));
             }
             Step::End { offset } => {
-                if next.previous() != last || end_chain.is_some_and(|end| end != chain) || header.first_seq != first {
+                if next.previous() != last
+                    || end_chain.is_some_and(|end| end != chain)
+                    || header.first_seq != first
+                {
                     return Err(damage(offset, 0, format!("it ends at {}", next.previous())));
                 }
                 return Ok(offset as usize);
@@ -184,5 +230,12 @@ fn check_segment(bytes: &[u8], first: Seq, last: Seq, end_chain: Option<Chain>) 
 }
 
 fn archive_io_error(file: &str, source: io::Error) -> ArchiveError {
-    if is_no_space(&source) { ArchiveError::NoSpace } else { ArchiveError::Io { file: file.to_owned(), source } }
+    if is_no_space(&source) {
+        ArchiveError::NoSpace
+    } else {
+        ArchiveError::Io {
+            file: file.to_owned(),
+            source,
+        }
+    }
 }

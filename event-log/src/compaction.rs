@@ -105,29 +105,59 @@ impl<S: Storage> Log<S> {
         now_us: i64,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<CompactionReport, CompactionError> {
-        let _running = self.retained.compacting.try_lock().ok_or(CompactionError::Running)?;
+        let _running = self
+            .retained
+            .compacting
+            .try_lock()
+            .ok_or(CompactionError::Running)?;
         if let Some(problem) = self.consumers_problem() {
             return Err(CompactionError::Refused { what: problem });
         }
         let snapshots = self.snapshots_or_refuse()?;
         let keep = retention.snapshots_keep.max(SNAPSHOTS_KEEP_MIN);
         let (old, kept) = snapshots.split_at(snapshots.len().saturating_sub(keep));
-        let mut report = CompactionReport { bytes_before: plan::used_bytes(self.storage())?, ..Default::default() };
+        let mut report = CompactionReport {
+            bytes_before: plan::used_bytes(self.storage())?,
+            ..Default::default()
+        };
         self.remove_below_floor(retention, kept, now_us, &mut report, progress)?;
         self.remove_snapshots(old, &mut report)?;
-        self.remove_archives(retention.archive_keep_us, now_us, &mut report)?;
+        let holders = Holders::new(kept, self.consumers(), self.retained.pins(now_us));
+        self.remove_archives(retention.archive_keep_us, now_us, &holders, &mut report)?;
         self.keep_budget(retention, kept, now_us, &mut report, progress)?;
         report.bytes_after = plan::used_bytes(self.storage())?;
-        report.over_budget_bytes =
-            retention.disk_budget_bytes.map_or(0, |budget| report.bytes_after.saturating_sub(budget));
+        report.over_budget_bytes = retention
+            .disk_budget_bytes
+            .map_or(0, |budget| report.bytes_after.saturating_sub(budget));
         Ok(report)
+    }
+
+    /// Does what takes little space; on a full disk it gives up the spare segment that is kept for
+    /// this, and tries once more.
+    pub(crate) fn with_reserve<T, E>(
+        &self,
+        is_full: impl Fn(&E) -> bool,
+        mut attempt: impl FnMut() -> Result<T, E>,
+    ) -> Result<T, E> {
+        let first = attempt();
+        match &first {
+            Err(error) if is_full(error) && self.release_reserve() => attempt(),
+            Ok(_) | Err(_) => first,
+        }
+    }
+
+    fn release_reserve(&self) -> bool {
+        let spare = self.shared.queue.lock().release_spare(&self.shared.limits);
+        spare.is_some_and(|spare| self.storage().remove(&spare.path).is_ok())
     }
 
     /// Every snapshot, verified now and not earlier; a file that isn't valid stops everything.
     fn snapshots_or_refuse(&self) -> Result<Vec<SnapshotInfo>, CompactionError> {
         self.retained.verified.lock().clear();
         let refused = |what: String| CompactionError::Refused { what };
-        let list = self.list_snapshots().map_err(|error| refused(error.to_string()))?;
+        let list = self
+            .list_snapshots()
+            .map_err(|error| refused(error.to_string()))?;
         match list.damaged.into_iter().next() {
             None => Ok(list.valid),
             Some((_, error)) => Err(refused(error.to_string())),
@@ -147,9 +177,12 @@ impl<S: Storage> Log<S> {
         report.floor = floor;
         report.floor_held_by = held_by;
         let segments: Vec<SealedSegment> = self.sealed_segments();
-        let going: Vec<&SealedSegment> = segments.iter().take_while(|segment| segment.last <= floor).collect();
+        let may_go = |segment: &&SealedSegment| {
+            segment.last <= floor && !holders.need_end_of(segment.last, segment.end_chain)
+        };
+        let going: Vec<&SealedSegment> = segments.iter().take_while(may_go).collect();
         if !retention.archive && !going.is_empty() {
-            self.remove_archives(i64::MIN, now_us, report)?;
+            self.remove_archives(i64::MIN, now_us, &holders, report)?;
         }
         for (done, segment) in going.iter().enumerate() {
             progress(done as u64, going.len() as u64);
@@ -166,23 +199,39 @@ impl<S: Storage> Log<S> {
         report: &mut CompactionReport,
     ) -> Result<(), CompactionError> {
         if to_archive {
-            archive::archive_segment(self.storage(), segment.first, segment.last, segment.end_chain)
-                .map_err(archive_error)?;
+            let is_full = |error: &ArchiveError| matches!(error, ArchiveError::NoSpace);
+            self.with_reserve(is_full, || {
+                archive::archive_segment(self.storage(), segment)
+            })
+            .map_err(archive_error)?;
         }
         let file = segment_file_name(segment.first);
         // From here on readers look for it in the archive; those that have the file open keep it.
         self.segment_removed(segment.first, to_archive);
-        remove_if_there(self.storage(), &file).map_err(|source| io_error("removing", &file, source))?;
-        self.storage().sync_dir("").map_err(|source| io_error("syncing", "the directory", source))?;
-        if to_archive { report.archived.push(segment.first) } else { report.deleted.push(segment.first) }
+        remove_if_there(self.storage(), &file)
+            .map_err(|source| io_error("removing", &file, source))?;
+        self.storage()
+            .sync_dir("")
+            .map_err(|source| io_error("syncing", "the directory", source))?;
+        if to_archive {
+            report.archived.push(segment.first);
+        } else {
+            report.deleted.push(segment.first);
+        }
         Ok(())
     }
 
-    fn remove_snapshots(&self, old: &[SnapshotInfo], report: &mut CompactionReport) -> Result<(), CompactionError> {
+    fn remove_snapshots(
+        &self,
+        old: &[SnapshotInfo],
+        report: &mut CompactionReport,
+    ) -> Result<(), CompactionError> {
         for snapshot in old {
             remove_if_there(self.storage(), &snapshot.file)
                 .map_err(|source| io_error("removing", &snapshot.file, source))?;
-            self.storage().sync_dir(SNAPSHOTS_DIR).map_err(|source| io_error("syncing", SNAPSHOTS_DIR, source))?;
+            self.storage()
+                .sync_dir(SNAPSHOTS_DIR)
+                .map_err(|source| io_error("syncing", SNAPSHOTS_DIR, source))?;
             report.snapshots_deleted.push(snapshot.file.clone());
         }
         Ok(())
@@ -194,6 +243,7 @@ impl<S: Storage> Log<S> {
         &self,
         keep_us: i64,
         now_us: i64,
+        holders: &Holders,
         report: &mut CompactionReport,
     ) -> Result<(), CompactionError> {
         let failed = |source| io_error("reading", ARCHIVE_DIR, source);
@@ -205,13 +255,20 @@ impl<S: Storage> Log<S> {
                 None => plan::oldest_segment_header(self.storage())?,
             };
             let is_young = now_us.saturating_sub(next.previous_logged_at_us) <= keep_us;
-            if is_young || next.first_seq.previous() > report.floor {
+            let last = next.first_seq.previous();
+            if is_young
+                || last > report.floor
+                || holders.need_end_of(last, Some(next.previous_chain))
+            {
                 break;
             }
             let file = archive_file_name(*first);
             self.segment_removed(*first, false);
-            remove_if_there(self.storage(), &file).map_err(|source| io_error("removing", &file, source))?;
-            self.storage().sync_dir(ARCHIVE_DIR).map_err(|source| io_error("syncing", ARCHIVE_DIR, source))?;
+            remove_if_there(self.storage(), &file)
+                .map_err(|source| io_error("removing", &file, source))?;
+            self.storage()
+                .sync_dir(ARCHIVE_DIR)
+                .map_err(|source| io_error("syncing", ARCHIVE_DIR, source))?;
             report.archives_deleted.push(*first);
         }
         Ok(())
@@ -226,19 +283,27 @@ impl<S: Storage> Log<S> {
         report: &mut CompactionReport,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<(), CompactionError> {
-        let Some(budget) = retention.disk_budget_bytes else { return Ok(()) };
+        let Some(budget) = retention.disk_budget_bytes else {
+            return Ok(());
+        };
         // Bounded: each turn drops a consumer.
         while plan::used_bytes(self.storage())? > budget {
             let holders = Holders::new(kept, self.consumers(), self.retained.pins(now_us));
-            let Some(slowest) = holders.slowest_consumer_at_floor() else { return Ok(()) };
-            let Some(first_sealed) = self.sealed_segments().into_iter().next() else { return Ok(()) };
+            let Some(slowest) = holders.slowest_consumer_at_floor() else {
+                return Ok(());
+            };
+            let Some(first_sealed) = self.sealed_segments().into_iter().next() else {
+                return Ok(());
+            };
             if holders.floor_without_consumers() < first_sealed.last {
                 return Ok(());
             }
-            self.deregister(&slowest.id).map_err(CompactionError::Drop)?;
+            self.deregister(&slowest.id)
+                .map_err(CompactionError::Drop)?;
             report.consumers_dropped.push(slowest);
             self.remove_below_floor(retention, kept, now_us, report, progress)?;
-            self.remove_archives(retention.archive_keep_us, now_us, report)?;
+            let holders = Holders::new(kept, self.consumers(), self.retained.pins(now_us));
+            self.remove_archives(retention.archive_keep_us, now_us, &holders, report)?;
         }
         Ok(())
     }
@@ -253,5 +318,8 @@ fn archive_error(error: ArchiveError) -> CompactionError {
 }
 
 fn io_error(operation: &str, file: &str, source: io::Error) -> CompactionError {
-    CompactionError::Io { operation: format!("{operation} {file}"), source }
+    CompactionError::Io {
+        operation: format!("{operation} {file}"),
+        source,
+    }
 }

@@ -234,7 +234,9 @@ impl SnapshotHeader {
             return Err(HeaderProblem::Version(found));
         }
         if bytes[12..16] != [0; 4] {
-            return Err(HeaderProblem::Damaged("reserved bytes of the header aren't zero"));
+            return Err(HeaderProblem::Damaged(
+                "reserved bytes of the header aren't zero",
+            ));
         }
         Ok(SnapshotHeader {
             log_id: LogId::new(read_array(bytes, 16)),
@@ -256,8 +258,15 @@ enum HeaderProblem {
 impl HeaderProblem {
     fn in_file(self, file: &str) -> SnapshotReadError {
         match self {
-            HeaderProblem::Damaged(what) => SnapshotReadError::Damaged { file: file.to_owned(), offset: 0, what },
-            HeaderProblem::Version(found) => SnapshotReadError::UnsupportedVersion { file: file.to_owned(), found },
+            HeaderProblem::Damaged(what) => SnapshotReadError::Damaged {
+                file: file.to_owned(),
+                offset: 0,
+                what,
+            },
+            HeaderProblem::Version(found) => SnapshotReadError::UnsupportedVersion {
+                file: file.to_owned(),
+                found,
+            },
         }
     }
 }
@@ -295,7 +304,12 @@ impl SnapshotFooter {
     }
 }
 
-fn encode_section_header(header: &SnapshotHeader, index: u64, section: (u16, u32), bytes: &[u8]) -> Vec<u8> {
+fn encode_section_header(
+    header: &SnapshotHeader,
+    index: u64,
+    section: (u16, u32),
+    bytes: &[u8],
+) -> Vec<u8> {
     let (kind, id) = section;
     let mut encoded = Vec::with_capacity(SECTION_HEADER_BYTES);
     encoded.extend_from_slice(&SECTION_MAGIC);

@@ -97,14 +97,21 @@ pub fn verify<S: Storage>(
     };
     let archived = archive::list(storage).map_err(listed(crate::format::ARCHIVE_DIR))?;
     let names = storage.list("").map_err(listed(""))?;
-    let live: Vec<Seq> = names.iter().filter_map(|name| parse_segment_file_name(name)).collect();
+    let live: Vec<Seq> = names
+        .iter()
+        .filter_map(|name| parse_segment_file_name(name))
+        .collect();
     if archived.is_empty() && live.is_empty() {
         return Err(VerifyError::NotALog);
     }
     let mut walker = Walker::new(storage, &live);
-    let files = archived.iter().map(|first| (*first, true)).chain(live.iter().map(|first| (*first, false)));
-    let files: Vec<(Seq, bool, u64)> =
-        files.map(|(first, is_archive)| (first, is_archive, file_bytes(storage, first, is_archive))).collect();
+    let files = archived
+        .iter()
+        .map(|first| (*first, true))
+        .chain(live.iter().map(|first| (*first, false)));
+    let files: Vec<(Seq, bool, u64)> = files
+        .map(|(first, is_archive)| (first, is_archive, file_bytes(storage, first, is_archive)))
+        .collect();
     let total: u64 = files.iter().map(|(_, _, bytes)| bytes).sum();
     let mut done = 0;
     // An archive whose segment is still there (a compaction was cut short) comes right before it.
@@ -123,11 +130,22 @@ pub fn verify<S: Storage>(
 }
 
 fn file_bytes<S: Storage>(storage: &S, first: Seq, is_archive: bool) -> u64 {
-    let file = if is_archive { archive::archive_file_name(first) } else { crate::format::segment_file_name(first) };
-    storage.open(&file, OpenMode::Read).and_then(|file| file.len()).unwrap_or(0)
+    let file = if is_archive {
+        archive::archive_file_name(first)
+    } else {
+        crate::format::segment_file_name(first)
+    };
+    storage
+        .open(&file, OpenMode::Read)
+        .and_then(|file| file.len())
+        .unwrap_or(0)
 }
 
-fn check_snapshots<S: Storage>(storage: &S, log_id: Option<LogId>, report: &mut VerifyReport) -> io::Result<()> {
+fn check_snapshots<S: Storage>(
+    storage: &S,
+    log_id: Option<LogId>,
+    report: &mut VerifyReport,
+) -> io::Result<()> {
     let list = list_verified(storage, log_id)?;
     report.snapshots = list.valid.len() as u64;
     for (file, error) in list.damaged {
@@ -135,10 +153,20 @@ fn check_snapshots<S: Storage>(storage: &S, log_id: Option<LogId>, report: &mut 
             SnapshotReadError::Damaged { offset, .. } => *offset,
             SnapshotReadError::UnsupportedVersion { .. } | SnapshotReadError::Io { .. } => 0,
         };
-        let end = storage.open(&file, OpenMode::Read).and_then(|file| file.len()).unwrap_or(offset);
+        let end = storage
+            .open(&file, OpenMode::Read)
+            .and_then(|file| file.len())
+            .unwrap_or(offset);
         let (first_seq, last_seq) = seqs_of_name(&file);
         let what = error.to_string();
-        report.add(Damage { file, offset, length: end.saturating_sub(offset), first_seq, last_seq, what });
+        report.add(Damage {
+            file,
+            offset,
+            length: end.saturating_sub(offset),
+            first_seq,
+            last_seq,
+            what,
+        });
     }
     Ok(())
 }
@@ -154,7 +182,10 @@ fn check_consumers<S: Storage>(storage: &S, log_id: Option<LogId>, report: &mut 
         Err(error) => report.add(Damage {
             file: CONSUMERS_FILE.to_owned(),
             offset: 0,
-            length: storage.open(CONSUMERS_FILE, OpenMode::Read).and_then(|file| file.len()).unwrap_or(0),
+            length: storage
+                .open(CONSUMERS_FILE, OpenMode::Read)
+                .and_then(|file| file.len())
+                .unwrap_or(0),
             first_seq: Seq::ZERO,
             last_seq: Seq::ZERO,
             what: error.to_string(),
@@ -163,11 +194,22 @@ fn check_consumers<S: Storage>(storage: &S, log_id: Option<LogId>, report: &mut 
 }
 
 /// What was durable once must still be there: then a torn tail is no torn tail.
-fn check_witnesses<S: Storage>(storage: &S, log_id: Option<LogId>, report: &mut VerifyReport) -> io::Result<()> {
+fn check_witnesses<S: Storage>(
+    storage: &S,
+    log_id: Option<LogId>,
+    report: &mut VerifyReport,
+) -> io::Result<()> {
     let Some(log_id) = log_id else { return Ok(()) };
-    let beyond = witnesses(storage, log_id)?.into_iter().filter(|witness| witness.seq > report.last);
-    let Some(furthest) = beyond.max_by_key(|witness| witness.seq) else { return Ok(()) };
-    let what = format!("missing, though {} proves that it was durable", furthest.source);
+    let beyond = witnesses(storage, log_id)?
+        .into_iter()
+        .filter(|witness| witness.seq > report.last);
+    let Some(furthest) = beyond.max_by_key(|witness| witness.seq) else {
+        return Ok(());
+    };
+    let what = format!(
+        "missing, though {} proves that it was durable",
+        furthest.source
+    );
     let damage = report.torn_tail.take().unwrap_or_else(|| Damage {
         file: furthest.source.clone(),
         offset: 0,
@@ -176,6 +218,10 @@ fn check_witnesses<S: Storage>(storage: &S, log_id: Option<LogId>, report: &mut 
         last_seq: furthest.seq,
         what: String::new(),
     });
-    report.add(Damage { last_seq: furthest.seq, what, ..damage });
+    report.add(Damage {
+        last_seq: furthest.seq,
+        what,
+        ..damage
+    });
     Ok(())
 }

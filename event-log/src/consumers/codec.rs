@@ -39,18 +39,24 @@ pub enum ConsumersError {
 }
 
 /// Reads the consumers of a directory; none when there is no file. Needs no lock.
-pub fn read_consumers<S: Storage>(storage: &S, log_id: Option<LogId>) -> Result<Vec<Consumer>, ConsumersError> {
+pub fn read_consumers<S: Storage>(
+    storage: &S,
+    log_id: Option<LogId>,
+) -> Result<Vec<Consumer>, ConsumersError> {
     match read_small_file(storage, CONSUMERS_FILE, FILE_BYTES_MAX) {
         Ok(bytes) => decode(&bytes, log_id),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
-            Err(ConsumersError::Damaged { what: "longer than it can be" })
-        }
+        Err(error) if error.kind() == io::ErrorKind::FileTooLarge => Err(ConsumersError::Damaged {
+            what: "longer than it can be",
+        }),
         Err(error) => Err(ConsumersError::Io(error)),
     }
 }
 
-pub(super) fn encode<'consumer>(consumers: impl ExactSizeIterator<Item = &'consumer Consumer>, log_id: LogId) -> Vec<u8> {
+pub(super) fn encode<'consumer>(
+    consumers: impl ExactSizeIterator<Item = &'consumer Consumer>,
+    log_id: LogId,
+) -> Vec<u8> {
     let mut bytes = Vec::new();
     bytes.extend_from_slice(&MAGIC);
     bytes.extend_from_slice(&VERSION.to_le_bytes());
@@ -92,7 +98,9 @@ pub(super) fn decode(bytes: &[u8], log_id: Option<LogId>) -> Result<Vec<Consumer
     let mut rest = &body[HEADER_BYTES..];
     let mut consumers = Vec::new();
     while !rest.is_empty() {
-        let Some((consumer, after)) = decode_entry(rest) else { return damaged("an impossible entry") };
+        let Some((consumer, after)) = decode_entry(rest) else {
+            return damaged("an impossible entry");
+        };
         consumers.push(consumer);
         rest = after;
     }
@@ -157,6 +165,9 @@ mod tests {
         let end = bytes.len() - CRC_BYTES;
         let crc = crc32fast::hash(&bytes[..end]);
         bytes[end..].copy_from_slice(&crc.to_le_bytes());
-        assert!(matches!(decode(&bytes, None), Err(ConsumersError::UnsupportedVersion { found: 9 })));
+        assert!(matches!(
+            decode(&bytes, None),
+            Err(ConsumersError::UnsupportedVersion { found: 9 })
+        ));
     }
 }

@@ -6,8 +6,9 @@
 use std::io::{self, BufReader, Read};
 
 use super::{
-    FOOTER_BYTES, FOOTER_MAGIC, HEADER_FIXED_BYTES, SECTION_BYTES_MAX, SECTION_HEADER_BYTES, SECTION_MAGIC, Section,
-    SnapshotFooter, SnapshotHeader, SnapshotInfo, SnapshotReadError, bytes_crc, seeded_crc,
+    FOOTER_BYTES, FOOTER_MAGIC, HEADER_FIXED_BYTES, SECTION_BYTES_MAX, SECTION_HEADER_BYTES,
+    SECTION_MAGIC, Section, SnapshotFooter, SnapshotHeader, SnapshotInfo, SnapshotReadError,
+    bytes_crc, seeded_crc,
 };
 use crate::format::{read_u16, read_u32};
 use crate::storage::{FileReader, OpenMode, Storage, StorageFile, read_exact_at};
@@ -37,7 +38,14 @@ impl<R: Read> SnapshotStream<R> {
         bytes.resize(length, 0);
         read_piece(&mut reader, &mut bytes[HEADER_FIXED_BYTES..], name, 0)?;
         let header = SnapshotHeader::decode(&bytes).map_err(|problem| problem.in_file(name))?;
-        Ok(Self { reader, file: name.to_owned(), header, footer: None, offset: length as u64, section_count: 0 })
+        Ok(Self {
+            reader,
+            file: name.to_owned(),
+            header,
+            footer: None,
+            offset: length as u64,
+            section_count: 0,
+        })
     }
 
     /// What the snapshot's beginning says.
@@ -79,8 +87,15 @@ impl<R: Read> SnapshotStream<R> {
         }
         // Grows with what really comes, not with what the length promises.
         let mut bytes = Vec::new();
-        let taken = self.reader.by_ref().take(length as u64).read_to_end(&mut bytes);
-        taken.map_err(|source| SnapshotReadError::Io { file: self.file.clone(), source })?;
+        let taken = self
+            .reader
+            .by_ref()
+            .take(length as u64)
+            .read_to_end(&mut bytes);
+        taken.map_err(|source| SnapshotReadError::Io {
+            file: self.file.clone(),
+            source,
+        })?;
         if bytes.len() != length {
             return Err(self.damaged("it ends inside a section"));
         }
@@ -89,28 +104,44 @@ impl<R: Read> SnapshotStream<R> {
         }
         self.offset += (SECTION_HEADER_BYTES + length) as u64;
         self.section_count += 1;
-        Ok(Section { kind: read_u16(&head, 4), id: read_u32(&head, 8), bytes })
+        Ok(Section {
+            kind: read_u16(&head, 4),
+            id: read_u32(&head, 8),
+            bytes,
+        })
     }
 
     fn read_footer(&mut self) -> Result<(), SnapshotReadError> {
         let mut bytes = [0; FOOTER_BYTES];
         bytes[..4].copy_from_slice(&FOOTER_MAGIC);
         read_piece(&mut self.reader, &mut bytes[4..], &self.file, self.offset)?;
-        let footer = SnapshotFooter::decode(&bytes, &self.header).map_err(|what| self.damaged(what))?;
-        if footer.section_count != self.section_count || footer.file_bytes != self.offset + FOOTER_BYTES as u64 {
+        let footer =
+            SnapshotFooter::decode(&bytes, &self.header).map_err(|what| self.damaged(what))?;
+        if footer.section_count != self.section_count
+            || footer.file_bytes != self.offset + FOOTER_BYTES as u64
+        {
             return Err(self.damaged("the footer counts other sections or bytes"));
         }
         match self.reader.read(&mut [0]) {
             Ok(0) => {}
             Ok(_) => return Err(self.damaged("bytes behind the footer")),
-            Err(source) => return Err(SnapshotReadError::Io { file: self.file.clone(), source }),
+            Err(source) => {
+                return Err(SnapshotReadError::Io {
+                    file: self.file.clone(),
+                    source,
+                });
+            }
         }
         self.footer = Some(footer);
         Ok(())
     }
 
     fn damaged(&self, what: &'static str) -> SnapshotReadError {
-        SnapshotReadError::Damaged { file: self.file.clone(), offset: self.offset, what }
+        SnapshotReadError::Damaged {
+            file: self.file.clone(),
+            offset: self.offset,
+            what,
+        }
     }
 }
 
@@ -124,10 +155,16 @@ impl<S: Storage> SnapshotReader<S> {
     /// Opens a file and checks its beginning and its end; the sections are checked as they are read.
     pub fn open(storage: &S, path: &str) -> Result<Self, SnapshotReadError> {
         let info = peek(storage, path)?;
-        let failed = |source| SnapshotReadError::Io { file: path.to_owned(), source };
+        let failed = |source| SnapshotReadError::Io {
+            file: path.to_owned(),
+            source,
+        };
         let file = storage.open(path, OpenMode::Read).map_err(failed)?;
         let reader = BufReader::with_capacity(READ_BUFFER_BYTES, FileReader::new(file, 0));
-        Ok(Self { stream: SnapshotStream::new(reader, path)?, footer: info.footer })
+        Ok(Self {
+            stream: SnapshotStream::new(reader, path)?,
+            footer: info.footer,
+        })
     }
 
     /// What the snapshot's beginning says.
@@ -147,21 +184,35 @@ impl<S: Storage> SnapshotReader<S> {
 }
 
 /// Reads the whole file and checks every byte of it.
-pub fn verify_snapshot<S: Storage>(storage: &S, path: &str) -> Result<SnapshotInfo, SnapshotReadError> {
+pub fn verify_snapshot<S: Storage>(
+    storage: &S,
+    path: &str,
+) -> Result<SnapshotInfo, SnapshotReadError> {
     let mut reader = SnapshotReader::open(storage, path)?;
     while reader.next_section()?.is_some() {}
-    Ok(SnapshotInfo { file: path.to_owned(), header: reader.header().clone(), footer: *reader.footer() })
+    Ok(SnapshotInfo {
+        file: path.to_owned(),
+        header: reader.header().clone(),
+        footer: *reader.footer(),
+    })
 }
 
 /// Reads and checks only the beginning and the end of a file.
 pub(crate) fn peek<S: Storage>(storage: &S, path: &str) -> Result<SnapshotInfo, SnapshotReadError> {
-    let failed = |source| SnapshotReadError::Io { file: path.to_owned(), source };
+    let failed = |source| SnapshotReadError::Io {
+        file: path.to_owned(),
+        source,
+    };
     let file = storage.open(path, OpenMode::Read).map_err(failed)?;
     let length = file.len().map_err(failed)?;
     let header = SnapshotStream::new(FileReader::new(file, 0), path)?.header;
     let file = storage.open(path, OpenMode::Read).map_err(failed)?;
     let offset = length.saturating_sub(FOOTER_BYTES as u64);
-    let damaged = |what| SnapshotReadError::Damaged { file: path.to_owned(), offset, what };
+    let damaged = |what| SnapshotReadError::Damaged {
+        file: path.to_owned(),
+        offset,
+        what,
+    };
     let mut bytes = [0; FOOTER_BYTES];
     if length < FOOTER_BYTES as u64 {
         return Err(damaged("too short for a footer"));
@@ -171,14 +222,30 @@ pub(crate) fn peek<S: Storage>(storage: &S, path: &str) -> Result<SnapshotInfo, 
     if footer.file_bytes != length {
         return Err(damaged("the footer counts other bytes than there are"));
     }
-    Ok(SnapshotInfo { file: path.to_owned(), header, footer })
+    Ok(SnapshotInfo {
+        file: path.to_owned(),
+        header,
+        footer,
+    })
 }
 
-fn read_piece<R: Read>(reader: &mut R, bytes: &mut [u8], file: &str, offset: u64) -> Result<(), SnapshotReadError> {
-    reader.read_exact(bytes).map_err(|source| match source.kind() {
-        io::ErrorKind::UnexpectedEof => {
-            SnapshotReadError::Damaged { file: file.to_owned(), offset, what: "it ends too early" }
-        }
-        _ => SnapshotReadError::Io { file: file.to_owned(), source },
-    })
+fn read_piece<R: Read>(
+    reader: &mut R,
+    bytes: &mut [u8],
+    file: &str,
+    offset: u64,
+) -> Result<(), SnapshotReadError> {
+    reader
+        .read_exact(bytes)
+        .map_err(|source| match source.kind() {
+            io::ErrorKind::UnexpectedEof => SnapshotReadError::Damaged {
+                file: file.to_owned(),
+                offset,
+                what: "it ends too early",
+            },
+            _ => SnapshotReadError::Io {
+                file: file.to_owned(),
+                source,
+            },
+        })
 }

@@ -5,8 +5,8 @@
 use std::io;
 
 use super::{
-    SECTION_BYTES_MAX, SnapshotFooter, SnapshotHeader, SnapshotInfo, SnapshotReadError, encode_section_header,
-    verify_snapshot,
+    SECTION_BYTES_MAX, SnapshotFooter, SnapshotHeader, SnapshotInfo, SnapshotReadError,
+    encode_section_header, verify_snapshot,
 };
 use crate::format::OWNER_BYTES_MAX;
 use crate::seq::Seq;
@@ -66,13 +66,19 @@ pub struct SnapshotFile<S: Storage> {
 impl<S: Storage> SnapshotFile<S> {
     /// Begins a snapshot in the file `temporary`, replacing a leftover of that name. The directory
     /// must exist; the final name is given to [`finish`](Self::finish), in the same directory.
-    pub fn create(storage: S, temporary: &str, header: SnapshotHeader) -> Result<Self, SnapshotWriteError> {
+    pub fn create(
+        storage: S,
+        temporary: &str,
+        header: SnapshotHeader,
+    ) -> Result<Self, SnapshotWriteError> {
         if header.owner.len() > OWNER_BYTES_MAX {
             return Err(SnapshotWriteError::Field { what: "owner" });
         }
         let failed = |source| io_error(temporary, source);
         remove_if_there(&storage, temporary).map_err(failed)?;
-        let file = storage.open(temporary, OpenMode::CreateNew).map_err(failed)?;
+        let file = storage
+            .open(temporary, OpenMode::CreateNew)
+            .map_err(failed)?;
         let pending = header.encode();
         Ok(Self {
             storage,
@@ -94,7 +100,10 @@ impl<S: Storage> SnapshotFile<S> {
     /// Adds one section. `kind` and `id` are the caller's; the order is kept.
     pub fn section(&mut self, kind: u16, id: u32, bytes: &[u8]) -> Result<(), SnapshotWriteError> {
         if bytes.len() > SECTION_BYTES_MAX {
-            return Err(SnapshotWriteError::SectionTooLarge { bytes: bytes.len(), max: SECTION_BYTES_MAX });
+            return Err(SnapshotWriteError::SectionTooLarge {
+                bytes: bytes.len(),
+                max: SECTION_BYTES_MAX,
+            });
         }
         let encoded = encode_section_header(&self.header, self.section_count, (kind, id), bytes);
         self.section_count += 1;
@@ -111,13 +120,23 @@ impl<S: Storage> SnapshotFile<S> {
 
     /// Adds the footer, makes all of it durable under the name `path`, reads it back and verifies
     /// every byte. Only with `Ok` there is a snapshot. A file that has that name already is replaced.
-    pub fn finish(mut self, path: &str, hi: Seq, items_digest: u128) -> Result<SnapshotInfo, SnapshotWriteError> {
+    pub fn finish(
+        mut self,
+        path: &str,
+        hi: Seq,
+        items_digest: u128,
+    ) -> Result<SnapshotInfo, SnapshotWriteError> {
         if hi < self.header.lo {
             return Err(SnapshotWriteError::Field { what: "hi" });
         }
         let footer_bytes = super::FOOTER_BYTES as u64;
         let file_bytes = self.written_bytes + self.pending.len() as u64 + footer_bytes;
-        let footer = SnapshotFooter { hi, items_digest, section_count: self.section_count, file_bytes };
+        let footer = SnapshotFooter {
+            hi,
+            items_digest,
+            section_count: self.section_count,
+            file_bytes,
+        };
         self.pending.extend_from_slice(&footer.encode(&self.header));
         self.flush()?;
         let failed = |source| io_error(path, source);
@@ -151,7 +170,9 @@ impl<S: Storage> SnapshotFile<S> {
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), SnapshotWriteError> {
-        self.file.write_at(bytes, self.written_bytes).map_err(|source| io_error(&self.temporary, source))?;
+        self.file
+            .write_at(bytes, self.written_bytes)
+            .map_err(|source| io_error(&self.temporary, source))?;
         self.written_bytes += bytes.len() as u64;
         Ok(())
     }
@@ -168,11 +189,20 @@ impl<S: Storage> Drop for SnapshotFile<S> {
 
 fn io_error(file: &str, source: io::Error) -> SnapshotWriteError {
     if is_no_space(&source) {
-        return SnapshotWriteError::NoSpace { file: file.to_owned() };
+        return SnapshotWriteError::NoSpace {
+            file: file.to_owned(),
+        };
     }
-    SnapshotWriteError::Io { file: file.to_owned(), source }
+    SnapshotWriteError::Io {
+        file: file.to_owned(),
+        source,
+    }
 }
 
 fn not_what_was_written(file: &str) -> SnapshotReadError {
-    SnapshotReadError::Damaged { file: file.to_owned(), offset: 0, what: "valid, but not what was written" }
+    SnapshotReadError::Damaged {
+        file: file.to_owned(),
+        offset: 0,
+        what: "valid, but not what was written",
+    }
 }

@@ -34,7 +34,15 @@ pub(super) struct Walker<'storage, S: Storage> {
 impl<'storage, S: Storage> Walker<'storage, S> {
     pub(super) fn new(storage: &'storage S, live: &'storage [Seq]) -> Self {
         let report = VerifyReport::default();
-        Self { storage, report, live, counts: true, log_id: None, place: None, witnesses: Vec::new() }
+        Self {
+            storage,
+            report,
+            live,
+            counts: true,
+            log_id: None,
+            place: None,
+            witnesses: Vec::new(),
+        }
     }
 
     pub(super) fn finish(mut self) -> (VerifyReport, Option<LogId>) {
@@ -49,8 +57,14 @@ impl<'storage, S: Storage> Walker<'storage, S> {
 
     /// Walks one file; what is wrong with it goes into the report.
     pub(super) fn file(&mut self, first: Seq, is_archive: bool) {
-        let file = if is_archive { archive_file_name(first) } else { segment_file_name(first) };
-        let Some(bytes) = self.read(first, is_archive, &file) else { return };
+        let file = if is_archive {
+            archive_file_name(first)
+        } else {
+            segment_file_name(first)
+        };
+        let Some(bytes) = self.read(first, is_archive, &file) else {
+            return;
+        };
         self.counts = !is_archive || !self.live.contains(&first);
         if self.counts {
             self.report.bytes += bytes.len() as u64;
@@ -63,7 +77,13 @@ impl<'storage, S: Storage> Walker<'storage, S> {
         let header = match SegmentHeader::decode(&bytes) {
             Ok(header) => header,
             Err(error) => {
-                self.add(&file, 0, bytes.len() as u64, (first, Seq::MAX), error.to_string());
+                self.add(
+                    &file,
+                    0,
+                    bytes.len() as u64,
+                    (first, Seq::MAX),
+                    error.to_string(),
+                );
                 self.place = None;
                 return;
             }
@@ -71,7 +91,12 @@ impl<'storage, S: Storage> Walker<'storage, S> {
         if !self.enter(&file, first, &header) {
             return;
         }
-        self.frames(&file, &bytes, &header, !is_archive && self.live.last() == Some(&first));
+        self.frames(
+            &file,
+            &bytes,
+            &header,
+            !is_archive && self.live.last() == Some(&first),
+        );
     }
 
     fn read(&mut self, first: Seq, is_archive: bool, file: &str) -> Option<Vec<u8>> {
@@ -86,7 +111,9 @@ impl<'storage, S: Storage> Walker<'storage, S> {
                 Err(error) => (Vec::new(), Err(error)),
             }
         };
-        let Err(error) = result else { return Some(bytes) };
+        let Err(error) = result else {
+            return Some(bytes);
+        };
         let what = format!("unreadable from there on (offset in what it holds): {error}");
         self.add(file, bytes.len() as u64, 0, (first, Seq::MAX), what);
         self.place = None;
@@ -115,16 +142,27 @@ impl<'storage, S: Storage> Walker<'storage, S> {
                 let what = "records are missing before this segment".to_owned();
                 self.add(file, 0, 0, (place.last.next(), previous), what);
             }
-            Some(Place { chain: Some(chain), .. }) if chain != header.previous_chain => {
+            Some(Place {
+                chain: Some(chain), ..
+            }) if chain != header.previous_chain => {
                 let what = "the chain breaks between this segment and the one before".to_owned();
                 self.add(file, 64, 32, (previous, previous), what);
             }
             Some(_) | None => {}
         }
         if first == Seq::new(1) && header.previous_chain != Chain::genesis(header.log_id) {
-            self.add(file, 64, 32, (first, first), "the chain doesn't begin at this log's id".to_owned());
+            self.add(
+                file,
+                64,
+                32,
+                (first, first),
+                "the chain doesn't begin at this log's id".to_owned(),
+            );
         }
-        self.place = Some(Place { last: previous, chain: Some(header.previous_chain) });
+        self.place = Some(Place {
+            last: previous,
+            chain: Some(header.previous_chain),
+        });
         self.check_chains(previous, Some(header.previous_chain));
         true
     }
@@ -135,21 +173,40 @@ impl<'storage, S: Storage> Walker<'storage, S> {
         let mut open: Option<Damage> = None;
         loop {
             match walk.step() {
-                Step::Frame { offset, header, stored } => {
+                Step::Frame {
+                    offset,
+                    header,
+                    stored,
+                } => {
                     self.close(open.take(), header.first_seq.previous());
                     self.frame(file, offset, &header, stored);
                 }
-                Step::BadPayload { offset, length, header, error } => {
+                Step::BadPayload {
+                    offset,
+                    length,
+                    header,
+                    error,
+                } => {
                     self.close(open.take(), header.first_seq.previous());
                     let seqs = (header.first_seq, header.last_seq());
                     open = Some(damage(file, offset, length, seqs, error.to_string()));
-                    self.place = Some(Place { last: header.last_seq(), chain: Some(header.chain) });
+                    self.place = Some(Place {
+                        last: header.last_seq(),
+                        chain: Some(header.chain),
+                    });
                 }
-                Step::Garbage { offset, length, error } => {
+                Step::Garbage {
+                    offset,
+                    length,
+                    error,
+                } => {
                     self.close(open.take(), self.next());
                     let seqs = (self.next(), Seq::MAX);
                     open = Some(damage(file, offset, length, seqs, error.to_string()));
-                    self.place = self.place.map(|place| Place { chain: None, ..place });
+                    self.place = self.place.map(|place| Place {
+                        chain: None,
+                        ..place
+                    });
                 }
                 Step::End { .. } => break,
             }
@@ -171,18 +228,42 @@ impl<'storage, S: Storage> Walker<'storage, S> {
         let length = stored.len() as u64;
         let Some(place) = self.place else { return };
         if header.first_seq < place.last.next() {
-            self.add(file, offset, length, seqs, "a frame of seqs that were there already".to_owned());
+            self.add(
+                file,
+                offset,
+                length,
+                seqs,
+                "a frame of seqs that were there already".to_owned(),
+            );
         } else if header.first_seq > place.last.next() && place.chain.is_some() {
             let missing = (place.last.next(), header.first_seq.previous());
-            self.add(file, offset, 0, missing, "records are missing before this frame".to_owned());
-        } else if place.chain.is_some_and(|chain| !verify_link(&chain, header, stored)) {
-            self.add(file, offset, length, seqs, "the chain breaks at this frame".to_owned());
+            self.add(
+                file,
+                offset,
+                0,
+                missing,
+                "records are missing before this frame".to_owned(),
+            );
+        } else if place
+            .chain
+            .is_some_and(|chain| !verify_link(&chain, header, stored))
+        {
+            self.add(
+                file,
+                offset,
+                length,
+                seqs,
+                "the chain breaks at this frame".to_owned(),
+            );
         }
         if self.counts {
             self.report.frames += 1;
             self.report.records += u64::from(header.record_count);
         }
-        self.place = Some(Place { last: header.last_seq(), chain: Some(header.chain) });
+        self.place = Some(Place {
+            last: header.last_seq(),
+            chain: Some(header.chain),
+        });
         self.check_chains(header.last_seq(), Some(header.chain));
     }
 
@@ -192,10 +273,19 @@ impl<'storage, S: Storage> Walker<'storage, S> {
         // that follow it, so a witness is done with once one of them matched.
         let passed: Vec<Witness> = match chain {
             Some(chain) => {
-                self.witnesses.retain(|witness| witness.chain.is_some_and(|known| witness.seq != seq || known != chain));
-                self.witnesses.extract_if(.., |witness| witness.seq < seq).collect()
+                self.witnesses.retain(|witness| {
+                    witness
+                        .chain
+                        .is_some_and(|known| witness.seq != seq || known != chain)
+                });
+                self.witnesses
+                    .extract_if(.., |witness| witness.seq < seq)
+                    .collect()
             }
-            None => self.witnesses.extract_if(.., |witness| witness.seq <= seq).collect(),
+            None => self
+                .witnesses
+                .extract_if(.., |witness| witness.seq <= seq)
+                .collect(),
         };
         for witness in passed {
             // Nothing is known of what was compacted away before the first segment.
@@ -203,18 +293,29 @@ impl<'storage, S: Storage> Walker<'storage, S> {
                 continue;
             }
             let what = "the log has another chain at this cursor".to_owned();
-            self.add(&witness.source.clone(), 0, 0, (witness.seq, witness.seq), what);
+            self.add(
+                &witness.source.clone(),
+                0,
+                0,
+                (witness.seq, witness.seq),
+                what,
+            );
         }
     }
 
     fn is_damaged(&self, seq: Seq) -> bool {
-        self.report.damages.iter().any(|damage| damage.first_seq <= seq && seq <= damage.last_seq)
+        self.report
+            .damages
+            .iter()
+            .any(|damage| damage.first_seq <= seq && seq <= damage.last_seq)
     }
 
     /// Damage ends where the next valid frame begins, and so do the seqs it hit.
     fn close(&mut self, open: Option<Damage>, last_seq: Seq) {
         let Some(damage) = open else { return };
-        let last_seq = damage.last_seq.min(last_seq.max(damage.first_seq.previous()));
+        let last_seq = damage
+            .last_seq
+            .min(last_seq.max(damage.first_seq.previous()));
         self.report.add(Damage { last_seq, ..damage });
     }
 
@@ -228,5 +329,12 @@ impl<'storage, S: Storage> Walker<'storage, S> {
 }
 
 fn damage(file: &str, offset: u64, length: u64, seqs: (Seq, Seq), what: String) -> Damage {
-    Damage { file: file.to_owned(), offset, length, first_seq: seqs.0, last_seq: seqs.1, what }
+    Damage {
+        file: file.to_owned(),
+        offset,
+        length,
+        first_seq: seqs.0,
+        last_seq: seqs.1,
+        what,
+    }
 }

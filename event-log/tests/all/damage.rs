@@ -3,16 +3,14 @@
 
 use std::sync::Arc;
 
-use event_log::storage::sim::SimStorage;
 use event_log::frame::FRAME_HEADER_BYTES;
+use event_log::storage::sim::SimStorage;
 use event_log::{
-    Cursor, Damage, FrameHeader, Log, LogId, OpenError, ReadError, SEGMENT_HEADER_BYTES, SegmentHeader, Seq, VerifyReport, verify,
+    Cursor, Damage, FrameHeader, Log, LogId, OpenError, ReadError, SEGMENT_HEADER_BYTES,
+    SegmentHeader, Seq, VerifyReport, verify,
 };
 
 use crate::world::{Op, World, options};
-
-
-
 
 /// A frame's place in its file.
 struct Place {
@@ -24,15 +22,25 @@ struct Place {
 }
 
 /// Three segments, some frames in each; the last ends with a close frame, or without one.
-fn disk(closed: bool) -> World {
+pub(crate) fn disk(closed: bool) -> World {
     let mut world = World::new(1);
     world.open().unwrap();
     let mut ops = vec![Op::Append(vec![30, 40]), Op::Commit];
     for _ in 0..8 {
-        ops.extend([Op::Append(vec![2500, 10]), Op::Commit, Op::Append(vec![70]), Op::Commit]);
+        ops.extend([
+            Op::Append(vec![2500, 10]),
+            Op::Commit,
+            Op::Append(vec![70]),
+            Op::Commit,
+        ]);
     }
     ops.push(Op::Checkpoint);
-    ops.extend([Op::Append(vec![100]), Op::Commit, Op::Append(vec![101]), Op::Commit]);
+    ops.extend([
+        Op::Append(vec![100]),
+        Op::Commit,
+        Op::Append(vec![101]),
+        Op::Commit,
+    ]);
     world.run(&ops).unwrap();
     if closed {
         world.log().close().unwrap();
@@ -41,9 +49,13 @@ fn disk(closed: bool) -> World {
     world
 }
 
-fn segments(storage: &SimStorage) -> Vec<(String, Vec<u8>)> {
+pub(crate) fn segments(storage: &SimStorage) -> Vec<(String, Vec<u8>)> {
     let is_segment = |path: &str| path.len() == 24 && path.ends_with(".log");
-    storage.contents().into_iter().filter(|(path, _)| is_segment(path)).collect()
+    storage
+        .contents()
+        .into_iter()
+        .filter(|(path, _)| is_segment(path))
+        .collect()
 }
 
 fn frames(storage: &SimStorage) -> Vec<Place> {
@@ -53,10 +65,21 @@ fn frames(storage: &SimStorage) -> Vec<Place> {
     for (file, bytes) in segments {
         let segment = SegmentHeader::decode(&bytes).unwrap();
         let mut offset = usize::from(segment.header_len);
-        while let Some(Ok(Some(header))) = bytes.get(offset..).map(|rest| FrameHeader::decode(rest, segment.log_id)) {
-            let length = header.stored_len().next_multiple_of(segment.alignment as usize);
+        while let Some(Ok(Some(header))) = bytes
+            .get(offset..)
+            .map(|rest| FrameHeader::decode(rest, segment.log_id))
+        {
+            let length = header
+                .stored_len()
+                .next_multiple_of(segment.alignment as usize);
             let in_last_segment = file == last_file;
-            places.push(Place { file: file.clone(), offset: offset as u64, header, in_last_segment, is_last: false });
+            places.push(Place {
+                file: file.clone(),
+                offset: offset as u64,
+                header,
+                in_last_segment,
+                is_last: false,
+            });
             offset += length;
         }
     }
@@ -64,18 +87,26 @@ fn frames(storage: &SimStorage) -> Vec<Place> {
     places
 }
 
-fn open(storage: &SimStorage) -> Result<Arc<Log<SimStorage>>, OpenError> {
+pub(crate) fn open(storage: &SimStorage) -> Result<Arc<Log<SimStorage>>, OpenError> {
     Log::open(storage.clone(), options(crate::world::SEGMENT_BYTES))
 }
 
 /// Opens, and if that is refused, asserts that nothing has been changed.
-fn open_unchanged(storage: &SimStorage) -> Result<Arc<Log<SimStorage>>, OpenError> {
+pub(crate) fn open_unchanged(storage: &SimStorage) -> Result<Arc<Log<SimStorage>>, OpenError> {
     let before = storage.contents();
     let operations = storage.op_count();
     let opened = open(storage);
     if opened.is_err() {
-        assert!(storage.contents() == before, "a refused opening changed something");
-        assert_eq!(storage.op_count(), operations, "{:?}", storage.operation(operations));
+        assert!(
+            storage.contents() == before,
+            "a refused opening changed something"
+        );
+        assert_eq!(
+            storage.op_count(),
+            operations,
+            "{:?}",
+            storage.operation(operations)
+        );
     }
     opened
 }
@@ -83,11 +114,14 @@ fn open_unchanged(storage: &SimStorage) -> Result<Arc<Log<SimStorage>>, OpenErro
 fn named(damage: &Damage, place: &Place, at: u64) {
     let text = damage.to_string();
     assert_eq!(damage.file, place.file, "{text}");
-    assert!(damage.offset <= at && at < damage.offset + damage.length.max(1), "{text} doesn't name byte {at}");
+    assert!(
+        damage.offset <= at && at < damage.offset + damage.length.max(1),
+        "{text} doesn't name byte {at}"
+    );
     assert_eq!(damage.first_seq, place.header.first_seq, "{text}");
 }
 
-fn verified(storage: &SimStorage) -> VerifyReport {
+pub(crate) fn verified(storage: &SimStorage) -> VerifyReport {
     verify(storage, &mut |_, _| {}).unwrap()
 }
 
@@ -111,22 +145,32 @@ fn check_flip(world: &World, place: &Place, at: u64, bit: u8) {
     let report = verified(&storage);
     let context = format!("{} byte {at} bit {bit}", place.file);
     if place.is_last {
-        let torn = report.torn_tail.as_ref().unwrap_or_else(|| panic!("{context}: {report:?}"));
+        let torn = report
+            .torn_tail
+            .as_ref()
+            .unwrap_or_else(|| panic!("{context}: {report:?}"));
         named(torn, place, at);
         let log = open(&storage).unwrap_or_else(|error| panic!("{context}: {error}"));
         assert_eq!(log.last(), place.header.first_seq.previous(), "{context}");
         return;
     }
-    let hits: Vec<&Damage> = report.damages.iter().filter(|damage| damage.file == place.file).collect();
+    let hits: Vec<&Damage> = report
+        .damages
+        .iter()
+        .filter(|damage| damage.file == place.file)
+        .collect();
     assert!(!hits.is_empty(), "{context}: verify found {report:?}");
     named(hits[0], place, at);
     match open_unchanged(&storage) {
         Err(OpenError::Corrupt(damage)) => named(&damage, place, at),
-        Err(OpenError::UnsupportedVersion { file, .. }) => assert_eq!(file, place.file, "{context}"),
+        Err(OpenError::UnsupportedVersion { file, .. }) => {
+            assert_eq!(file, place.file, "{context}");
+        }
         Err(error) => panic!("{context}: {error}"),
         Ok(log) => {
             assert!(!place.in_last_segment, "{context}: opened");
-            let damage = read_until_damage(&log).unwrap_or_else(|| panic!("{context}: read all of it"));
+            let damage =
+                read_until_damage(&log).unwrap_or_else(|| panic!("{context}: read all of it"));
             named(&damage, place, at);
         }
     }
@@ -141,11 +185,21 @@ fn a_flipped_bit_in_any_frame_is_named() {
         for (index, place) in places.iter().enumerate() {
             let stored = place.header.stored_len() as u64;
             for step in 0..FRAME_HEADER_BYTES as u64 / 4 {
-                check_flip(&world, place, place.offset + step * 4 + index as u64 % 4, step as u8 % 8);
+                check_flip(
+                    &world,
+                    place,
+                    place.offset + step * 4 + index as u64 % 4,
+                    step as u8 % 8,
+                );
             }
             let payload = stored - FRAME_HEADER_BYTES as u64;
             for at in (0..payload).step_by(97).chain(payload.checked_sub(1)) {
-                check_flip(&world, place, place.offset + FRAME_HEADER_BYTES as u64 + at, at as u8 % 8);
+                check_flip(
+                    &world,
+                    place,
+                    place.offset + FRAME_HEADER_BYTES as u64 + at,
+                    at as u8 % 8,
+                );
             }
         }
     }
@@ -157,7 +211,9 @@ fn the_last_frame_is_protected_by_a_witness() {
     for witness in [Op::Acknowledge("tail"), Op::Snapshot] {
         let mut world = disk(false);
         world.open().unwrap();
-        world.run(&[Op::Append(vec![60]), Op::Commit, witness]).unwrap();
+        world
+            .run(&[Op::Append(vec![60]), Op::Commit, witness])
+            .unwrap();
         world.log = None;
         let places = frames(&world.storage);
         let last = places.last().unwrap();
@@ -168,7 +224,10 @@ fn the_last_frame_is_protected_by_a_witness() {
             other => panic!("{:?}", other.err()),
         }
         let report = verified(&storage);
-        assert!(!report.is_sound() && report.torn_tail.is_none(), "{report:?}");
+        assert!(
+            !report.is_sound() && report.torn_tail.is_none(),
+            "{report:?}"
+        );
         named(&report.damages[0], last, last.offset + 130);
     }
 }
@@ -186,14 +245,28 @@ fn a_flipped_bit_in_a_header_page_is_named() {
             };
             assert!(text.contains(&file), "{text}");
             let report = verified(&storage);
-            assert!(report.damages.iter().any(|damage| damage.file == file && damage.offset <= at), "{report:?}");
+            assert!(
+                report
+                    .damages
+                    .iter()
+                    .any(|damage| damage.file == file && damage.offset <= at),
+                "{report:?}"
+            );
         }
     }
 }
 
-/// Changes files as a whole; each must be refused or, where nothing shows it at opening, be found by
-/// `verify`.
-fn check_files(what: &str, change: impl Fn(&SimStorage, &[(String, Vec<u8>)])) {
+/// Where damage shows.
+#[derive(PartialEq)]
+enum Shows {
+    /// At opening, which is refused.
+    Opening,
+    /// Opening looks at the header pages and the last segment; the rest shows when it is read.
+    Reading,
+}
+
+/// Changes files as a whole: `verify` finds it, and opening or else reading.
+fn check_files(what: &str, shows: &Shows, change: impl Fn(&SimStorage, &[(String, Vec<u8>)])) {
     let mut world = disk(true);
     world.open().unwrap();
     world.run(&[Op::Acknowledge("tail"), Op::Kill]).unwrap();
@@ -204,108 +277,73 @@ fn check_files(what: &str, change: impl Fn(&SimStorage, &[(String, Vec<u8>)])) {
     match open_unchanged(&world.storage) {
         Err(OpenError::Corrupt(_) | OpenError::NotALog { .. }) => {}
         Err(error) => panic!("{what}: {error}"),
-        Ok(_) => panic!("{what}: opened"),
+        Ok(log) => {
+            assert!(*shows == Shows::Reading, "{what}: opened");
+            assert!(read_until_damage(&log).is_some(), "{what}: read");
+        }
     }
 }
 
 #[test]
 fn holes_swaps_and_old_copies_are_refused() {
-    check_files("the middle segment is gone", |storage, segments| assert!(storage.take(&segments[1].0)));
-    check_files("the last segment is gone", |storage, segments| assert!(storage.take(&segments[segments.len() - 1].0)));
-    check_files("two segments are swapped", |storage, segments| {
-        storage.put(&segments[0].0, &segments[1].1);
-        storage.put(&segments[1].0, &segments[0].1);
-    });
-    check_files("the last segment's frames are zeros", |storage, segments| {
-        let (file, bytes) = &segments[segments.len() - 1];
-        storage.put(file, &[&bytes[..SEGMENT_HEADER_BYTES], &vec![0; bytes.len() - SEGMENT_HEADER_BYTES][..]].concat());
-    });
-    check_files("the last segment is cut short", |storage, segments| {
-        let (file, bytes) = &segments[segments.len() - 1];
-        storage.put(file, &bytes[..SEGMENT_HEADER_BYTES + 512]);
-    });
-    check_files("a frame was copied over another", |storage, segments| {
-        let place = |index: usize| frames(storage).into_iter().filter(|place| place.in_last_segment).nth(index);
-        let (from, to) = (place(1).unwrap(), place(0).unwrap());
-        let (file, mut bytes) = segments[segments.len() - 1].clone();
-        let stored = bytes[from.offset as usize..from.offset as usize + 512].to_vec();
-        bytes[to.offset as usize..to.offset as usize + 512].copy_from_slice(&stored);
-        storage.put(&file, &bytes);
-    });
-}
-
-#[test]
-fn a_damaged_snapshot_is_skipped_named_and_stops_compaction() {
-    let mut world = disk(true);
-    world.open().unwrap();
-    world.run(&[Op::Snapshot, Op::Append(vec![3000]), Op::Commit, Op::Snapshot, Op::Close]).unwrap();
-    let snapshots = world.log().snapshots().unwrap();
-    world.log = None;
-    let newest = &snapshots[1];
-    for at in (0..newest.footer.file_bytes).step_by(11) {
-        let storage = world.storage.fork();
-        storage.flip_bit(&newest.file, at, 3).unwrap();
-        let log = open(&storage).unwrap_or_else(|error| panic!("byte {at}: {error}"));
-        assert_eq!(log.latest_snapshot().unwrap().as_ref(), Some(&snapshots[0]), "byte {at}");
-        let list = log.list_snapshots().unwrap();
-        assert_eq!(list.damaged.len(), 1);
-        assert_eq!(list.damaged[0].0, newest.file);
-        let refused = log.compact(&crate::world::retention(false), 0, &mut |_, _| {}).unwrap_err().to_string();
-        assert!(refused.contains(&newest.file), "{refused}");
-        let report = verified(&storage);
-        let hit = report.damages.iter().find(|damage| damage.file == newest.file).unwrap();
-        assert!(hit.offset <= at && at < hit.offset + hit.length, "{hit} doesn't name byte {at}");
-    }
-}
-
-#[test]
-fn unreadable_consumers_never_lead_to_deleting() {
-    let mut world = disk(true);
-    world.open().unwrap();
-    world.run(&[Op::Snapshot, Op::Acknowledge("tail"), Op::Append(vec![3000]), Op::Commit, Op::Snapshot, Op::Close]).unwrap();
-    world.log = None;
-    let length = world.storage.contents().iter().find(|(path, _)| path == "CONSUMERS").unwrap().1.len() as u64;
-    for at in (0..length).map(Some).chain([None]) {
-        let storage = world.storage.fork();
-        match at {
-            Some(at) => storage.flip_bit("CONSUMERS", at, 5).unwrap(),
-            None => storage.set_unreadable("CONSUMERS", true),
-        }
-        let before = segments(&storage);
-        let log = open(&storage).unwrap();
-        assert!(log.consumers_problem().is_some_and(|problem| problem.contains("CONSUMERS")));
-        assert!(log.compact(&crate::world::retention(false), 0, &mut |_, _| {}).is_err());
-        let tip = log.tip();
-        assert!(log.acknowledge("tail", tip.seq, tip.chain, 0).is_err(), "it must not be overwritten");
-        assert!(log.deregister("tail").is_err(), "it must not be overwritten");
-        assert_eq!(segments(&storage).len(), before.len());
-        if at.is_some() {
-            assert!(verified(&storage).damages.iter().any(|damage| damage.file == "CONSUMERS"));
-        }
-    }
-}
-
-#[test]
-fn an_archived_segment_that_rots_is_named() {
-    let mut world = disk(true);
-    world.open().unwrap();
-    world.run(&[Op::Snapshot, Op::Append(vec![3000]), Op::Commit, Op::Snapshot, Op::Compact { archive: true }]).unwrap();
-    world.log = None;
-    let contents = world.storage.contents();
-    let (file, bytes) = contents.iter().find(|(path, _)| path.starts_with("archive/")).expect("something was archived");
-    assert!(verified(&world.storage).is_sound());
-    for at in (0..bytes.len() as u64).step_by(13) {
-        let storage = world.storage.fork();
-        storage.flip_bit(file, at, 2).unwrap();
-        let report = verified(&storage);
-        assert!(report.damages.iter().any(|damage| damage.file == *file), "byte {at}: {:?}", report.damages);
-        let log = open(&storage).unwrap();
-        let read = log.reader(Cursor::START).map_err(|error| error.to_string()).and_then(|mut reader| {
-            while reader.next().map_err(|error| error.to_string())?.is_some() {}
-            Ok(())
-        });
-        assert!(read.unwrap_err().contains("archive/"), "byte {at}");
-    }
+    check_files(
+        "the middle segment is gone",
+        &Shows::Reading,
+        |storage, segments| assert!(storage.take(&segments[1].0)),
+    );
+    check_files(
+        "the last segment is gone",
+        &Shows::Opening,
+        |storage, segments| assert!(storage.take(&segments[segments.len() - 1].0)),
+    );
+    check_files(
+        "two segments are swapped",
+        &Shows::Opening,
+        |storage, segments| {
+            storage.put(&segments[0].0, &segments[1].1);
+            storage.put(&segments[1].0, &segments[0].1);
+        },
+    );
+    check_files(
+        "the last segment's frames are zeros",
+        &Shows::Opening,
+        |storage, segments| {
+            let (file, bytes) = &segments[segments.len() - 1];
+            storage.put(
+                file,
+                &[
+                    &bytes[..SEGMENT_HEADER_BYTES],
+                    &vec![0; bytes.len() - SEGMENT_HEADER_BYTES][..],
+                ]
+                .concat(),
+            );
+        },
+    );
+    check_files(
+        "the last segment is cut short",
+        &Shows::Opening,
+        |storage, segments| {
+            let (file, bytes) = &segments[segments.len() - 1];
+            storage.put(file, &bytes[..SEGMENT_HEADER_BYTES + 512]);
+        },
+    );
+    check_files(
+        "a frame was copied over another",
+        &Shows::Opening,
+        |storage, segments| {
+            let place = |index: usize| {
+                frames(storage)
+                    .into_iter()
+                    .filter(|place| place.in_last_segment)
+                    .nth(index)
+            };
+            let (from, to) = (place(1).unwrap(), place(0).unwrap());
+            let (file, mut bytes) = segments[segments.len() - 1].clone();
+            let stored = bytes[from.offset as usize..from.offset as usize + 512].to_vec();
+            bytes[to.offset as usize..to.offset as usize + 512].copy_from_slice(&stored);
+            storage.put(&file, &bytes);
+        },
+    );
 }
 
 #[test]
@@ -314,7 +352,10 @@ fn another_logs_files_are_not_taken_for_this_ones() {
     let stranger = SimStorage::new(2);
     let log = Log::open(
         stranger.clone(),
-        event_log::LogOptions { new_log_id: LogId::new([1; 16]), ..options(crate::world::SEGMENT_BYTES) },
+        event_log::LogOptions {
+            new_log_id: LogId::new([1; 16]),
+            ..options(crate::world::SEGMENT_BYTES)
+        },
     )
     .unwrap();
     log.close().unwrap();
@@ -322,5 +363,8 @@ fn another_logs_files_are_not_taken_for_this_ones() {
     let (file, bytes) = segments(&stranger).remove(0);
     assert_eq!(event_log::parse_segment_file_name(&file), Some(Seq::new(1)));
     world.storage.put(&file, &bytes);
-    assert!(matches!(open_unchanged(&world.storage), Err(OpenError::Corrupt(_) | OpenError::NotALog { .. })));
+    assert!(matches!(
+        open_unchanged(&world.storage),
+        Err(OpenError::Corrupt(_) | OpenError::NotALog { .. })
+    ));
 }

@@ -1,13 +1,13 @@
-//! Random lives: any sequence of operations, power cuts, restarts and disk errors, against the
+//! Random lives: any sequence of operations, power cuts, restarts, disk errors and rot, against the
 //! model. What shrinks out of it is kept as a regression.
 
-use event_log::storage::sim::Fault;
+use event_log::storage::sim::{Fault, Lies};
 use proptest::prelude::*;
 
-use crate::world::{Op, Outcome, World};
+use crate::world::{Op, Outcome, World, ensure, read_all};
 
 /// Random lives tried in `make test`; `EVENT_LOG_CASES` overrides it for a soak.
-const CASES_DEFAULT: u32 = 2000;
+const CASES_DEFAULT: u32 = 6000;
 const STEPS_MAX: usize = 40;
 
 #[derive(Clone, Debug)]
@@ -21,6 +21,8 @@ enum Step {
     FailSoon(u64),
     /// There is no more room than this, in KiB above what is used.
     Room(Option<u64>),
+    /// A bit flips, on a copy: which file, where, which bit.
+    Rot(u64, u64, u8),
 }
 
 fn lengths() -> impl Strategy<Value = Vec<usize>> {
@@ -44,11 +46,13 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0_u64..40, any::<u64>()).prop_map(|(later, seed)| Step::CutSoon(later, seed)),
         1 => (0_u64..40).prop_map(Step::FailSoon),
         1 => prop::option::of(0_u64..64).prop_map(Step::Room),
+        2 => (any::<u64>(), any::<u64>(), 0_u8..8).prop_map(|(file, at, bit)| Step::Rot(file, at, bit)),
     ]
 }
 
-fn live(steps: &[Step]) -> Result<(), String> {
+fn live(steps: &[Step], lies: Lies) -> Result<(), String> {
     let mut world = World::new(7);
+    world.storage.set_lies(lies);
     world.open()?;
     let mut cut_seed = 0;
     for (index, step) in steps.iter().enumerate() {
@@ -66,11 +70,21 @@ fn live(steps: &[Step]) -> Result<(), String> {
             }
             Step::CutSoon(later, seed) => {
                 cut_seed = *seed;
-                world.storage.fail_at(world.storage.op_count() + later, Fault::Crash);
+                world
+                    .storage
+                    .fail_at(world.storage.op_count() + later, Fault::Crash);
             }
-            Step::FailSoon(later) => world.storage.fail_at(world.storage.op_count() + later, Fault::Eio),
+            Step::FailSoon(later) => world
+                .storage
+                .fail_at(world.storage.op_count() + later, Fault::Eio),
+            Step::Rot(file, at_byte, bit) => rot(&world, (*file, *at_byte, *bit)).map_err(at)?,
             Step::Room(kib) => {
-                let used: u64 = world.storage.contents().iter().map(|(_, bytes)| bytes.len() as u64).sum();
+                let used: u64 = world
+                    .storage
+                    .contents()
+                    .iter()
+                    .map(|(_, bytes)| bytes.len() as u64)
+                    .sum();
                 world.storage.set_capacity(kib.map(|kib| used + kib * 1024));
             }
         }
@@ -80,9 +94,73 @@ fn live(steps: &[Step]) -> Result<(), String> {
     last.open().map_err(|what| format!("at the end: {what}"))
 }
 
+/// Flips a bit of some file of a copy: what comes out is an error that names a file, or the truth.
+fn rot(world: &World, (file, at, bit): (u64, u64, u8)) -> Result<(), String> {
+    if world.storage.is_off() {
+        return Ok(());
+    }
+    let mut copy = world.crashed(at);
+    copy.storage.set_capacity(None);
+    copy.open()?;
+    copy.log = None;
+    let files: Vec<(String, Vec<u8>)> = copy
+        .storage
+        .contents()
+        .into_iter()
+        .filter(|(path, bytes)| !path.ends_with(".tmp") && !bytes.is_empty())
+        .collect();
+    let (path, bytes) = &files[(file % files.len() as u64) as usize];
+    copy.storage
+        .flip_bit(path, at % bytes.len() as u64, bit)
+        .map_err(|error| error.to_string())?;
+    let before = copy.storage.contents();
+    let log = match copy.try_open() {
+        Err(error) => {
+            ensure!(
+                copy.storage.contents() == before,
+                "a refused opening changed something"
+            );
+            ensure!(
+                error.to_string().contains(path.as_str()),
+                "{path} rotted, and it says: {error}"
+            );
+            return Ok(());
+        }
+        Ok(()) => copy.log(),
+    };
+    let last = log.last().get() as usize;
+    let last_segment = files
+        .iter()
+        .map(|(path, _)| path)
+        .rfind(|path| path.len() == 24);
+    let is_last_segment = Some(path) == last_segment;
+    ensure!(
+        last >= copy.model.acknowledged || is_last_segment,
+        "{path} rotted and {last} records are left"
+    );
+    match read_all(log) {
+        Ok((first, records, _)) => {
+            let range = first as usize - 1..last;
+            ensure!(
+                copy.model.records.get(range) == Some(&records[..]),
+                "{path} rotted and other records are read"
+            );
+        }
+        Err(what) => ensure!(
+            what.contains(path.as_str()),
+            "{path} rotted, and reading says: {what}"
+        ),
+    }
+    Ok(())
+}
+
 /// Opens again after a power cut, an I/O error or a full disk.
 fn revive(world: World, cut_seed: u64) -> Result<World, String> {
-    let mut next = if world.storage.is_off() { world.crashed(cut_seed) } else { world };
+    let mut next = if world.storage.is_off() {
+        world.crashed(cut_seed)
+    } else {
+        world
+    };
     for _ in 0..3 {
         next.storage.set_capacity(None);
         match next.open() {
@@ -97,7 +175,10 @@ fn revive(world: World, cut_seed: u64) -> Result<World, String> {
 }
 
 fn cases() -> u32 {
-    std::env::var("EVENT_LOG_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(CASES_DEFAULT)
+    std::env::var("EVENT_LOG_CASES")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(CASES_DEFAULT)
 }
 
 proptest! {
@@ -105,8 +186,64 @@ proptest! {
 
     #[test]
     fn random_lives_keep_the_promises(steps in prop::collection::vec(step(), 1..STEPS_MAX)) {
-        if let Err(what) = live(&steps) {
+        if let Err(what) = live(&steps, Lies::default()) {
             return Err(TestCaseError::fail(what));
         }
     }
+}
+
+/// The lives must be able to fail: on a disk that lies, they do.
+#[test]
+fn planted_lies_are_caught() {
+    let steps = |seed| {
+        let mut steps = Vec::new();
+        for _ in 0..6 {
+            steps.extend([
+                Step::Do(Op::Append(vec![3000])),
+                Step::Do(Op::Commit),
+                Step::Do(Op::Preallocate),
+            ]);
+        }
+        steps.push(Step::Cut(seed));
+        steps
+    };
+    for lies in [
+        Lies {
+            sync_data: true,
+            sync_dir: false,
+        },
+        Lies {
+            sync_data: false,
+            sync_dir: true,
+        },
+    ] {
+        let caught = (0..50)
+            .filter(|seed| live(&steps(*seed), lies).is_err())
+            .count();
+        assert!(caught > 10, "{lies:?}: caught {caught} of 50");
+    }
+    assert!((0..50).all(|seed| live(&steps(seed), Lies::default()).is_ok()));
+}
+
+/// Regression: a consumer that stood before the checkpoint that ended a segment lost its place when
+/// the segment was deleted at its own cursor.
+#[test]
+fn a_cursor_before_a_segments_last_checkpoint_keeps_its_place() {
+    let ops = [
+        Op::Append(vec![100, 9000]),
+        Op::Commit,
+        Op::Acknowledge("slow"),
+        Op::Checkpoint,
+        Op::Append(vec![9000]),
+        Op::Commit,
+        Op::Snapshot,
+        Op::Append(vec![9000]),
+        Op::Commit,
+        Op::Snapshot,
+        Op::Compact { archive: false },
+        Op::Kill,
+    ];
+    let mut world = World::new(1);
+    world.open().unwrap();
+    assert_eq!(world.run(&ops).unwrap(), Outcome::Done);
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use event_log::storage::Storage;
 use event_log::storage::disk::DiskStorage;
 use event_log::storage::sim::SimStorage;
 use event_log::{Log, LogOptions, OpenError, RecordBuffer, Seq};
@@ -15,7 +16,10 @@ fn contents(dir: &Path) -> Vec<(String, Vec<u8>)> {
         if entry.file_type().unwrap().is_dir() {
             files.extend(contents(&entry.path()));
         } else {
-            files.push((entry.path().display().to_string(), std::fs::read(entry.path()).unwrap()));
+            files.push((
+                entry.path().display().to_string(),
+                std::fs::read(entry.path()).unwrap(),
+            ));
         }
     }
     files.sort();
@@ -34,16 +38,23 @@ fn records(count: usize) -> RecordBuffer {
 fn a_second_opener_is_told_who_holds_the_lock() {
     let dir = tempfile::tempdir().unwrap();
     let storage = DiskStorage::new(dir.path().join("a/log"));
+    storage.create_dir("").unwrap();
     let first = Log::open(storage.clone(), options(SEGMENT_BYTES)).unwrap();
     first.append(&records(2), 5, 5).unwrap();
     first.commit_once().unwrap();
     let before = contents(dir.path());
-    let second = LogOptions { holder: "process 43".to_owned(), ..options(SEGMENT_BYTES) };
+    let second = LogOptions {
+        holder: "process 43".to_owned(),
+        ..options(SEGMENT_BYTES)
+    };
     match Log::open(storage.clone(), second.clone()) {
         Err(OpenError::Locked { holder }) => assert_eq!(holder, "process 42"),
         other => panic!("{:?}", other.err()),
     }
-    assert!(contents(dir.path()) == before, "a refused opening changed something");
+    assert!(
+        contents(dir.path()) == before,
+        "a refused opening changed something"
+    );
     drop(first);
     let log = Log::open(storage, second).unwrap();
     assert_eq!(log.last(), Seq::new(2));
@@ -73,9 +84,14 @@ fn a_life_on_the_real_disk() {
         writer.finish(9).unwrap();
         let tip = log.tip();
         log.acknowledge("tail", tip.seq, tip.chain, 5).unwrap();
-        log.compact(&crate::world::retention(true), 5, &mut |_, _| {}).unwrap();
+        log.compact(&crate::world::retention(true), 5, &mut |_, _| {})
+            .unwrap();
         log.close().unwrap();
-        assert!(event_log::verify(&storage, &mut |_, _| {}).unwrap().is_sound());
+        assert!(
+            event_log::verify(&storage, &mut |_, _| {})
+                .unwrap()
+                .is_sound()
+        );
     }
     let log = Log::open(storage, options(SEGMENT_BYTES)).unwrap();
     let (first, records, _) = crate::world::read_all(&log).unwrap();
@@ -88,10 +104,16 @@ fn another_owner_is_refused() {
     world.open().unwrap();
     world.log = None;
     let before = world.storage.contents();
-    let other = LogOptions { owner: b"store-2".to_vec(), ..options(SEGMENT_BYTES) };
+    let other = LogOptions {
+        owner: b"store-2".to_vec(),
+        ..options(SEGMENT_BYTES)
+    };
     match Log::open(world.storage.clone(), other) {
         Err(OpenError::WrongOwner { found, expected }) => {
-            assert_eq!((found.as_slice(), expected.as_slice()), (&b"store-1"[..], &b"store-2"[..]));
+            assert_eq!(
+                (found.as_slice(), expected.as_slice()),
+                (&b"store-1"[..], &b"store-2"[..])
+            );
         }
         other => panic!("{:?}", other.err()),
     }
@@ -104,14 +126,21 @@ fn a_newer_version_is_refused_as_such() {
     let mut world = World::new(1);
     world.open().unwrap();
     world.log = None;
-    let (file, mut page) = world.storage.contents().into_iter().find(|(path, _)| path.ends_with("1.log")).unwrap();
+    let (file, mut page) = world
+        .storage
+        .contents()
+        .into_iter()
+        .find(|(path, _)| path.ends_with("1.log"))
+        .unwrap();
     page[8] = 77;
     let crc = crc32fast::hash(&page[..4092]);
     page[4092..4096].copy_from_slice(&crc.to_le_bytes());
     world.storage.put(&file, &page);
     let before = world.storage.contents();
     match Log::open(world.storage.clone(), options(SEGMENT_BYTES)) {
-        Err(OpenError::UnsupportedVersion { file: named, found }) => assert_eq!((named, found), (file, 77)),
+        Err(OpenError::UnsupportedVersion { file: named, found }) => {
+            assert_eq!((named, found), (file, 77));
+        }
         other => panic!("{:?}", other.err()),
     }
     assert!(world.storage.contents() == before);
@@ -119,7 +148,9 @@ fn a_newer_version_is_refused_as_such() {
 
 #[test]
 fn garbage_is_not_a_log() {
-    let garbage: Vec<u8> = (0..20_000_u32).map(|index| (index * 31 % 251) as u8).collect();
+    let garbage: Vec<u8> = (0..20_000_u32)
+        .map(|index| (index * 31 % 251) as u8)
+        .collect();
     let zeros = vec![0; 16 * 1024];
     for bytes in [&garbage[..], &zeros[..], &garbage[..10], &[]] {
         let storage = SimStorage::new(1);
@@ -130,19 +161,27 @@ fn garbage_is_not_a_log() {
             Err(OpenError::NotALog { .. } | OpenError::Corrupt(_)) => {}
             other => panic!("{} bytes: {:?}", bytes.len(), other.err()),
         }
-        assert!(storage.contents() == before, "a refused opening changed something");
+        assert!(
+            storage.contents() == before,
+            "a refused opening changed something"
+        );
     }
 }
 
 #[test]
 fn unknown_files_are_kept() {
     let mut world = World::new(1);
+    world.open().unwrap();
     world.storage.put("notes.txt", b"mine");
     world.storage.put("snapshots/readme", b"mine");
-    world.open().unwrap();
     world.run(&crate::crash::script()).unwrap();
     let contents = world.storage.contents();
     for path in ["notes.txt", "snapshots/readme"] {
-        assert!(contents.iter().any(|(found, bytes)| found == path && bytes == b"mine"), "{path}");
+        assert!(
+            contents
+                .iter()
+                .any(|(found, bytes)| found == path && bytes == b"mine"),
+            "{path}"
+        );
     }
 }

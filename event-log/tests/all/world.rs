@@ -4,17 +4,18 @@
 //! bytes differ from life to life of the process, so that a resurrected leftover is never taken for
 //! what was appended later.
 
+mod check;
+
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use event_log::storage::Storage;
 use event_log::storage::sim::SimStorage;
 use event_log::{
-    AppendError, Chain, CommitError, CompactionReport, Cursor, CursorError, Log, LogId, LogOptions, OpenError,
-    ReadError, RecordBuffer, Retention, Seq, SnapshotError, WaitError,
+    AppendError, Chain, CommitError, CompactionReport, Log, LogId, LogOptions, OpenError,
+    RecordBuffer, Retention, SnapshotError, WaitError,
 };
 
 /// Small enough that four large records fill a segment.
@@ -84,6 +85,7 @@ macro_rules! ensure {
         }
     };
 }
+pub(crate) use check::read_all;
 pub(crate) use ensure;
 
 pub(crate) fn options(segment_bytes: u64) -> LogOptions {
@@ -99,7 +101,12 @@ pub(crate) fn options(segment_bytes: u64) -> LogOptions {
 }
 
 pub(crate) fn retention(archive: bool) -> Retention {
-    Retention { archive, archive_keep_us: i64::MAX, snapshots_keep: 2, disk_budget_bytes: None }
+    Retention {
+        archive,
+        archive_keep_us: i64::MAX,
+        snapshots_keep: 2,
+        disk_budget_bytes: None,
+    }
 }
 
 impl World {
@@ -108,12 +115,23 @@ impl World {
     }
 
     fn on(storage: SimStorage, model: Model, life: u64) -> Self {
-        Self { storage, log: None, model, segment_bytes: SEGMENT_BYTES, life, now_us: 1_700_000_000_000_000 }
+        Self {
+            storage,
+            log: None,
+            model,
+            segment_bytes: SEGMENT_BYTES,
+            life,
+            now_us: 1_700_000_000_000_000,
+        }
     }
 
     /// The world after a power cut now; this one stays as it is.
     pub(crate) fn crashed(&self, seed: u64) -> Self {
-        Self::on(self.storage.crashed(seed), self.model.clone(), self.life + 1)
+        Self::on(
+            self.storage.crashed(seed),
+            self.model.clone(),
+            self.life + 1,
+        )
     }
 
     pub(crate) fn log(&self) -> &Arc<Log<SimStorage>> {
@@ -122,20 +140,26 @@ impl World {
 
     /// Opens the log and compares it with the model.
     pub(crate) fn open(&mut self) -> Result<(), String> {
-        self.try_open().map_err(|error| format!("opening: {error}"))?;
+        self.try_open()
+            .map_err(|error| format!("opening: {error}"))?;
         self.check_opened()
     }
 
     pub(crate) fn try_open(&mut self) -> Result<(), OpenError> {
         self.log = None;
-        self.log = Some(Log::open(self.storage.clone(), options(self.segment_bytes))?);
+        self.log = Some(Log::open(
+            self.storage.clone(),
+            options(self.segment_bytes),
+        )?);
         Ok(())
     }
 
     /// Does the operations until one kills the log; an `Err` is a broken promise.
     pub(crate) fn run(&mut self, ops: &[Op]) -> Result<Outcome, String> {
         for (index, op) in ops.iter().enumerate() {
-            let outcome = self.apply(op).map_err(|what| format!("op {index} {op:?}: {what}"))?;
+            let outcome = self
+                .apply(op)
+                .map_err(|what| format!("op {index} {op:?}: {what}"))?;
             if let Outcome::Dead(_) = outcome {
                 return Ok(outcome);
             }
@@ -156,7 +180,11 @@ impl World {
             Op::Close => self.close()?,
             Op::Kill => self.reopen()?,
         };
-        Ok(if self.storage.is_off() { Outcome::Dead("the power is off".to_owned()) } else { outcome })
+        Ok(if self.storage.is_off() {
+            Outcome::Dead("the power is off".to_owned())
+        } else {
+            outcome
+        })
     }
 
     fn append(&mut self, lengths: &[usize]) -> Result<Outcome, String> {
@@ -186,8 +214,16 @@ impl World {
             Err(error) => return Ok(Outcome::Refused(error.to_string())),
         };
         let first = self.model.records.len() as u64 + 1;
-        ensure!(range.first.get() == first, "the append got {} and not {first}", range.first);
-        ensure!(range.count() == records.len() as u64, "the append got {} seqs", range.count());
+        ensure!(
+            range.first.get() == first,
+            "the append got {} and not {first}",
+            range.first
+        );
+        ensure!(
+            range.count() == records.len() as u64,
+            "the append got {} seqs",
+            range.count()
+        );
         self.model.records.append(&mut records);
         self.model.ends.insert(self.model.records.len());
         Ok(Outcome::Done)
@@ -206,7 +242,10 @@ impl World {
                 return Ok(Outcome::Refused(reason));
             }
         }
-        ensure!(poll(waiter.as_mut()) == Poll::Ready(Ok(())), "a waiter wasn't told that {last} is durable");
+        ensure!(
+            poll(waiter.as_mut()) == Poll::Ready(Ok(())),
+            "a waiter wasn't told that {last} is durable"
+        );
         self.check_durable(&log)?;
         Ok(Outcome::Done)
     }
@@ -214,8 +253,14 @@ impl World {
     /// What the log calls durable is acknowledged from now on.
     fn check_durable(&mut self, log: &Log<SimStorage>) -> Result<(), String> {
         let durable = log.durable().get() as usize;
-        ensure!(durable <= self.model.records.len(), "durable up to {durable}, more than was appended");
-        ensure!(durable >= self.model.acknowledged, "the watermark went back to {durable}");
+        ensure!(
+            durable <= self.model.records.len(),
+            "durable up to {durable}, more than was appended"
+        );
+        ensure!(
+            durable >= self.model.acknowledged,
+            "the watermark went back to {durable}"
+        );
         self.model.acknowledged = durable;
         Ok(())
     }
@@ -228,7 +273,10 @@ impl World {
         };
         let lo = writer.lo().get() as usize;
         let digest = digest_up_to(&self.model.records, lo);
-        if let Err(error) = writer.section(1, 0, &digest.to_le_bytes()).and_then(|()| writer.section(2, 0, &[5; 700])) {
+        if let Err(error) = writer
+            .section(1, 0, &digest.to_le_bytes())
+            .and_then(|()| writer.section(2, 0, &[5; 700]))
+        {
             return Ok(Outcome::Refused(error.to_string()));
         }
         let appended = self.append(&[40])?;
@@ -257,9 +305,16 @@ impl World {
         }
         self.model.cursors.retain(|(known, _)| *known != id);
         self.model.cursors.push((id, tip.seq.get()));
-        let ahead = self.log().acknowledge(id, tip.seq.next(), tip.chain, self.now_us);
-        ensure!(ahead.is_err(), "a cursor ahead of the watermark was accepted");
-        let foreign = self.log().acknowledge(id, tip.seq, Chain::new([9; 32]), self.now_us);
+        let ahead = self
+            .log()
+            .acknowledge(id, tip.seq.next(), tip.chain, self.now_us);
+        ensure!(
+            ahead.is_err(),
+            "a cursor ahead of the watermark was accepted"
+        );
+        let foreign = self
+            .log()
+            .acknowledge(id, tip.seq, Chain::new([9; 32]), self.now_us);
         ensure!(foreign.is_err(), "a cursor with another chain was accepted");
         Ok(Outcome::Done)
     }
@@ -267,19 +322,39 @@ impl World {
     fn compact(&mut self, archive: bool) -> Result<Outcome, String> {
         // Whatever happens now, only the two newest snapshots must stay, and nothing above the floor
         // of their `lo` and the cursors may go.
-        let snapshots = self.log().snapshots().map_err(|error| format!("snapshots: {error}"))?;
+        let snapshots = self
+            .log()
+            .snapshots()
+            .map_err(|error| format!("snapshots: {error}"))?;
         let kept = &snapshots[snapshots.len().saturating_sub(2)..];
-        let lo = if kept.len() < 2 { 0 } else { kept[0].lo().get() };
-        let floor = self.log().consumers().iter().map(|consumer| consumer.seq.get()).fold(lo, u64::min);
+        let lo = if kept.len() < 2 {
+            0
+        } else {
+            kept[0].lo().get()
+        };
+        let floor = self
+            .log()
+            .consumers()
+            .iter()
+            .map(|consumer| consumer.seq.get())
+            .fold(lo, u64::min);
         if !archive {
             self.model.deleted_to = self.model.deleted_to.max(floor);
         }
         self.model.snapshots = kept.iter().map(|info| info.file.clone()).collect();
-        let report: CompactionReport = match self.log().compact(&retention(archive), self.now_us, &mut |_, _| {}) {
-            Ok(report) => report,
-            Err(error) => return Ok(Outcome::Refused(error.to_string())),
-        };
-        ensure!(report.floor.get() <= floor, "the floor {} is above {floor}", report.floor);
+        let report: CompactionReport =
+            match self
+                .log()
+                .compact(&retention(archive), self.now_us, &mut |_, _| {})
+            {
+                Ok(report) => report,
+                Err(error) => return Ok(Outcome::Refused(error.to_string())),
+            };
+        ensure!(
+            report.floor.get() <= floor,
+            "the floor {} is above {floor}",
+            report.floor
+        );
         self.check()?;
         Ok(Outcome::Done)
     }
@@ -289,7 +364,10 @@ impl World {
         let closed = log.close();
         self.check_durable(&log)?;
         if closed.is_ok() {
-            ensure!(log.durable() == log.last(), "closed with records that aren't durable");
+            ensure!(
+                log.durable() == log.last(),
+                "closed with records that aren't durable"
+            );
         }
         drop(log);
         self.reopen()
@@ -303,123 +381,31 @@ impl World {
         self.check_opened()?;
         Ok(Outcome::Done)
     }
-
-    /// After opening: a prefix, holding at least what was acknowledged, ending between two appends.
-    fn check_opened(&mut self) -> Result<(), String> {
-        let log = Arc::clone(self.log());
-        let last = log.last().get() as usize;
-        ensure!(log.durable() == log.last(), "opened with {} durable of {last}", log.durable());
-        let (acknowledged, appended) = (self.model.acknowledged, self.model.records.len());
-        ensure!(last >= acknowledged, "opened with {last} records, {acknowledged} were acknowledged");
-        ensure!(last <= appended, "opened with {last} records, {appended} were appended");
-        ensure!(last == 0 || self.model.ends.contains(&last), "opened with {last} records: part of an append");
-        self.model.records.truncate(last);
-        self.model.ends.split_off(&(last + 1));
-        self.model.acknowledged = last;
-        self.check()
-    }
-
-    /// Everything durable is what the model says; all that is derived from it is consistent.
-    pub(crate) fn check(&self) -> Result<(), String> {
-        let log = self.log();
-        let tip = log.tip();
-        let durable = tip.seq.get() as usize;
-        let digest = digest_up_to(&self.model.records, durable);
-        ensure!(tip.digest == digest, "the state digest at {durable} is another one");
-        let (first, records, chain) = read_all(log).map_err(|error| format!("reading: {error}"))?;
-        ensure!(first <= self.model.deleted_to + 1, "begins at {first}, nothing above {} may go", self.model.deleted_to);
-        let expected = &self.model.records[first as usize - 1..durable];
-        ensure!(records == expected, "other records than were appended, from {first} to {durable}");
-        ensure!(chain == tip.chain, "the chain at the tip is another one");
-        let count = (durable as u64 + 1 - first).min(1000) as u32;
-        let from = durable as u64 + 1 - u64::from(count);
-        if count > 0 {
-            let read = log.read_records(Seq::new(from), count).map_err(|error| format!("read_records: {error}"))?;
-            ensure!(read == self.model.records[from as usize - 1..durable], "read_records gives other records");
-        }
-        self.check_snapshots(durable)?;
-        self.check_consumers()?;
-        let report = event_log::verify(&self.storage, &mut |_, _| {}).map_err(|error| format!("verify: {error}"))?;
-        ensure!(report.is_sound(), "verify found {:?}", report.damages);
-        ensure!(report.last.get() as usize >= durable, "verify ends at {}", report.last);
-        Ok(())
-    }
-
-    fn check_snapshots(&self, durable: usize) -> Result<(), String> {
-        let list = self.log().list_snapshots().map_err(|error| format!("snapshots: {error}"))?;
-        ensure!(list.damaged.is_empty(), "damaged snapshots {:?}", list.damaged);
-        for info in &list.valid {
-            ensure!(info.hi().get() as usize <= durable, "a snapshot to {} of a log to {durable}", info.hi());
-            let digest = digest_up_to(&self.model.records, info.lo().get() as usize);
-            let mut reader = self.log().open_snapshot(info).map_err(|error| format!("{error}"))?;
-            let section = reader.next_section().map_err(|error| format!("{error}"))?;
-            let bytes = section.map(|section| section.bytes);
-            ensure!(bytes.as_deref() == Some(&digest.to_le_bytes()[..]), "{} holds another state", info.file);
-            ensure!(info.footer.items_digest == digest, "{} has another items digest", info.file);
-        }
-        let files: BTreeSet<String> = list.valid.into_iter().map(|info| info.file).collect();
-        ensure!(files.is_superset(&self.model.snapshots), "lost one of {:?}: {files:?}", self.model.snapshots);
-        Ok(())
-    }
-
-    fn check_consumers(&self) -> Result<(), String> {
-        let log = self.log();
-        ensure!(log.consumers_problem().is_none(), "{:?}", log.consumers_problem());
-        let consumers = log.consumers();
-        for (id, seq) in &self.model.cursors {
-            let found = consumers.iter().find(|consumer| consumer.id == *id);
-            ensure!(found.is_some_and(|consumer| consumer.seq.get() >= *seq), "{id} is at {found:?}, said {seq}");
-        }
-        for consumer in consumers {
-            ensure!(consumer.seq <= log.durable(), "{consumer:?} is beyond the log");
-            let cursor = Cursor { seq: consumer.seq, chain: Some(consumer.chain) };
-            log.reader(cursor).map_err(|error| format!("{consumer:?} can't go on: {error}"))?;
-        }
-        Ok(())
-    }
-}
-
-/// The first seq that is still there, every record from it on, and the chain at the end.
-pub(crate) fn read_all<S: Storage>(log: &Log<S>) -> Result<(u64, Vec<Vec<u8>>, Chain), String> {
-    let mut first = 1;
-    let mut reader = match log.reader(Cursor::START) {
-        Ok(reader) => reader,
-        Err(CursorError::Compacted { resume_from }) => {
-            first = resume_from.get();
-            let cursor = Cursor { seq: resume_from.previous(), chain: None };
-            log.reader(cursor).map_err(|error| error.to_string())?
-        }
-        Err(error) => return Err(error.to_string()),
-    };
-    let mut records = Vec::new();
-    let mut chain: Option<Chain> = None;
-    loop {
-        let frame = reader.next().map_err(|error: ReadError| error.to_string())?;
-        let Some(frame) = frame else { break };
-        let links = chain.is_none_or(|chain| event_log::verify_chain(&chain, frame));
-        ensure!(links, "the chain breaks at {}", frame.header.first_seq);
-        chain = Some(frame.header.chain);
-        for (seq, record) in frame.records() {
-            ensure!(seq.get() == first + records.len() as u64, "{seq} is out of order");
-            records.push(record.to_vec());
-        }
-    }
-    Ok((first, records, chain.unwrap_or(log.tip().chain)))
 }
 
 pub(crate) fn record_of(life: u64, index: usize, length: usize) -> Vec<u8> {
     let seed = blake3::hash(&[life.to_le_bytes(), (index as u64).to_le_bytes()].concat());
-    seed.as_bytes().iter().copied().cycle().take(length).collect()
+    seed.as_bytes()
+        .iter()
+        .copied()
+        .cycle()
+        .take(length)
+        .collect()
 }
 
 pub(crate) fn digest_of(record: &[u8]) -> u128 {
     let hash = blake3::hash(record);
-    let (half, _) = hash.as_bytes().split_first_chunk::<16>().expect("a hash has 32 bytes");
+    let (half, _) = hash
+        .as_bytes()
+        .split_first_chunk::<16>()
+        .expect("a hash has 32 bytes");
     u128::from_le_bytes(*half)
 }
 
 fn digest_up_to(records: &[Vec<u8>], count: usize) -> u128 {
-    records[..count].iter().fold(0, |sum, record| sum.wrapping_add(digest_of(record)))
+    records[..count]
+        .iter()
+        .fold(0, |sum, record| sum.wrapping_add(digest_of(record)))
 }
 
 fn done<T, E: std::fmt::Display>(result: Result<T, E>) -> Outcome {

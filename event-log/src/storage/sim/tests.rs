@@ -27,7 +27,11 @@ fn synced_bytes_survive_every_crash_and_unsynced_ones_only_some() {
         assert_eq!(bytes[..1024], [1; 1024]);
         assert_eq!(bytes[1024..2048], [2; 1024]);
         assert_eq!(bytes[4096..], [1; 4096]);
-        match bytes[2048..4096].iter().map(|byte| usize::from(*byte == 3)).sum() {
+        match bytes[2048..4096]
+            .iter()
+            .map(|byte| usize::from(*byte == 3))
+            .sum()
+        {
             2048 => kept += 1,
             0 => lost += 1,
             _ => mixed += 1,
