@@ -104,7 +104,8 @@ async fn replay_rebuilds_what_the_node_showed() -> Result<()> {
         report.to_string().contains(digest),
         "digest {digest} isn't in {report}"
     );
-    let history = world.store_node(&["history", "--data-dir", &shown, "--json", "--sku", "mug-3"])?;
+    let history =
+        world.store_node(&["history", "--data-dir", &shown, "--json", "--sku", "mug-3"])?;
     assert_eq!(
         history.code,
         Some(0),

@@ -155,7 +155,10 @@ async fn an_acknowledged_tail_that_is_cut_off_is_damage_not_a_torn_write() -> Re
     // The clean close is the witness of everything before it; zero a frame in the middle.
     let segment = first_segment(&directory)?;
     let file = File::options().read(true).write(true).open(&segment)?;
-    file.write_all_at(&[0; 512], 4096 + 512)?;
+    let mut alignment = [0; 4];
+    file.read_exact_at(&mut alignment, 12)?;
+    let alignment = u32::from_le_bytes(alignment);
+    file.write_all_at(&vec![0; alignment as usize], 4096 + u64::from(alignment))?;
     expect_refusal(world.node_spec("store-a")?, &[3], &[".log"]).await
 }
 

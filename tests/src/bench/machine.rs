@@ -24,6 +24,9 @@ pub struct Machine {
     pub cores: usize,
     /// Memory in MiB.
     pub memory_mib: u64,
+    /// How many programs wanted to run, on average over the last minute, before this one began:
+    /// above a fraction of `cores`, others share the machine and the figures.
+    pub load: String,
     /// The kernel's release.
     pub kernel: String,
     /// The compiler.
@@ -55,6 +58,11 @@ impl Machine {
                 .next()
                 .and_then(|kib| kib.parse::<u64>().ok())
                 .map_or(0, |kib| kib / 1024),
+            load: read_line("/proc/loadavg")
+                .split_whitespace()
+                .next()
+                .unwrap_or_default()
+                .to_owned(),
             kernel: read_line("/proc/sys/kernel/osrelease"),
             rustc: printed("rustc", &["--version"], repository),
             commit: format!("{}{mark}", git(&["rev-parse", "--short=12", "HEAD"])),

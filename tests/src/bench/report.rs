@@ -27,7 +27,7 @@ impl Report {
         let machine = &self.machine;
         let _ = writeln!(
             text,
-            "{} × {}, {} MiB, Linux {}, {}; {}; commit {}.\nfdatasync of 4 KiB in the data directory: p50 {:.0} µs, p99 {:.0} µs.\n",
+            "{} × {}, {} MiB, Linux {}, {}; {}; commit {}; load before: {}.\nfdatasync of 4 KiB in the data directory: p50 {:.0} µs, p99 {:.0} µs.\n",
             machine.cores,
             machine.cpu,
             machine.memory_mib,
@@ -35,6 +35,7 @@ impl Report {
             machine.file_system,
             machine.rustc,
             machine.commit,
+            machine.load,
             machine.fdatasync_p50_us,
             machine.fdatasync_p99_us
         );
