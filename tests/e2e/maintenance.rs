@@ -3,22 +3,32 @@
 use anyhow::Result;
 use serde_json::{Value, json};
 use tests::http::Client;
+use tests::retail::play::until_answered;
 use tests::workload::{Tills, create_items};
 use tests::world::{Service, World};
 
 use crate::support::{create, expect_equal, item, run_job, skus, wait_for_state};
 
-/// Fills more than one small segment: so many batches of [`LINES`] receipts each.
+/// Fills several small segments: so many batches of [`LINES`] receipts with a note each.
 const BATCHES: usize = 24;
 const LINES: usize = 1_000;
+const NOTE_BYTES: usize = 200;
 
-async fn fill(client: &Client, skus: &[String]) -> Result<()> {
-    for _ in 0..BATCHES {
+/// `name` keeps the keys of several fillings apart. A node whose small segments aren't ready as fast
+/// as it is written to says so (503), and gets the batch again.
+async fn fill(client: &Client, name: &str, skus: &[String]) -> Result<()> {
+    let note = "n".repeat(NOTE_BYTES);
+    for batch in 0..BATCHES {
         let operations: Vec<Value> = (0..LINES)
-            .map(|line| json!({"op": "receive", "sku": skus[line % skus.len()], "quantity": 1}))
+            .map(|line| {
+                let sku = &skus[line % skus.len()];
+                json!({"op": "receive", "sku": sku, "quantity": 1, "note": note})
+            })
             .collect();
         let body = json!({"atomic": true, "operations": operations});
-        client.post("/api/batch", &body).await?.ok()?;
+        let key = format!("{name}-{batch}");
+        let (reply, _) = until_answered(client, &key, &body.to_string()).await?;
+        reply.ok()?;
     }
     Ok(())
 }
@@ -33,8 +43,14 @@ async fn segment_count(client: &Client) -> Result<usize> {
             .count())
 }
 
+/// Two snapshots at different seqs (two are always kept), then a compaction.
 async fn snapshot_and_compact(node: &Service) -> Result<Value> {
-    for _ in 0..2 {
+    for sku in ["SKU-0", "SKU-1"] {
+        let path = format!("/api/inventory/{sku}/receive");
+        node.client()
+            .post(&path, &json!({"quantity": 1}))
+            .await?
+            .ok()?;
         let job = run_job(node.client(), "/api/admin/snapshot").await?;
         assert_eq!(job["state"], "done", "{job}");
     }
@@ -57,7 +73,7 @@ async fn snapshot_and_compaction_run_beside_sales_and_a_follower() -> Result<()>
         .post_keyed("/api/inventory/keyed/sell", "early", &sale)
         .await?
         .ok()?;
-    fill(node.client(), &skus).await?;
+    fill(node.client(), "first", &skus).await?;
     let before = segment_count(node.client()).await?;
     assert!(before > 2, "only {before} segments: nothing to compact");
 
@@ -110,13 +126,13 @@ async fn a_new_aggregator_bootstraps_from_a_compacted_node() -> Result<()> {
     let node = world.node("store-a").await?;
     let skus = skus("SKU", 50);
     create_items(node.client(), &skus, 5).await?;
-    fill(node.client(), &skus).await?;
+    fill(node.client(), "first", &skus).await?;
     let job = snapshot_and_compact(&node).await?;
     assert!(
         job["result"]["archived"].as_u64() > Some(0),
         "nothing was compacted: {job}"
     );
-    fill(node.client(), &skus[..7]).await?;
+    fill(node.client(), "second", &skus[..7]).await?;
     let aggregator = world.aggregator(&[&node]).await?;
     expect_equal(aggregator.client(), &[&node]).await
 }
