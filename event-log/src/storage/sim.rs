@@ -70,9 +70,12 @@ impl SimStorage {
     /// Cuts the power: every handle to this disk fails from now on; the result is what is left.
     #[must_use]
     pub fn crash(&self, seed: u64) -> Self {
-        let after = self.crashed(seed);
-        self.medium.lock().power_off();
-        after
+        // Under one lock: nothing is done, and told done, between the cut and the dark.
+        let mut medium = self.medium.lock();
+        let after = medium.crashed(seed);
+        medium.power_off();
+        drop(medium);
+        Self::of(after)
     }
 
     /// An independent copy of this disk as it is now, unsynced state included, unlocked, without

@@ -4,8 +4,15 @@ use event_log::storage::sim::{Fault, Lies};
 
 use crate::world::{Op, Outcome, World, ensure};
 
-/// Outcomes tried for each cut.
-const SEEDS: u64 = 6;
+/// Outcomes tried for each cut in `make test`; `EVENT_LOG_SEEDS` overrides it for a soak.
+const SEEDS_DEFAULT: u64 = 6;
+
+fn seeds() -> u64 {
+    std::env::var("EVENT_LOG_SEEDS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(SEEDS_DEFAULT)
+}
 
 /// A life with everything in it: single and multi-record appends, commits, a checkpoint, several
 /// rotations, snapshots, cursors, compaction with and without archive, a close and a kill.
@@ -83,7 +90,7 @@ fn cut_at(index: u64, lies: Lies) -> Result<(), String> {
     let mut world = fresh(lies);
     world.storage.fail_at(index, Fault::Crash);
     live(&mut world, &script())?;
-    for seed in 0..SEEDS {
+    for seed in 0..seeds() {
         let seed = index * 1000 + seed;
         let mut after = world.crashed(seed);
         let at = || {

@@ -19,4 +19,5 @@ mod model;
 mod refusals;
 mod retention;
 mod rot;
+mod threads;
 mod world;

@@ -50,8 +50,13 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn live(steps: &[Step], lies: Lies) -> Result<(), String> {
+/// Devices that write 512 or 4096 bytes at once, small and larger segments.
+const SHAPES: [(u32, u64); 3] = [(512, 16 * 1024), (4096, 32 * 1024), (512, 128 * 1024)];
+
+fn live(steps: &[Step], shape: (u32, u64), lies: Lies) -> Result<(), String> {
     let mut world = World::new(7);
+    world.storage.set_block_bytes(shape.0);
+    world.segment_bytes = shape.1;
     world.storage.set_lies(lies);
     world.open()?;
     let mut cut_seed = 0;
@@ -185,8 +190,11 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn random_lives_keep_the_promises(steps in prop::collection::vec(step(), 1..STEPS_MAX)) {
-        if let Err(what) = live(&steps, Lies::default()) {
+    fn random_lives_keep_the_promises(
+        steps in prop::collection::vec(step(), 1..STEPS_MAX),
+        shape in prop::sample::select(&SHAPES),
+    ) {
+        if let Err(what) = live(&steps, shape, Lies::default()) {
             return Err(TestCaseError::fail(what));
         }
     }
@@ -218,11 +226,11 @@ fn planted_lies_are_caught() {
         },
     ] {
         let caught = (0..50)
-            .filter(|seed| live(&steps(*seed), lies).is_err())
+            .filter(|seed| live(&steps(*seed), SHAPES[0], lies).is_err())
             .count();
         assert!(caught > 10, "{lies:?}: caught {caught} of 50");
     }
-    assert!((0..50).all(|seed| live(&steps(seed), Lies::default()).is_ok()));
+    assert!((0..50).all(|seed| live(&steps(seed), SHAPES[0], Lies::default()).is_ok()));
 }
 
 /// Regression: a consumer that stood before the checkpoint that ended a segment lost its place when

@@ -127,11 +127,15 @@ impl World {
 
     /// The world after a power cut now; this one stays as it is.
     pub(crate) fn crashed(&self, seed: u64) -> Self {
-        Self::on(
+        let after = Self::on(
             self.storage.crashed(seed),
             self.model.clone(),
             self.life + 1,
-        )
+        );
+        Self {
+            segment_bytes: self.segment_bytes,
+            ..after
+        }
     }
 
     pub(crate) fn log(&self) -> &Arc<Log<SimStorage>> {
