@@ -31,7 +31,9 @@ fn append_until_dark(log: &Arc<Log<SimStorage>>, thread: u64) -> BTreeMap<u64, V
         let records: Vec<Vec<u8>> = (0..=number % 3)
             .map(|index| record(thread, number * 3 + index))
             .collect();
-        records.iter().for_each(|record| buffer.push(record));
+        for record in &records {
+            buffer.push(record);
+        }
         let range = match log.append(&buffer, 5, 1) {
             Ok(range) => range,
             Err(AppendError::Busy | AppendError::NoSpace | AppendError::ReadOnly { .. }) => {
