@@ -23,14 +23,8 @@ struct Binding {
 impl Claims {
     /// A file of an earlier run binds the store to `url`.
     pub fn remember(&self, store_id: &StoreId, url: &str) {
-        let binding = Binding {
-            url: url.to_owned(),
-            is_followed: false,
-        };
-        self.bindings
-            .lock()
-            .entry(store_id.clone())
-            .or_insert(binding);
+        let binding = Binding { url: url.to_owned(), is_followed: false };
+        self.bindings.lock().entry(store_id.clone()).or_insert(binding);
     }
 
     /// Binds the store to `url`; if it is bound elsewhere, only `by_force`, and never while it is
@@ -41,22 +35,15 @@ impl Claims {
             Some(binding) if binding.url != url && binding.is_followed => {
                 Err(format!("{store_id} is followed at {} already", binding.url))
             }
-            Some(binding) if binding.url != url && !by_force => Err(format!(
-                "{store_id} is bound to {}: rebind it to follow it here",
-                binding.url
-            )),
+            Some(binding) if binding.url != url && !by_force => {
+                Err(format!("{store_id} is bound to {}: rebind it to follow it here", binding.url))
+            }
             Some(binding) => {
-                *binding = Binding {
-                    url: url.to_owned(),
-                    is_followed: true,
-                };
+                *binding = Binding { url: url.to_owned(), is_followed: true };
                 Ok(())
             }
             None => {
-                let binding = Binding {
-                    url: url.to_owned(),
-                    is_followed: true,
-                };
+                let binding = Binding { url: url.to_owned(), is_followed: true };
                 bindings.insert(store_id.clone(), binding);
                 Ok(())
             }
@@ -66,10 +53,7 @@ impl Claims {
     /// The store is no longer followed at `url`, nor bound to it.
     pub fn release(&self, store_id: &StoreId, url: &str) {
         let mut bindings = self.bindings.lock();
-        if bindings
-            .get(store_id)
-            .is_some_and(|binding| binding.url == url)
-        {
+        if bindings.get(store_id).is_some_and(|binding| binding.url == url) {
             bindings.remove(store_id);
         }
     }
@@ -84,24 +68,10 @@ mod tests {
         let claims = Claims::default();
         let store = StoreId::new("store-a").unwrap();
         claims.remember(&store, "http://old");
-        assert!(
-            claims
-                .claim(&store, "http://new", false)
-                .unwrap_err()
-                .contains("rebind")
-        );
+        assert!(claims.claim(&store, "http://new", false).unwrap_err().contains("rebind"));
         assert_eq!(claims.claim(&store, "http://new", true), Ok(()));
-        assert_eq!(
-            claims.claim(&store, "http://new", false),
-            Ok(()),
-            "its own is no other's"
-        );
-        assert!(
-            claims
-                .claim(&store, "http://old", true)
-                .unwrap_err()
-                .contains("already")
-        );
+        assert_eq!(claims.claim(&store, "http://new", false), Ok(()), "its own is no other's");
+        assert!(claims.claim(&store, "http://old", true).unwrap_err().contains("already"));
         claims.release(&store, "http://old");
         claims.release(&store, "http://new");
         assert_eq!(claims.claim(&store, "http://old", false), Ok(()));

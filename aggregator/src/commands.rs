@@ -113,11 +113,7 @@ pub fn status(args: &StatusArgs) -> ExitCode {
 pub fn rebuild(args: &RebuildArgs) -> ExitCode {
     run(async {
         let job = call(&args.remote, Method::POST, "/api/sync/rebuild").await?;
-        let job = if args.no_wait {
-            job
-        } else {
-            follow_job(&args.remote, job).await?
-        };
+        let job = if args.no_wait { job } else { follow_job(&args.remote, job).await? };
         if args.remote.json {
             println!("{job:#}");
         } else {
@@ -131,11 +127,9 @@ pub fn rebuild(args: &RebuildArgs) -> ExitCode {
 pub fn dlq(command: &DlqCommand) -> ExitCode {
     run(async {
         match command {
-            DlqCommand::List {
-                remote,
-                store_id,
-                all,
-            } => list_letters(remote, store_id.as_deref(), *all).await,
+            DlqCommand::List { remote, store_id, all } => {
+                list_letters(remote, store_id.as_deref(), *all).await
+            }
             DlqCommand::Retry { remote, id } => {
                 let path = match id {
                     Some(id) => format!("/api/dlq/{id}/retry"),
@@ -143,10 +137,7 @@ pub fn dlq(command: &DlqCommand) -> ExitCode {
                 };
                 let answer = call(remote, Method::POST, &path).await?;
                 println!("{answer:#}");
-                let rows = answer["items"]
-                    .as_array()
-                    .cloned()
-                    .unwrap_or_else(|| vec![answer]);
+                let rows = answer["items"].as_array().cloned().unwrap_or_else(|| vec![answer]);
                 Ok(rows.iter().all(|row| row["outcome"] == "healed"))
             }
             DlqCommand::Discard { remote, id } => {
@@ -158,12 +149,8 @@ pub fn dlq(command: &DlqCommand) -> ExitCode {
 }
 
 fn run(work: impl Future<Output = anyhow::Result<bool>>) -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let done = runtime
-        .context("no runtime")
-        .and_then(|runtime| runtime.block_on(work));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let done = runtime.context("no runtime").and_then(|runtime| runtime.block_on(work));
     match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(FAILED),
@@ -176,26 +163,14 @@ fn run(work: impl Future<Output = anyhow::Result<bool>>) -> ExitCode {
 
 async fn call(remote: &Remote, method: Method, path: &str) -> anyhow::Result<Value> {
     let url = format!("{}{path}", remote.url.trim_end_matches('/'));
-    let client = Client::builder()
-        .timeout(PATIENCE)
-        .build()
-        .context("no client")?;
-    let response = client
-        .request(method, &url)
-        .send()
-        .await
-        .with_context(|| format!("ask {url}"))?;
+    let client = Client::builder().timeout(PATIENCE).build().context("no client")?;
+    let response =
+        client.request(method, &url).send().await.with_context(|| format!("ask {url}"))?;
     let status = response.status();
-    let body = response
-        .bytes()
-        .await
-        .with_context(|| format!("read the answer of {url}"))?;
+    let body = response.bytes().await.with_context(|| format!("read the answer of {url}"))?;
     let value: Value = serde_json::from_slice(&body).unwrap_or_default();
     if !status.is_success() {
-        bail!(
-            "{url} answered {status}: {}",
-            value["detail"].as_str().unwrap_or("no detail")
-        );
+        bail!("{url} answered {status}: {}", value["detail"].as_str().unwrap_or("no detail"));
     }
     Ok(value)
 }
@@ -209,10 +184,9 @@ async fn read_status(remote: &Remote) -> anyhow::Result<Value> {
         };
         let path = format!("/api/sync/status?limit=1000&cursor={cursor}");
         let mut page = call(remote, Method::GET, &path).await?;
-        if let (Some(stores), Some(more)) = (
-            whole["stores"].as_array_mut(),
-            page["stores"].as_array_mut(),
-        ) {
+        if let (Some(stores), Some(more)) =
+            (whole["stores"].as_array_mut(), page["stores"].as_array_mut())
+        {
             stores.append(more);
         }
         whole["nextCursor"] = page["nextCursor"].take();
@@ -224,10 +198,7 @@ async fn read_status(remote: &Remote) -> anyhow::Result<Value> {
 fn problems(status: &Value, max_lag: Option<Duration>) -> Vec<String> {
     let mut problems = Vec::new();
     for store in status["stores"].as_array().into_iter().flatten() {
-        let name = store["storeId"]
-            .as_str()
-            .or(store["url"].as_str())
-            .unwrap_or("?");
+        let name = store["storeId"].as_str().or(store["url"].as_str()).unwrap_or("?");
         let state = store["state"].as_str().unwrap_or("?");
         if state != "live" {
             let reason = store["reason"].as_str().unwrap_or("no reason given");
@@ -256,15 +227,9 @@ fn print_status(status: &Value) {
         global["stores"],
         global["eventsPerSecond"],
         global["deadLetters"],
-        if global["allVerified"] == true {
-            "all verified"
-        } else {
-            "NOT all verified"
-        },
+        if global["allVerified"] == true { "all verified" } else { "NOT all verified" },
     );
-    let header = [
-        "store", "state", "seq", "behind", "age ms", "verified", "reason",
-    ];
+    let header = ["store", "state", "seq", "behind", "age ms", "verified", "reason"];
     let mut rows = vec![header.map(str::to_owned)];
     for store in status["stores"].as_array().into_iter().flatten() {
         let text = |key: &str| match &store[key] {
@@ -272,16 +237,8 @@ fn print_status(status: &Value) {
             Value::String(text) => text.clone(),
             other => other.to_string(),
         };
-        let name = if store["storeId"].is_null() {
-            text("url")
-        } else {
-            text("storeId")
-        };
-        let verified = if store["verified"] == true {
-            "yes"
-        } else {
-            "no"
-        };
+        let name = if store["storeId"].is_null() { text("url") } else { text("storeId") };
+        let verified = if store["verified"] == true { "yes" } else { "no" };
         rows.push([
             name,
             text("state"),
@@ -296,29 +253,19 @@ fn print_status(status: &Value) {
 }
 
 fn print_table<const N: usize>(rows: &[[String; N]]) {
-    let width = |column: usize| {
-        rows.iter()
-            .map(|row| row[column].chars().count())
-            .max()
-            .unwrap_or(0)
-    };
+    let width =
+        |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..N).map(width).collect();
     for row in rows {
-        let cells: Vec<String> = row
-            .iter()
-            .zip(&widths)
-            .map(|(cell, width)| format!("{cell:width$}"))
-            .collect();
+        let cells: Vec<String> =
+            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
         println!("{}", cells.join("  ").trim_end());
     }
 }
 
 /// Waits for a job's end; a bar on a terminal, plain lines elsewhere.
 async fn follow_job(remote: &Remote, mut job: Value) -> anyhow::Result<Value> {
-    let id = job["id"]
-        .as_str()
-        .context("the answer names no job")?
-        .to_owned();
+    let id = job["id"].as_str().context("the answer names no job")?.to_owned();
     let bar = ProgressBar::new(job["total"].as_u64().unwrap_or(0));
     if let Ok(style) = ProgressStyle::with_template("{msg} {bar:40} {pos}/{len} stores") {
         bar.set_style(style);
@@ -395,11 +342,7 @@ async fn list_letters(remote: &Remote, store_id: Option<&str>, all: bool) -> any
     }
     let header = ["id", "sku", "version", "state", "tries", "reason"];
     let mut rows = vec![header.map(str::to_owned)];
-    let text = |value: &Value| {
-        value
-            .as_str()
-            .map_or_else(|| value.to_string(), str::to_owned)
-    };
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     rows.extend(items.iter().map(|letter| {
         ["id", "sku", "version", "state", "tries", "reason"].map(|key| text(&letter[key]))
     }));
@@ -410,9 +353,8 @@ async fn list_letters(remote: &Remote, store_id: Option<&str>, all: bool) -> any
 /// `500ms`, `60s`, `5m`, `1h`, or seconds.
 fn parse_time(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|character: char| character.is_ascii_alphabetic());
-    let number: u64 = digits
-        .parse()
-        .map_err(|_| "must be a time such as 500ms, 60s or 5m".to_owned())?;
+    let number: u64 =
+        digits.parse().map_err(|_| "must be a time such as 500ms, 60s or 5m".to_owned())?;
     match &text[digits.len()..] {
         "ms" => Ok(Duration::from_millis(number)),
         "s" | "" => Ok(Duration::from_secs(number)),
@@ -445,10 +387,7 @@ mod tests {
                 "http://c is of unknown age"
             ]
         );
-        assert_eq!(
-            problems(&json!({"stores": [status["stores"][0]]}), None),
-            Vec::<String>::new()
-        );
+        assert_eq!(problems(&json!({"stores": [status["stores"][0]]}), None), Vec::<String>::new());
     }
 
     #[test]

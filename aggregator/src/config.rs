@@ -180,14 +180,9 @@ impl Settings {
                 .source(Some(known_variables(environment))),
         );
         builder = with_flags(builder, args).map_err(source)?;
-        let mut settings: Self = builder
-            .build()
-            .and_then(Config::try_deserialize)
-            .map_err(source)?;
-        let named = args.nodes.iter().map(|url| StoreSetting {
-            url: url.clone(),
-            id: None,
-        });
+        let mut settings: Self =
+            builder.build().and_then(Config::try_deserialize).map_err(source)?;
+        let named = args.nodes.iter().map(|url| StoreSetting { url: url.clone(), id: None });
         settings.store.extend(named);
         settings.check()?;
         Ok(settings)
@@ -195,15 +190,8 @@ impl Settings {
 
     /// The stores to follow, from the file, the environment and the flags, each URL once.
     pub fn specs(&self) -> Result<Vec<StoreSpec>, ConfigError> {
-        let listed = self
-            .nodes
-            .split(',')
-            .map(str::trim)
-            .filter(|url| !url.is_empty());
-        let listed = listed.map(|url| StoreSetting {
-            url: url.to_owned(),
-            id: None,
-        });
+        let listed = self.nodes.split(',').map(str::trim).filter(|url| !url.is_empty());
+        let listed = listed.map(|url| StoreSetting { url: url.to_owned(), id: None });
         let mut specs: Vec<StoreSpec> = Vec::new();
         for setting in self.store.iter().cloned().chain(listed) {
             let url = parse_url(&setting.url)?;
@@ -216,10 +204,7 @@ impl Settings {
             }
         }
         if specs.len() > STORES_MAX {
-            return Err(value(
-                "store",
-                format!("at most {STORES_MAX} stores are followed"),
-            ));
+            return Err(value("store", format!("at most {STORES_MAX} stores are followed")));
         }
         Ok(specs)
     }
@@ -251,9 +236,8 @@ impl Settings {
             return String::new();
         };
         let plain = members.iter().filter(|(key, _)| *key != "store");
-        let mut lines: Vec<String> = plain
-            .map(|(key, value)| format!("{key} = {value}\n"))
-            .collect();
+        let mut lines: Vec<String> =
+            plain.map(|(key, value)| format!("{key} = {value}\n")).collect();
         for store in &self.store {
             lines.push(format!("\n[[store]]\nurl = {:?}\n", store.url));
             lines.extend(store.id.as_ref().map(|id| format!("id = {id:?}\n")));
@@ -288,10 +272,7 @@ impl Settings {
 }
 
 fn value(key: &str, problem: String) -> ConfigError {
-    ConfigError::Value {
-        key: key.to_owned(),
-        problem,
-    }
+    ConfigError::Value { key: key.to_owned(), problem }
 }
 
 /// `http://host:port`, without a slash at the end.
@@ -310,9 +291,7 @@ fn parse_url(text: &str) -> Result<String, ConfigError> {
 /// The variables that name a key of ours; orchestrators set others with the same beginning.
 fn known_variables(environment: impl Iterator<Item = (String, String)>) -> Map<String, String> {
     let is_known = |name: &str| {
-        let key = name
-            .strip_prefix(ENVIRONMENT_PREFIX)
-            .and_then(|rest| rest.strip_prefix('_'));
+        let key = name.strip_prefix(ENVIRONMENT_PREFIX).and_then(|rest| rest.strip_prefix('_'));
         key.is_some_and(|key| KEYS.contains(&key.to_ascii_lowercase().as_str()))
     };
     environment.filter(|(name, _)| is_known(name)).collect()
@@ -340,9 +319,7 @@ mod tests {
     use super::*;
 
     fn load(args: &ServeArgs, environment: &[(&str, &str)]) -> Result<Settings, ConfigError> {
-        let pairs = environment
-            .iter()
-            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        let pairs = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
         Settings::load(args, pairs)
     }
 
@@ -350,13 +327,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("aggregator.toml");
         std::fs::write(&path, text).unwrap();
-        (
-            dir,
-            ServeArgs {
-                config: Some(path),
-                ..ServeArgs::default()
-            },
-        )
+        (dir, ServeArgs { config: Some(path), ..ServeArgs::default() })
     }
 
     #[test]
@@ -380,14 +351,8 @@ mod tests {
         assert_eq!((settings.silence_ms, settings.backoff_max_ms), (4000, 7000));
         let specs = settings.specs().unwrap();
         let urls: Vec<&str> = specs.iter().map(|spec| spec.url.as_str()).collect();
-        assert_eq!(
-            urls,
-            ["http://a:1", "http://b:1", "http://c:1", "http://d:1"]
-        );
-        assert_eq!(
-            specs[0].store_id.as_ref().map(StoreId::as_str),
-            Some("store-a")
-        );
+        assert_eq!(urls, ["http://a:1", "http://b:1", "http://c:1", "http://d:1"]);
+        assert_eq!(specs[0].store_id.as_ref().map(StoreId::as_str), Some("store-a"));
     }
 
     #[test]
@@ -410,17 +375,12 @@ mod tests {
             ("AGGREGATOR_LOG_FORMAT", "xml", "log_format"),
         ];
         for (name, text, key) in cases {
-            let error = load(&ServeArgs::default(), &[(name, text)])
-                .unwrap_err()
-                .to_string();
+            let error = load(&ServeArgs::default(), &[(name, text)]).unwrap_err().to_string();
             assert!(error.contains(key), "{name}={text}: {error}");
         }
         for (text, key) in [
             ("no_such_key = 1\n", "no_such_key"),
-            (
-                "[[store]]\nurl = \"http://a:1\"\nid = \"../x\"\n",
-                "store.id",
-            ),
+            ("[[store]]\nurl = \"http://a:1\"\nid = \"../x\"\n", "store.id"),
         ] {
             let (_dir, args) = file(text);
             let error = load(&args, &[]).unwrap_err().to_string();

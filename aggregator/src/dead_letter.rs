@@ -165,11 +165,7 @@ impl DeadLetters {
         if self.open == 0 {
             return;
         }
-        for letter in self
-            .letters
-            .values_mut()
-            .filter(|letter| letter.is_open() && test(letter))
-        {
+        for letter in self.letters.values_mut().filter(|letter| letter.is_open() && test(letter)) {
             letter.healed_by = by.max(letter.seq);
             self.open -= 1;
         }
@@ -202,20 +198,11 @@ mod tests {
         assert_eq!(letters.push(letter(3, "C", 1)), Err(QueueFull));
         letters.heal(&[Sku::new("A").unwrap()], Seq::new(9));
         assert_eq!(
-            (
-                letters.open_count(),
-                letters.get(Seq::new(1)).unwrap().healed_by
-            ),
+            (letters.open_count(), letters.get(Seq::new(1)).unwrap().healed_by),
             (1, Seq::new(9))
         );
         letters.push(letter(3, "C", 1)).unwrap();
-        assert_eq!(
-            letters
-                .iter()
-                .map(|letter| letter.seq.get())
-                .collect::<Vec<_>>(),
-            [2, 3]
-        );
+        assert_eq!(letters.iter().map(|letter| letter.seq.get()).collect::<Vec<_>>(), [2, 3]);
         assert_eq!(letters.open_count(), 2);
         letters.heal_all(Seq::new(5));
         assert_eq!(letters.open_count(), 0);
@@ -236,11 +223,6 @@ mod tests {
             letters.tried(Seq::new(1), None, now);
         }
         assert_eq!(waits, [120, 240, 480, 960, 1_920, 3_840, 7_680]);
-        assert!(
-            !letters
-                .get(Seq::new(1))
-                .unwrap()
-                .is_due(now.plus_seconds(1 << 30))
-        );
+        assert!(!letters.get(Seq::new(1)).unwrap().is_due(now.plus_seconds(1 << 30)));
     }
 }

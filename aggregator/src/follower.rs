@@ -71,10 +71,7 @@ impl FollowerState {
     pub fn at_beginning(log_id: LogId) -> Self {
         Self {
             log_id,
-            position: Position {
-                seq: Seq::ZERO,
-                chain: Chain::genesis(log_id),
-            },
+            position: Position { seq: Seq::ZERO, chain: Chain::genesis(log_id) },
             digest: 0,
             trusted_from: Seq::ZERO,
             compared: false,
@@ -188,12 +185,7 @@ pub struct Follower<V: ViewStore> {
 impl<V: ViewStore> Follower<V> {
     /// Goes on from `state`, whose cells are in `slot`.
     pub fn new(view: V, slot: V::Slot, state: FollowerState) -> Self {
-        Self {
-            view,
-            slot,
-            state,
-            stage: Stage::default(),
-        }
+        Self { view, slot, state, stage: Stage::default() }
     }
 
     /// Where it stands and what it knows.
@@ -218,16 +210,10 @@ impl<V: ViewStore> Follower<V> {
             || header.chain == here.chain
         {
             let skipped = u64::from(header.record_count);
-            return Ok(Absorbed {
-                skipped,
-                ..Absorbed::default()
-            });
+            return Ok(Absorbed { skipped, ..Absorbed::default() });
         }
         if header.first_seq != here.seq.next() {
-            return Err(Divergence::Gap {
-                expected: here.seq.next(),
-                found: header.first_seq,
-            });
+            return Err(Divergence::Gap { expected: here.seq.next(), found: header.first_seq });
         }
         if !verify_chain(&here.chain, frame) {
             return Err(Divergence::ChainBroken { after: here.seq });
@@ -240,15 +226,11 @@ impl<V: ViewStore> Follower<V> {
         let at = header.last_seq();
         let settled = settle(&self.state, &mut work, at, header.state_digest)?;
         for row in self.stage.rows() {
-            self.view
-                .put(&self.slot, &row.sku, &row.held, row.metadata.as_ref());
+            self.view.put(&self.slot, &row.sku, &row.held, row.metadata.as_ref());
         }
         settled.write_to(&mut self.state);
         self.state.digest = work.digest;
-        self.state.position = Position {
-            seq: at,
-            chain: header.chain,
-        };
+        self.state.position = Position { seq: at, chain: header.chain };
         self.state.epoch = header.epoch_counter;
         self.state.logged_at = Timestamp::from_micros(header.logged_at_us);
         Ok(work.into_absorbed(settled.healed))
@@ -280,9 +262,7 @@ impl<V: ViewStore> Follower<V> {
             renewed.metadata_at = event.recorded_at;
         }
         work.renew(&event.sku, metadata.is_some() || mark.since == mark.latest);
-        work.digest = work
-            .digest
-            .wrapping_add(delta(&event.sku, &held.cell, &renewed.cell));
+        work.digest = work.digest.wrapping_add(delta(&event.sku, &held.cell, &renewed.cell));
         let sealed = self.state.digest.wrapping_add(self.state.difference);
         let at = self.state.position.seq;
         let Ok(settled) = settle(&self.state, &mut work, at, sealed) else {
@@ -291,11 +271,7 @@ impl<V: ViewStore> Follower<V> {
         self.view.put(&self.slot, &event.sku, &renewed, metadata);
         settled.write_to(&mut self.state);
         self.state.digest = work.digest;
-        if settled.healed.contains(&event.sku) {
-            Retried::Healed
-        } else {
-            Retried::StillMarked
-        }
+        if settled.healed.contains(&event.sku) { Retried::Healed } else { Retried::StillMarked }
     }
 
     /// A keep-alive that names our very position lets its digest be compared; any other only says
@@ -319,28 +295,18 @@ impl<V: ViewStore> Follower<V> {
     ) -> Result<(), Divergence> {
         // A receipt answers a request again; nothing of it is counted, so its lines aren't read.
         let is_receipt = record.first() == Some(&RECEIPT_KIND);
-        let decoded = if is_receipt {
-            None
-        } else {
-            Some(decode_record(record))
-        };
+        let decoded = if is_receipt { None } else { Some(decode_record(record)) };
         match decoded {
             Some(Ok(Record::Event(event))) => self.stage_event(seq, &event, record, work),
             Some(Ok(Record::Receipt(_))) => work.ignored += 1,
             Some(Err(error)) => self.stage_unreadable(seq, record, Some(&error), work)?,
             None => self.stage_unreadable(seq, record, None, work)?,
         }
-        if work.mark_count() > MARKS_MAX {
-            Err(Divergence::TooManyMarks)
-        } else {
-            Ok(())
-        }
+        if work.mark_count() > MARKS_MAX { Err(Divergence::TooManyMarks) } else { Ok(()) }
     }
 
     fn stage_event(&mut self, seq: Seq, event: &Event, record: &[u8], work: &mut FrameWork) {
-        let row = self
-            .stage
-            .row(&event.sku, || self.view.held(&self.slot, &event.sku));
+        let row = self.stage.row(&event.sku, || self.view.held(&self.slot, &event.sku));
         let before = row.held.cell;
         let is_newer = event.version > before.version;
         if !is_newer && seq <= self.state.trusted_from {
@@ -360,21 +326,8 @@ impl<V: ViewStore> Follower<V> {
         if let Some(error) = &refusal {
             let reason = error.to_string();
             let (sku, version, record) = (event.sku.clone(), event.version, record.to_vec());
-            work.mark(
-                &sku,
-                seq,
-                Mark {
-                    contradicted: true,
-                    ..Mark::new(seq)
-                },
-            );
-            work.refused.push(Refused {
-                seq,
-                sku,
-                version,
-                reason,
-                record,
-            });
+            work.mark(&sku, seq, Mark { contradicted: true, ..Mark::new(seq) });
+            work.refused.push(Refused { seq, sku, version, reason, record });
             if !is_newer {
                 return;
             }
@@ -403,21 +356,11 @@ impl<V: ViewStore> Follower<V> {
     ) -> Result<(), Divergence> {
         let (envelope, _) =
             decode_envelope(record).map_err(|error| Divergence::UnreadableRecord { seq, error })?;
-        let Envelope {
-            kind,
-            state: Some(state),
-            ..
-        } = envelope
-        else {
+        let Envelope { kind, state: Some(state), .. } = envelope else {
             work.ignored += 1;
             return Ok(());
         };
-        let EnvelopeState {
-            sku,
-            version,
-            quantities,
-            flags,
-        } = state;
+        let EnvelopeState { sku, version, quantities, flags } = state;
         let row = self.stage.row(&sku, || self.view.held(&self.slot, &sku));
         let before = row.held.cell;
         let is_newer = version > before.version;
@@ -427,30 +370,12 @@ impl<V: ViewStore> Follower<V> {
         }
         work.touch(&self.state.marks);
         let names_unknown = !keeps_names(kind);
-        work.mark(
-            &sku,
-            seq,
-            Mark {
-                names_unknown,
-                ..Mark::new(seq)
-            },
-        );
+        work.mark(&sku, seq, Mark { names_unknown, ..Mark::new(seq) });
         let reason = error.map_or_else(|| "is no receipt".to_owned(), ToString::to_string);
-        let letter = Refused {
-            seq,
-            sku: sku.clone(),
-            version,
-            reason,
-            record: record.to_vec(),
-        };
+        let letter = Refused { seq, sku: sku.clone(), version, reason, record: record.to_vec() };
         work.refused.push(letter);
         if is_newer {
-            let after = Cell {
-                version,
-                quantities,
-                flags,
-                metadata_hash: before.metadata_hash,
-            };
+            let after = Cell { version, quantities, flags, metadata_hash: before.metadata_hash };
             row.take_over(seq, after);
             work.digest = work.digest.wrapping_add(delta(&sku, &before, &after));
         }

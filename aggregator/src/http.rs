@@ -65,9 +65,7 @@ impl ApiState {
             queries: Semaphore::new(QUERIES_RUNNING_MAX),
             queries_admitted: Semaphore::new(QUERIES_RUNNING_MAX + QUERIES_WAITING_MAX),
         };
-        Self {
-            inner: Arc::new(inner),
-        }
+        Self { inner: Arc::new(inner) }
     }
 
     /// Turns readiness red: the process is about to stop accepting.
@@ -85,23 +83,10 @@ impl ApiState {
         &self,
         ask: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, ApiError> {
-        let overloaded = || {
-            ApiError::new(
-                ErrorCode::Overloaded,
-                "too many lists are running: try again",
-            )
-        };
-        let _admitted = self
-            .inner
-            .queries_admitted
-            .try_acquire()
-            .map_err(|_| overloaded())?;
-        let _running = self
-            .inner
-            .queries
-            .acquire()
-            .await
-            .map_err(|_| overloaded())?;
+        let overloaded =
+            || ApiError::new(ErrorCode::Overloaded, "too many lists are running: try again");
+        let _admitted = self.inner.queries_admitted.try_acquire().map_err(|_| overloaded())?;
+        let _running = self.inner.queries.acquire().await.map_err(|_| overloaded())?;
         let asked = tokio::task::spawn_blocking(ask).await;
         asked.map_err(|error| ApiError::new(ErrorCode::Internal, error.to_string()))
     }
@@ -119,10 +104,7 @@ pub fn router(state: ApiState) -> Router {
         .route("/api/availability", post(inventory::availability))
         .route("/api/summary", get(status::summary))
         .route("/api/sync/status", get(status::sync_status))
-        .route(
-            "/api/sync/stores/{id}",
-            get(operators::store).delete(operators::remove),
-        )
+        .route("/api/sync/stores/{id}", get(operators::store).delete(operators::remove))
         .route("/api/sync/stores/{id}/pause", post(operators::pause))
         .route("/api/sync/stores/{id}/resume", post(operators::resume))
         .route("/api/sync/stores/{id}/resync", post(operators::resync))
@@ -132,10 +114,7 @@ pub fn router(state: ApiState) -> Router {
         .route("/api/jobs/{id}", get(operators::job))
         .route("/api/dlq", get(dead_letters::list))
         .route("/api/dlq/retry", post(dead_letters::retry_many))
-        .route(
-            "/api/dlq/{id}",
-            get(dead_letters::one).delete(dead_letters::discard),
-        )
+        .route("/api/dlq/{id}", get(dead_letters::one).delete(dead_letters::discard))
         .route("/api/dlq/{id}/retry", post(dead_letters::retry))
         .route("/api/health", get(health::overview))
         .route("/api/health/live", get(health::live))

@@ -98,9 +98,7 @@ pub enum TellError {
 impl StoreHandle {
     /// Its store's id, once that is known.
     pub fn store_id(&self) -> Option<StoreId> {
-        self.shared
-            .update(|status| status.store_id.clone())
-            .or_else(|| self.spec.store_id.clone())
+        self.shared.update(|status| status.store_id.clone()).or_else(|| self.spec.store_id.clone())
     }
 
     /// Tells its worker something.
@@ -217,11 +215,7 @@ impl Hub {
     pub async fn reconcile(&self, specs: &[StoreSpec]) {
         let leaving: Vec<Arc<StoreHandle>> = {
             let stores = self.stores.read();
-            stores
-                .iter()
-                .filter(|store| !specs.contains(&store.spec))
-                .cloned()
-                .collect()
+            stores.iter().filter(|store| !specs.contains(&store.spec)).cloned().collect()
         };
         for store in leaving {
             tracing::info!(url = store.spec.url, "no longer configured");
@@ -229,11 +223,7 @@ impl Hub {
         }
         for spec in specs {
             let is_known = self.stores.read().iter().any(|store| store.spec == *spec);
-            let added = if is_known {
-                Ok(())
-            } else {
-                self.add(spec.clone(), None)
-            };
+            let added = if is_known { Ok(()) } else { self.add(spec.clone(), None) };
             if let Err(reason) = added {
                 tracing::error!(url = spec.url, reason, "store not followed");
             }
@@ -242,9 +232,7 @@ impl Hub {
 
     /// Stops following a store and takes it out of the view; `forget` removes its files too.
     pub async fn remove(&self, store: &Arc<StoreHandle>, forget: bool) {
-        self.stores
-            .write()
-            .retain(|other| !Arc::ptr_eq(other, store));
+        self.stores.write().retain(|other| !Arc::ptr_eq(other, store));
         let (reply, done) = oneshot::channel();
         if store.tell(Control::Remove { forget, reply }).is_ok() {
             let _ = done.await;
@@ -254,12 +242,8 @@ impl Hub {
     /// Lets every worker save and say its last word, but no longer than `patience`.
     pub async fn stop(&self, patience: Duration) -> bool {
         self.shutdown.send_replace(true);
-        let tasks: Vec<JoinHandle<()>> = self
-            .stores
-            .read()
-            .iter()
-            .filter_map(|store| store.task.lock().take())
-            .collect();
+        let tasks: Vec<JoinHandle<()>> =
+            self.stores.read().iter().filter_map(|store| store.task.lock().take()).collect();
         let all = async {
             for task in tasks {
                 let _ = task.await;
@@ -276,11 +260,7 @@ impl Hub {
         if stores.iter().any(|store| store.spec.url == spec.url) {
             return Err("its URL is followed already".to_owned());
         }
-        stores.push(Arc::new((self.spawn)(
-            spec,
-            loaded,
-            self.shutdown.subscribe(),
-        )?));
+        stores.push(Arc::new((self.spawn)(spec, loaded, self.shutdown.subscribe())?));
         Ok(())
     }
 
@@ -289,8 +269,7 @@ impl Hub {
         let now = (self.clock)();
         let stores = self.stores();
         let total: u64 = stores.iter().map(|store| store.shared.event_count()).sum();
-        self.events_per_second
-            .store(total.saturating_sub(last), Ordering::Relaxed);
+        self.events_per_second.store(total.saturating_sub(last), Ordering::Relaxed);
         metrics::counter!("aggregator_events_total").absolute(total);
         for store in &stores {
             let view = store.shared.view(now);
@@ -321,13 +300,7 @@ fn is_of(spec: &StoreSpec, store: &LoadedStore<MemoryView>) -> bool {
 }
 
 fn spawner<L: LogSource, S: Storage>(parts: HubParts<L, S>, claims: Claims) -> Spawn {
-    let HubParts {
-        view,
-        storage,
-        clock,
-        options,
-        source_of,
-    } = parts;
+    let HubParts { view, storage, clock, options, source_of } = parts;
     Box::new(move |spec, loaded, shutdown| {
         let source = source_of(&spec)?;
         let known = loaded.as_ref().map(|loaded| loaded.saved.store_id.clone());
@@ -335,10 +308,8 @@ fn spawner<L: LogSource, S: Storage>(parts: HubParts<L, S>, claims: Claims) -> S
             // The configuration names the store: that is an operator's word on where it is now.
             claims.claim(store_id, &spec.url, spec.store_id.is_some())?;
         }
-        let shared = Arc::new(StoreShared::new(
-            spec.url.clone(),
-            known.or_else(|| spec.store_id.clone()),
-        ));
+        let shared =
+            Arc::new(StoreShared::new(spec.url.clone(), known.or_else(|| spec.store_id.clone())));
         let (control, commands) = mpsc::channel(CONTROLS_MAX);
         let worker = SyncWorker::new(WorkerParts {
             source,
@@ -354,11 +325,6 @@ fn spawner<L: LogSource, S: Storage>(parts: HubParts<L, S>, claims: Claims) -> S
             shutdown,
         });
         let task: JoinHandle<()> = tokio::spawn(worker.run());
-        Ok(StoreHandle {
-            spec,
-            shared,
-            control,
-            task: Mutex::new(Some(task)),
-        })
+        Ok(StoreHandle { spec, shared, control, task: Mutex::new(Some(task)) })
     })
 }

@@ -100,22 +100,14 @@ impl Jobs {
             errors: Vec::new(),
             reports: Vec::new(),
         });
-        let ticket = |_| JobTicket {
-            jobs: self.clone(),
-            id: id.clone(),
-            is_finished: false,
-        };
+        let ticket = |_| JobTicket { jobs: self.clone(), id: id.clone(), is_finished: false };
         let tickets = (0..total).map(ticket).collect();
         (id, tickets)
     }
 
     /// The job of this id.
     pub fn get(&self, id: &str) -> Option<JobView> {
-        self.jobs
-            .lock()
-            .iter()
-            .find(|job| job.id == id)
-            .map(Job::view)
+        self.jobs.lock().iter().find(|job| job.id == id).map(Job::view)
     }
 
     /// All remembered jobs, oldest first.
@@ -154,8 +146,7 @@ impl JobTicket {
 impl Drop for JobTicket {
     fn drop(&mut self) {
         if !self.is_finished {
-            self.jobs
-                .change(&self.id, |job| job.errors.push("given up".to_owned()));
+            self.jobs.change(&self.id, |job| job.errors.push("given up".to_owned()));
         }
     }
 }

@@ -142,12 +142,7 @@ pub struct PendingSave<S: Storage> {
 impl<S: Storage> StoreFiles<S> {
     /// Files of `store_id`, the newest of which is `generation` (0 = there is none).
     pub fn new(storage: S, store_id: StoreId, generation: u64) -> Self {
-        Self {
-            storage,
-            store_id,
-            generation,
-            is_directory_durable: false,
-        }
+        Self { storage, store_id, generation, is_directory_durable: false }
     }
 
     /// Writes the state and the cells of `slot`, which must not change meanwhile.
@@ -184,14 +179,7 @@ impl<S: Storage> StoreFiles<S> {
         self.generation += 1;
         let (storage, store_id) = (self.storage.clone(), self.store_id.clone());
         let generation = self.generation;
-        Ok(PendingSave {
-            storage,
-            file,
-            store_id,
-            generation,
-            position,
-            digest,
-        })
+        Ok(PendingSave { storage, file, store_id, generation, position, digest })
     }
 
     /// Removes every file of the store.
@@ -209,14 +197,7 @@ impl<S: Storage> PendingSave<S> {
     /// Makes the file durable, verifies it and removes those that it replaces. Returns where the
     /// follower stood: up to there the node may forget.
     pub fn finish(self) -> Result<Position, SaveError> {
-        let Self {
-            storage,
-            file,
-            store_id,
-            generation,
-            position,
-            digest,
-        } = self;
+        let Self { storage, file, store_id, generation, position, digest } = self;
         file.finish(&path(&store_id, generation), position.seq, digest)?;
         for (old, owner) in list(&storage)? {
             if owner == store_id && old + GENERATIONS_KEPT <= generation {
@@ -229,19 +210,12 @@ impl<S: Storage> PendingSave<S> {
 
 /// Reads every store of a data directory into slots of the view.
 pub fn load_all<S: Storage, V: ViewStore>(storage: &S, view: &V) -> io::Result<LoadedView<V>> {
-    let mut loaded = LoadedView {
-        stores: Vec::new(),
-        damaged: Vec::new(),
-    };
+    let mut loaded = LoadedView { stores: Vec::new(), damaged: Vec::new() };
     let mut files = list(storage)?;
     files.sort_unstable_by(|a, b| (&a.1, b.0).cmp(&(&b.1, a.0)));
     let mut newest: Option<(StoreId, u64)> = None;
     for (generation, store_id) in files {
-        if loaded
-            .stores
-            .last()
-            .is_some_and(|store| store.saved.store_id == store_id)
-        {
+        if loaded.stores.last().is_some_and(|store| store.saved.store_id == store_id) {
             continue;
         }
         let highest = match &newest {
@@ -251,10 +225,7 @@ pub fn load_all<S: Storage, V: ViewStore>(storage: &S, view: &V) -> io::Result<L
         newest = Some((store_id.clone(), highest));
         match load(storage, view, &store_id, generation) {
             // The next file must not take the name of a damaged one, which is kept.
-            Ok(store) => loaded.stores.push(LoadedStore {
-                generation: highest,
-                ..store
-            }),
+            Ok(store) => loaded.stores.push(LoadedStore { generation: highest, ..store }),
             Err(error) => loaded.damaged.push(error),
         }
     }
@@ -263,9 +234,7 @@ pub fn load_all<S: Storage, V: ViewStore>(storage: &S, view: &V) -> io::Result<L
 
 /// The highest generation of a store's files, valid or not; 0 = there is none.
 pub fn highest_generation<S: Storage>(storage: &S, store_id: &StoreId) -> io::Result<u64> {
-    let files = list(storage)?
-        .into_iter()
-        .filter(|(_, owner)| owner == store_id);
+    let files = list(storage)?.into_iter().filter(|(_, owner)| owner == store_id);
     Ok(files.map(|(generation, _)| generation).max().unwrap_or(0))
 }
 
@@ -276,10 +245,7 @@ fn load<S: Storage, V: ViewStore>(
     generation: u64,
 ) -> Result<LoadedStore<V>, LoadError> {
     let file = path(store_id, generation);
-    let invalid = |error| LoadError::Content {
-        file: file.clone(),
-        error,
-    };
+    let invalid = |error| LoadError::Content { file: file.clone(), error };
     let mut reader = SnapshotReader::open(storage, &file)?;
     let header = reader.header().clone();
     if header.owner != store_id.as_str().as_bytes() {
@@ -305,9 +271,7 @@ fn load<S: Storage, V: ViewStore>(
             KIND_LETTERS => {
                 while !bytes.rest().is_empty() {
                     let letter = codec::decode_letter(&mut bytes).map_err(invalid)?;
-                    letters
-                        .push(letter)
-                        .map_err(|_| invalid(DecodeError::Invalid("letters")))?;
+                    letters.push(letter).map_err(|_| invalid(DecodeError::Invalid("letters")))?;
                 }
             }
             _ => return Err(invalid(DecodeError::Invalid("kind of section"))),
@@ -318,11 +282,7 @@ fn load<S: Storage, V: ViewStore>(
     if digest != header.state_digest || digest != reader.footer().items_digest {
         return Err(LoadError::Digest { file });
     }
-    Ok(LoadedStore {
-        saved,
-        slot,
-        generation,
-    })
+    Ok(LoadedStore { saved, slot, generation })
 }
 
 fn write_cells<S: Storage, V: ViewStore>(
@@ -330,13 +290,8 @@ fn write_cells<S: Storage, V: ViewStore>(
     view: &V,
     slot: &V::Slot,
 ) -> Result<(), SnapshotWriteError> {
-    let mut sections = Sections {
-        file,
-        kind: KIND_CELLS,
-        id: 0,
-        bytes: Vec::new(),
-        result: Ok(()),
-    };
+    let mut sections =
+        Sections { file, kind: KIND_CELLS, id: 0, bytes: Vec::new(), result: Ok(()) };
     view.for_each(slot, &mut |sku, held, texts| {
         codec::encode_cell(&mut sections.bytes, sku, held, &texts);
         sections.flush_above(SECTION_BYTES);
@@ -349,13 +304,8 @@ fn write_letters<S: Storage>(
     file: &mut SnapshotFile<S>,
     letters: &DeadLetters,
 ) -> Result<(), SnapshotWriteError> {
-    let mut sections = Sections {
-        file,
-        kind: KIND_LETTERS,
-        id: 0,
-        bytes: Vec::new(),
-        result: Ok(()),
-    };
+    let mut sections =
+        Sections { file, kind: KIND_LETTERS, id: 0, bytes: Vec::new(), result: Ok(()) };
     for letter in letters.iter() {
         codec::encode_letter(&mut sections.bytes, letter);
         sections.flush_above(SECTION_BYTES);
@@ -398,10 +348,7 @@ fn parse_file_name(name: &str) -> Option<(u64, StoreId)> {
 
 fn list<S: Storage>(storage: &S) -> io::Result<Vec<(u64, StoreId)>> {
     let names = list_if_there(storage, STORES_DIR)?;
-    Ok(names
-        .iter()
-        .filter_map(|name| parse_file_name(name))
-        .collect())
+    Ok(names.iter().filter_map(|name| parse_file_name(name)).collect())
 }
 
 /// Whether a position is one that may be acknowledged: there is something to acknowledge.

@@ -53,16 +53,11 @@ pub fn run(args: &ServeArgs) -> ExitCode {
     }
     let storage = DiskStorage::new(settings.data_dir.clone());
     let holder = format!("aggregator, process {}", std::process::id());
-    let locked = storage
-        .create_dir("")
-        .and_then(|()| storage.try_lock(LOCK_FILE, &holder));
+    let locked = storage.create_dir("").and_then(|()| storage.try_lock(LOCK_FILE, &holder));
     let _lock = match locked {
         Ok(Ok(lock)) => lock,
         Ok(Err(holder)) => {
-            eprintln!(
-                "aggregator: {} is used by {holder}",
-                settings.data_dir.display()
-            );
+            eprintln!("aggregator: {} is used by {holder}", settings.data_dir.display());
             return ExitCode::from(LOCKED);
         }
         Err(error) => {
@@ -70,9 +65,7 @@ pub fn run(args: &ServeArgs) -> ExitCode {
             return ExitCode::from(FAILED);
         }
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let served = runtime
         .context("no threads")
         .and_then(|runtime| runtime.block_on(serve(&settings, args, storage)));
@@ -90,9 +83,7 @@ async fn serve(settings: &Settings, args: &ServeArgs, storage: DiskStorage) -> a
     let listener = TcpListener::bind(settings.listen)
         .await
         .with_context(|| format!("listen on {}", settings.listen))?;
-    let metrics = PrometheusBuilder::new()
-        .install_recorder()
-        .context("metrics")?;
+    let metrics = PrometheusBuilder::new().install_recorder().context("metrics")?;
     let hub = Hub::start(
         HubParts {
             view: MemoryView::default(),
@@ -111,12 +102,7 @@ async fn serve(settings: &Settings, args: &ServeArgs, storage: DiskStorage) -> a
     let state = ApiState::new(hub.clone(), Some(metrics.clone()), timeout);
     let (stop, stopped) = watch::channel(false);
     let drain = Duration::from_millis(settings.drain_deadline_ms);
-    let server = tokio::spawn(server::serve(
-        listener,
-        router(state.clone()),
-        stopped,
-        drain,
-    ));
+    let server = tokio::spawn(server::serve(listener, router(state.clone()), stopped, drain));
     tokio::spawn(sweep(metrics));
     until_told_to_stop(&hub, args).await?;
     tracing::info!("stopping");

@@ -67,12 +67,7 @@ impl StoreShared {
             save_error: None,
         };
         let letters = Mutex::default();
-        Self {
-            url,
-            status: Mutex::new(status),
-            letters,
-            events: AtomicU64::new(0),
-        }
+        Self { url, status: Mutex::new(status), letters, events: AtomicU64::new(0) }
     }
 
     /// What is known now.

@@ -143,10 +143,7 @@ impl<L: LogSource, S: Storage, V: ViewStore> SyncWorker<L, S, V> {
             order: None,
             breaker: breaker(options.breaker_open),
             backoff: Backoff::new(options.backoff_min, options.backoff_max),
-            inbox: Inbox {
-                control: parts.control,
-                shutdown: parts.shutdown,
-            },
+            inbox: Inbox { control: parts.control, shutdown: parts.shutdown },
             node_seq: None,
             asked_at: Instant::now(),
             removed: None,
@@ -158,11 +155,7 @@ impl<L: LogSource, S: Storage, V: ViewStore> SyncWorker<L, S, V> {
     }
 
     fn go_on_from(&mut self, loaded: LoadedStore<V>) {
-        let LoadedStore {
-            saved,
-            slot,
-            generation,
-        } = loaded;
+        let LoadedStore { saved, slot, generation } = loaded;
         let store_id = saved.store_id.clone();
         self.view.publish(&slot, &store_id);
         self.phase = match saved.quarantine {
@@ -179,11 +172,7 @@ impl<L: LogSource, S: Storage, V: ViewStore> SyncWorker<L, S, V> {
         });
         self.follower = Some(Follower::new(self.view.clone(), slot, saved.state));
         let files = StoreFiles::new(self.storage.clone(), store_id.clone(), generation);
-        self.saver = Some(Saver::new(
-            files,
-            self.source.clone(),
-            self.options.persist_interval,
-        ));
+        self.saver = Some(Saver::new(files, self.source.clone(), self.options.persist_interval));
         self.expected = Some(store_id);
         // An upgrade may read what the former version couldn't.
         self.retry_letters(|_| true);
@@ -206,11 +195,7 @@ impl<L: LogSource, S: Storage, V: ViewStore> SyncWorker<L, S, V> {
                 Some(End::Shutdown) => break,
                 Some(End::Fenced(reason)) => self.fence(reason),
                 Some(End::Compacted) => {
-                    self.order = Some(Order {
-                        kind: None,
-                        ticket: None,
-                        shadow: None,
-                    });
+                    self.order = Some(Order { kind: None, ticket: None, shadow: None });
                 }
                 Some(End::Again | End::Lost(_)) | None => {}
             }
@@ -291,11 +276,7 @@ impl<L: LogSource, S: Storage, V: ViewStore> SyncWorker<L, S, V> {
             }
             Some(Control::Bootstrap { kind, ticket }) => {
                 let (kind, ticket) = (Some(kind), Some(ticket));
-                self.replace_order(Some(Order {
-                    kind,
-                    ticket,
-                    shadow: None,
-                }));
+                self.replace_order(Some(Order { kind, ticket, shadow: None }));
             }
             Some(Control::Retry { seq, reply }) => {
                 let _ = reply.send(self.retry_letters(|letter| letter.seq == seq).pop());
@@ -333,11 +314,8 @@ impl<L: LogSource, S: Storage, V: ViewStore> SyncWorker<L, S, V> {
             return Vec::new();
         };
         let mut letters = self.shared.letters.lock();
-        let chosen: Vec<DeadLetter> = letters
-            .iter()
-            .filter(|letter| letter.is_open() && test(letter))
-            .cloned()
-            .collect();
+        let chosen: Vec<DeadLetter> =
+            letters.iter().filter(|letter| letter.is_open() && test(letter)).cloned().collect();
         let mut results = Vec::new();
         for letter in chosen {
             let retried = follower.retry(letter.seq, &letter.record);
@@ -371,9 +349,7 @@ impl<L: LogSource, S: Storage, V: ViewStore> SyncWorker<L, S, V> {
 
     /// What logs and metrics call the store.
     fn name(&self) -> String {
-        self.expected
-            .as_ref()
-            .map_or_else(|| self.shared.url.clone(), ToString::to_string)
+        self.expected.as_ref().map_or_else(|| self.shared.url.clone(), ToString::to_string)
     }
 
     /// Whether the node is who it should be; `log_id` is the log that it must have, if any.
@@ -404,8 +380,7 @@ impl<L: LogSource, S: Storage, V: ViewStore> SyncWorker<L, S, V> {
             let interval = self.options.persist_interval;
             self.saver = Some(Saver::new(files, self.source.clone(), interval));
         }
-        self.shared
-            .update(|status| status.store_id = Some(store_id.clone()));
+        self.shared.update(|status| status.store_id = Some(store_id.clone()));
         Ok(())
     }
 }

@@ -34,17 +34,11 @@ pub(crate) fn units(units: u64) -> Quantity {
 }
 
 pub(crate) fn create(stock: u64) -> Action {
-    Action::Create(NewItem {
-        stock: units(stock),
-        name: "Mug".into(),
-        ..NewItem::default()
-    })
+    Action::Create(NewItem { stock: units(stock), name: "Mug".into(), ..NewItem::default() })
 }
 
 pub(crate) fn sell(quantity: u64) -> Action {
-    Action::Sell {
-        quantity: units(quantity),
-    }
+    Action::Sell { quantity: units(quantity) }
 }
 
 impl Node {
@@ -70,11 +64,8 @@ impl Node {
             for event in &made {
                 apply(&mut entry.0, event);
             }
-            let command = Command {
-                sku: sku.clone(),
-                action: action.clone(),
-                expected_version: None,
-            };
+            let command =
+                Command { sku: sku.clone(), action: action.clone(), expected_version: None };
             if let Ok(Some(event)) = decide(&entry.0, &command, now) {
                 apply(&mut entry.0, &event);
                 made.push(event);
@@ -84,8 +75,7 @@ impl Node {
                 entry.1 = self.seq + events.len() as u64;
             }
         }
-        self.items
-            .retain(|_, (item, _)| item.cell().version.get() > 0);
+        self.items.retain(|_, (item, _)| item.cell().version.get() > 0);
         self.digest = self.items.iter().fold(0, |sum, (sku, (item, _))| {
             sum.wrapping_add(delta(sku, &shared::Cell::default(), item.cell()))
         });

@@ -27,13 +27,7 @@ pub struct Mark {
 impl Mark {
     /// A cell whose record `seq` wasn't taken over.
     pub fn new(seq: Seq) -> Self {
-        Self {
-            since: seq,
-            latest: seq,
-            renewed: false,
-            names_unknown: false,
-            contradicted: false,
-        }
+        Self { since: seq, latest: seq, renewed: false, names_unknown: false, contradicted: false }
     }
 
     fn is_known_again(&self) -> bool {
@@ -83,11 +77,7 @@ pub(super) fn settle(
         });
     }
     let difference = node_digest.wrapping_sub(work.digest);
-    let mismatch = Divergence::DigestMismatch {
-        at,
-        node: node_digest,
-        ours: work.digest,
-    };
+    let mismatch = Divergence::DigestMismatch { at, node: node_digest, ours: work.digest };
     let mut settled = Settled {
         marks: None,
         difference,

@@ -49,20 +49,11 @@ impl Stage {
     pub(super) fn row(&mut self, sku: &Sku, load: impl FnOnce() -> Held) -> &mut Row {
         let hash = hash(sku);
         let rows = &mut self.rows;
-        let found = self
-            .index
-            .find(hash, |place| rows[*place as usize].sku == *sku)
-            .copied();
+        let found = self.index.find(hash, |place| rows[*place as usize].sku == *sku).copied();
         let place = found.unwrap_or_else(|| {
             let place = rows.len() as u32;
-            rows.push(Row {
-                sku: sku.clone(),
-                held: load(),
-                metadata: None,
-                changed: false,
-            });
-            self.index
-                .insert_unique(hash, place, |place| self::hash(&rows[*place as usize].sku));
+            rows.push(Row { sku: sku.clone(), held: load(), metadata: None, changed: false });
+            self.index.insert_unique(hash, place, |place| self::hash(&rows[*place as usize].sku));
             place
         });
         &mut rows[place as usize]
@@ -93,14 +84,7 @@ pub(super) struct FrameWork {
 impl FrameWork {
     /// Begins with the follower's digest.
     pub(super) fn new(digest: u128) -> Self {
-        Self {
-            digest,
-            applied: 0,
-            skipped: 0,
-            ignored: 0,
-            refused: Vec::new(),
-            marks: None,
-        }
+        Self { digest, applied: 0, skipped: 0, ignored: 0, refused: Vec::new(), marks: None }
     }
 
     /// The frame touches a marked cell, or marks one: from now on on a copy of the marks.
@@ -146,19 +130,7 @@ impl FrameWork {
 
     /// What is told of the frame.
     pub(super) fn into_absorbed(self, healed: Vec<Sku>) -> Absorbed {
-        let Self {
-            applied,
-            skipped,
-            ignored,
-            refused,
-            ..
-        } = self;
-        Absorbed {
-            applied,
-            skipped,
-            ignored,
-            refused,
-            healed,
-        }
+        let Self { applied, skipped, ignored, refused, .. } = self;
+        Absorbed { applied, skipped, ignored, refused, healed }
     }
 }

@@ -27,34 +27,16 @@ fn assert_equal(follower: &Follower<MemoryView>, node: &Node) {
         let held = follower.view.held(&follower.slot, sku);
         assert_eq!((&held.cell, held.seq), (item.cell(), *seq), "{sku}");
     }
-    assert_eq!(
-        follower.state.digest,
-        digest_of_slot(&follower.view, &follower.slot)
-    );
+    assert_eq!(follower.state.digest, digest_of_slot(&follower.view, &follower.slot));
     assert_eq!(follower.state.digest, node.digest);
-    assert_eq!(
-        follower.state.position,
-        Position {
-            seq: Seq::new(node.seq),
-            chain: node.chain
-        }
-    );
+    assert_eq!(follower.state.position, Position { seq: Seq::new(node.seq), chain: node.chain });
 }
 
 /// The frame is refused so, and nothing of it is seen.
 fn assert_refused(follower: &mut Follower<MemoryView>, frame: &Frame) -> Divergence {
-    let before = (
-        follower.state.clone(),
-        digest_of_slot(&follower.view, &follower.slot),
-    );
+    let before = (follower.state.clone(), digest_of_slot(&follower.view, &follower.slot));
     let divergence = follower.absorb(frame).expect_err("a lie is found");
-    assert_eq!(
-        (
-            follower.state.clone(),
-            digest_of_slot(&follower.view, &follower.slot)
-        ),
-        before
-    );
+    assert_eq!((follower.state.clone(), digest_of_slot(&follower.view, &follower.slot)), before);
     divergence
 }
 
@@ -72,11 +54,7 @@ fn follows_frames_checkpoints_and_keep_alives() {
     let checkpoint = node.checkpoint();
     follower.absorb(&checkpoint).unwrap();
     follower.absorb(&node.keep_alive()).unwrap();
-    assert_eq!(
-        follower.absorb(&checkpoint),
-        Ok(Absorbed::default()),
-        "the same again is nothing"
-    );
+    assert_eq!(follower.absorb(&checkpoint), Ok(Absorbed::default()), "the same again is nothing");
     let frame = node.commit(&[("B", sell(2)), ("C", create(0))]);
     follower.absorb(&frame).unwrap();
     assert_equal(&follower, &node);
@@ -101,10 +79,7 @@ fn a_wrong_digest_is_refused_with_the_whole_frame() {
     let frame = node.seal(FrameKind::Data, &Node::records(&events));
     let divergence = assert_refused(&mut follower, &frame);
     assert!(matches!(divergence, Divergence::DigestMismatch { at, .. } if at == Seq::new(4)));
-    assert!(
-        follower.state.is_verified(),
-        "what is held is still what seq 3 sealed"
-    );
+    assert!(follower.state.is_verified(), "what is held is still what seq 3 sealed");
 }
 
 #[test]
@@ -138,10 +113,7 @@ fn broken_chains_gaps_and_reordered_frames_are_refused() {
     let mut honest = node.clone();
     let first = honest.commit(&[("A", sell(1))]);
     let second = honest.commit(&[("A", sell(1))]);
-    let gap = Divergence::Gap {
-        expected: Seq::new(4),
-        found: Seq::new(5),
-    };
+    let gap = Divergence::Gap { expected: Seq::new(4), found: Seq::new(5) };
     assert_eq!(assert_refused(&mut follower, &second), gap);
     follower.absorb(&first).unwrap();
     follower.absorb(&second).unwrap();
@@ -149,10 +121,7 @@ fn broken_chains_gaps_and_reordered_frames_are_refused() {
     // A frame that begins before the cursor and ends behind it isn't one of this log.
     let mut overlapping = node.clone();
     let frame = overlapping.commit(&[("A", sell(1)), ("A", sell(1)), ("A", sell(1))]);
-    assert!(matches!(
-        assert_refused(&mut follower, &frame),
-        Divergence::Gap { .. }
-    ));
+    assert!(matches!(assert_refused(&mut follower, &frame), Divergence::Gap { .. }));
 }
 
 #[test]
@@ -160,11 +129,7 @@ fn receipts_and_stateless_records_of_other_versions_count_nothing() {
     let (mut node, mut follower) = stocked();
     let receipt = Receipt {
         recorded_at: node.now,
-        key: KeyClaim {
-            key_hash: 1,
-            fingerprint: 2,
-            records: 1,
-        },
+        key: KeyClaim { key_hash: 1, fingerprint: 2, records: 1 },
         shape: RequestShape::Single,
         lines: vec![LineOutcome::Invalid],
     };
@@ -182,10 +147,7 @@ fn receipts_and_stateless_records_of_other_versions_count_nothing() {
 fn an_unreadable_envelope_is_a_divergence() {
     let (mut node, mut follower) = stocked();
     let frame = node.seal(FrameKind::Data, &[vec![4, 1, 1, 200, 0]]);
-    assert!(matches!(
-        assert_refused(&mut follower, &frame),
-        Divergence::UnreadableRecord { .. }
-    ));
+    assert!(matches!(assert_refused(&mut follower, &frame), Divergence::UnreadableRecord { .. }));
 }
 
 /// Makes the payload unreadable and leaves the envelope as it is.
@@ -202,16 +164,9 @@ fn an_undecodable_record_marks_its_cell_and_the_rest_goes_on() {
     let absorbed = follower.absorb(&frame).unwrap();
     assert_eq!((absorbed.applied, absorbed.refused.len()), (1, 1));
     let letter = &absorbed.refused[0];
-    assert_eq!(
-        (letter.seq, letter.sku.as_str(), &letter.record),
-        (Seq::new(4), "A", &records[0])
-    );
+    assert_eq!((letter.seq, letter.sku.as_str(), &letter.record), (Seq::new(4), "A", &records[0]));
     assert!(!follower.state.is_verified());
-    assert_eq!(
-        held(&follower, "A").cell.quantities.stock,
-        units(7),
-        "its envelope says so"
-    );
+    assert_eq!(held(&follower, "A").cell.quantities.stock, units(7), "its envelope says so");
     // Frames that don't touch it go on unverified; one that touches it heals it.
     follower.absorb(&node.commit(&[("B", sell(1))])).unwrap();
     assert!(!follower.state.is_verified());
@@ -224,10 +179,7 @@ fn an_undecodable_record_marks_its_cell_and_the_rest_goes_on() {
 #[test]
 fn while_a_cell_is_marked_the_difference_must_stay() {
     let (mut node, mut follower) = stocked();
-    let patch = ItemPatch {
-        name: Some("Becher".into()),
-        ..ItemPatch::default()
-    };
+    let patch = ItemPatch { name: Some("Becher".into()), ..ItemPatch::default() };
     let mut records = Node::records(&node.events(&[("A", Action::Update(patch.clone()))]));
     unreadable(&mut records[0]);
     let frame = node.seal(FrameKind::Data, &records);
@@ -241,18 +193,10 @@ fn while_a_cell_is_marked_the_difference_must_stay() {
     let events = lying.events(&[("B", sell(1))]);
     lying.digest ^= 1;
     let frame = lying.seal(FrameKind::Data, &Node::records(&events));
-    assert!(matches!(
-        assert_refused(&mut follower, &frame),
-        Divergence::DigestMismatch { .. }
-    ));
+    assert!(matches!(assert_refused(&mut follower, &frame), Divergence::DigestMismatch { .. }));
     // The next event that says all of its names heals it.
-    let again = ItemPatch {
-        category: Some("kitchen".into()),
-        ..ItemPatch::default()
-    };
-    let absorbed = follower
-        .absorb(&node.commit(&[("A", Action::Update(again))]))
-        .unwrap();
+    let again = ItemPatch { category: Some("kitchen".into()), ..ItemPatch::default() };
+    let absorbed = follower.absorb(&node.commit(&[("A", Action::Update(again))])).unwrap();
     assert_eq!(absorbed.healed, [sku("A")]);
     assert_equal(&follower, &node);
 }
@@ -261,21 +205,13 @@ fn while_a_cell_is_marked_the_difference_must_stay() {
 fn a_refused_record_is_a_dead_letter_and_a_later_event_heals_it() {
     type Bend = fn(&mut Event);
     let bends: [(&str, Bend, &str); 3] = [
-        (
-            "version gap",
-            |event| event.version = event.version.next(),
-            "cannot follow",
-        ),
+        ("version gap", |event| event.version = event.version.next(), "cannot follow"),
         (
             "before + moved ≠ after",
             |event| event.after.stock = units(event.after.stock.get() + 1),
             "stock should be",
         ),
-        (
-            "repeated version",
-            |event| event.version = Version::new(1),
-            "cannot follow",
-        ),
+        ("repeated version", |event| event.version = Version::new(1), "cannot follow"),
     ];
     for (name, bend, reason) in bends {
         let (mut node, mut follower) = stocked();
@@ -308,45 +244,28 @@ fn a_marked_cell_that_stays_wrong_is_a_mismatch() {
     let (mut node, mut follower) = stocked();
     let mut events = node.events(&[("A", sell(2))]);
     events[0].after.stock = units(3);
-    follower
-        .absorb(&node.seal(FrameKind::Data, &Node::records(&events)))
-        .unwrap();
+    follower.absorb(&node.seal(FrameKind::Data, &Node::records(&events))).unwrap();
     let mut events = node.events(&[("A", sell(1))]);
     events[0].after.stock = units(2);
     let frame = node.seal(FrameKind::Data, &Node::records(&events));
-    assert!(matches!(
-        assert_refused(&mut follower, &frame),
-        Divergence::DigestMismatch { .. }
-    ));
+    assert!(matches!(assert_refused(&mut follower, &frame), Divergence::DigestMismatch { .. }));
 }
 
 #[test]
 fn an_upgrade_can_read_a_dead_letter() {
     let (mut node, mut follower) = stocked();
-    let patch = ItemPatch {
-        name: Some("Becher".into()),
-        ..ItemPatch::default()
-    };
+    let patch = ItemPatch { name: Some("Becher".into()), ..ItemPatch::default() };
     let readable = Node::records(&node.events(&[("A", Action::Update(patch))]));
     let mut records = readable.clone();
     unreadable(&mut records[0]);
-    follower
-        .absorb(&node.seal(FrameKind::Data, &records))
-        .unwrap();
+    follower.absorb(&node.seal(FrameKind::Data, &records)).unwrap();
     let seq = Seq::new(4);
-    assert!(matches!(
-        follower.retry(seq, &records[0]),
-        Retried::StillRefused(_)
-    ));
+    assert!(matches!(follower.retry(seq, &records[0]), Retried::StillRefused(_)));
     assert!(!follower.state.is_verified());
     assert_eq!(follower.retry(seq, &readable[0]), Retried::Healed);
     assert_equal(&follower, &node);
     assert_eq!(held(&follower, "A").cell, *node.items[&sku("A")].0.cell());
-    assert_eq!(
-        follower.retry(seq, &readable[0]),
-        Retried::Healed,
-        "again is nothing"
-    );
+    assert_eq!(follower.retry(seq, &readable[0]), Retried::Healed, "again is nothing");
     follower.absorb(&node.checkpoint()).unwrap();
     assert!(follower.state.is_verified());
 }
@@ -362,11 +281,7 @@ fn from_fuzzy_snapshot(early: &Node, lo: Position, late: &Node) -> Follower<Memo
             None if index % 2 == 0 => continue,
             _ => (late_item, late_seq),
         };
-        let held = Held {
-            cell: *item.cell(),
-            seq: *seq,
-            metadata_at: item.updated_at(),
-        };
+        let held = Held { cell: *item.cell(), seq: *seq, metadata_at: item.updated_at() };
         view.put(&slot, sku, &held, Some(item.metadata()));
         state.digest = state.digest.wrapping_add(item_digest(sku, item.cell()));
     }
@@ -380,10 +295,7 @@ fn a_fuzzy_snapshot_is_verified_at_its_hi_and_no_sooner() {
     let mut node = Node::new();
     node.commit(&[("A", create(10)), ("B", create(10)), ("C", create(10))]);
     let early = node.clone();
-    let lo = Position {
-        seq: Seq::new(node.seq),
-        chain: node.chain,
-    };
+    let lo = Position { seq: Seq::new(node.seq), chain: node.chain };
     let frames = [
         node.commit(&[("A", sell(1)), ("B", sell(1))]),
         node.commit(&[("C", sell(1)), ("D", create(4)), ("E", create(5))]),
@@ -392,28 +304,15 @@ fn a_fuzzy_snapshot_is_verified_at_its_hi_and_no_sooner() {
     let mut follower = from_fuzzy_snapshot(&early, lo, &node);
     for (index, frame) in frames.iter().enumerate() {
         follower.absorb(frame).unwrap();
-        assert_eq!(
-            follower.state.is_verified(),
-            index == 2,
-            "after frame {index}"
-        );
+        assert_eq!(follower.state.is_verified(), index == 2, "after frame {index}");
     }
     assert_equal(&follower, &node);
     // The same with one cell that no replay mends: found at hi.
     let mut follower = from_fuzzy_snapshot(&early, lo, &node);
-    let wrong = Cell {
-        metadata_hash: 1,
-        ..held(&follower, "B").cell
-    };
-    let held = Held {
-        cell: wrong,
-        ..held(&follower, "B")
-    };
+    let wrong = Cell { metadata_hash: 1, ..held(&follower, "B").cell };
+    let held = Held { cell: wrong, ..held(&follower, "B") };
     follower.view.put(&follower.slot, &sku("B"), &held, None);
     follower.state.digest = digest_of_slot(&follower.view, &follower.slot);
-    let results: Vec<bool> = frames
-        .iter()
-        .map(|frame| follower.absorb(frame).is_ok())
-        .collect();
+    let results: Vec<bool> = frames.iter().map(|frame| follower.absorb(frame).is_ok()).collect();
     assert_eq!(results, [true, true, false]);
 }

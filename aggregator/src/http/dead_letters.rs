@@ -46,10 +46,7 @@ pub(super) async fn list(
     let mut items = Vec::new();
     for store in state.hub().stores() {
         let Some(id) = store.store_id() else { continue };
-        if store_id
-            .as_ref()
-            .is_some_and(|wanted| *wanted != id.as_str())
-        {
+        if store_id.as_ref().is_some_and(|wanted| *wanted != id.as_str()) {
             continue;
         }
         let letters = store.shared.letters.lock();
@@ -80,13 +77,7 @@ pub(super) async fn one(
     let letters = store.shared.letters.lock();
     let letter = letters.get(seq).ok_or_else(|| unknown(&id))?;
     let record = Some(STANDARD.encode(&letter.record));
-    Ok(json(
-        StatusCode::OK,
-        &DeadLetterView {
-            record,
-            ..letter.view(&store_id)
-        },
-    ))
+    Ok(json(StatusCode::OK, &DeadLetterView { record, ..letter.view(&store_id) }))
 }
 
 pub(super) async fn discard(
@@ -145,30 +136,17 @@ pub(super) async fn retry_many(
         let Some(store_id) = store.store_id() else {
             continue;
         };
-        if filter
-            .store_id
-            .as_ref()
-            .is_some_and(|wanted| *wanted != store_id.as_str())
-        {
+        if filter.store_id.as_ref().is_some_and(|wanted| *wanted != store_id.as_str()) {
             continue;
         }
         let seqs: Vec<Seq> = {
             let letters = store.shared.letters.lock();
             let chosen = letters.iter().filter(|letter| {
                 letter.is_open()
-                    && filter
-                        .sku
-                        .as_ref()
-                        .is_none_or(|sku| letter.sku.as_str() == sku)
-                    && filter
-                        .reason
-                        .as_ref()
-                        .is_none_or(|reason| letter.reason.contains(reason))
+                    && filter.sku.as_ref().is_none_or(|sku| letter.sku.as_str() == sku)
+                    && filter.reason.as_ref().is_none_or(|reason| letter.reason.contains(reason))
             });
-            chosen
-                .map(|letter| letter.seq)
-                .take(RETRIES_MAX - items.len())
-                .collect()
+            chosen.map(|letter| letter.seq).take(RETRIES_MAX - items.len()).collect()
         };
         for seq in seqs {
             if let Some(outcome) = retry_one(&store, seq).await? {
@@ -176,20 +154,13 @@ pub(super) async fn retry_many(
             }
         }
     }
-    Ok(json(
-        StatusCode::OK,
-        &Page {
-            items,
-            next_cursor: None,
-        },
-    ))
+    Ok(json(StatusCode::OK, &Page { items, next_cursor: None }))
 }
 
 async fn retry_one(store: &StoreHandle, seq: Seq) -> Result<Option<Retried>, ApiError> {
     let (reply, done) = oneshot::channel();
     store.tell(Control::Retry { seq, reply })?;
-    done.await
-        .map_err(|_| ApiError::new(ErrorCode::ShuttingDown, "the store's worker has ended"))
+    done.await.map_err(|_| ApiError::new(ErrorCode::ShuttingDown, "the store's worker has ended"))
 }
 
 fn view(id: String, outcome: Retried) -> RetryView {
@@ -198,11 +169,7 @@ fn view(id: String, outcome: Retried) -> RetryView {
         Retried::StillMarked => ("marked", None),
         Retried::StillRefused(reason) => ("refused", Some(reason)),
     };
-    RetryView {
-        id,
-        outcome,
-        reason,
-    }
+    RetryView { id, outcome, reason }
 }
 
 fn unknown(id: &str) -> ApiError {
@@ -212,10 +179,7 @@ fn unknown(id: &str) -> ApiError {
 /// The store and the seq of a letter's id, `<store id>:<seq>`.
 fn find(state: &ApiState, id: &str) -> Result<(Arc<StoreHandle>, Seq), ApiError> {
     let (store_id, seq) = parse_id(id).ok_or_else(|| unknown(id))?;
-    let store = state
-        .hub()
-        .store(&store_id)
-        .ok_or_else(|| unknown_store(&store_id))?;
+    let store = state.hub().store(&store_id).ok_or_else(|| unknown_store(&store_id))?;
     Ok((store, Seq::new(seq)))
 }
 
@@ -225,15 +189,9 @@ fn parse_id(id: &str) -> Option<(String, u64)> {
 }
 
 fn decode_cursor(text: &str) -> Result<(String, u64), ApiError> {
-    let bytes = URL_SAFE_NO_PAD
-        .decode(text)
-        .ok()
-        .and_then(|bytes| String::from_utf8(bytes).ok());
+    let bytes = URL_SAFE_NO_PAD.decode(text).ok().and_then(|bytes| String::from_utf8(bytes).ok());
     let parsed = bytes.and_then(|id| parse_id(&id));
     parsed.ok_or_else(|| {
-        ApiError::new(
-            ErrorCode::InvalidCursor,
-            "cursor is not one that a list returned",
-        )
+        ApiError::new(ErrorCode::InvalidCursor, "cursor is not one that a list returned")
     })
 }

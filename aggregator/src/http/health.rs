@@ -69,10 +69,7 @@ pub(super) async fn live() -> Response {
 
 pub(super) async fn ready(State(state): State<ApiState>) -> Result<Response, ApiError> {
     if state.is_leaving() {
-        return Err(ApiError::new(
-            ErrorCode::ShuttingDown,
-            "the aggregator is about to stop",
-        ));
+        return Err(ApiError::new(ErrorCode::ShuttingDown, "the aggregator is about to stop"));
     }
     Ok(json(StatusCode::OK, &Status { status: "ok" }))
 }
@@ -91,16 +88,8 @@ pub(super) async fn sync(State(state): State<ApiState>) -> Response {
         let count = stores.iter().filter(|store| store.state == known).count();
         states.insert(known.name(), count as u64);
     }
-    let is_well = stores
-        .iter()
-        .all(|store| store.state == SyncState::Live && store.verified);
-    json(
-        StatusCode::OK,
-        &SyncHealth {
-            status: if is_well { "ok" } else { "degraded" },
-            states,
-        },
-    )
+    let is_well = stores.iter().all(|store| store.state == SyncState::Live && store.verified);
+    json(StatusCode::OK, &SyncHealth { status: if is_well { "ok" } else { "degraded" }, states })
 }
 
 #[derive(Serialize)]
@@ -124,20 +113,13 @@ pub(super) async fn metrics(State(state): State<ApiState>) -> Result<Response, A
 
 fn stores(state: &ApiState) -> Vec<StoreSync> {
     let now = (state.hub().clock())();
-    state
-        .hub()
-        .stores()
-        .iter()
-        .map(|store| store.shared.view(now))
-        .collect()
+    state.hub().stores().iter().map(|store| store.shared.view(now)).collect()
 }
 
 fn unsaved(state: &ApiState) -> Vec<Unsaved> {
     let failed = |store: &std::sync::Arc<crate::hub::StoreHandle>| {
         let error = store.shared.status().save_error?;
-        let store = store
-            .store_id()
-            .map_or_else(|| store.spec.url.clone(), |id| id.to_string());
+        let store = store.store_id().map_or_else(|| store.spec.url.clone(), |id| id.to_string());
         Some(Unsaved { store, error })
     };
     state.hub().stores().iter().filter_map(failed).collect()

@@ -50,15 +50,11 @@ pub(super) async fn list(
     let stores = Stores::of(state.hub());
     let items: Vec<GlobalItem> = rows.iter().filter_map(|row| stores.item(row)).collect();
     let next_cursor = cursor.map(|cursor| cursor.encode());
-    let link = next_cursor
-        .as_deref()
-        .and_then(|cursor| next_link(&uri, cursor));
+    let link = next_cursor.as_deref().and_then(|cursor| next_link(&uri, cursor));
     let wants_csv = headers.get_all(header::ACCEPT).iter().any(|accept| {
-        accept.to_str().is_ok_and(|accept| {
-            accept
-                .split(',')
-                .any(|one| one.trim().starts_with("text/csv"))
-        })
+        accept
+            .to_str()
+            .is_ok_and(|accept| accept.split(',').any(|one| one.trim().starts_with("text/csv")))
     });
     let mut response = if wants_csv {
         let media_type = HeaderValue::from_static("text/csv; charset=utf-8");
@@ -113,10 +109,8 @@ pub(super) async fn availability(
             stores,
         });
     }
-    let mut stores: Vec<StoreId> = items
-        .first()
-        .map(|line| line.stores.clone())
-        .unwrap_or_default();
+    let mut stores: Vec<StoreId> =
+        items.first().map(|line| line.stores.clone()).unwrap_or_default();
     stores.retain(|store| items.iter().all(|line| line.stores.contains(store)));
     Ok(json(StatusCode::OK, &Availability { items, stores }))
 }
@@ -127,68 +121,39 @@ fn parse_basket(body: &[u8]) -> Result<Vec<(Sku, u64)>, ApiError> {
         .map_err(|error| ApiError::new(ErrorCode::MalformedJson, error.to_string()))?;
     let mut errors = Vec::new();
     let mut error = |pointer: String, code: &'static str, message: &'static str| {
-        errors.push(FieldError {
-            pointer,
-            code,
-            message: message.into(),
-        });
+        errors.push(FieldError { pointer, code, message: message.into() });
     };
-    let unknown = body
-        .as_object()
-        .into_iter()
-        .flatten()
-        .filter(|(name, _)| *name != "items");
+    let unknown = body.as_object().into_iter().flatten().filter(|(name, _)| *name != "items");
     for (name, _) in unknown {
         let message = "is not a field of availability";
         error(format!("#/{name}"), "unknown_field", message);
     }
     let mut lines = Vec::new();
     match body["items"].as_array() {
-        None => error(
-            "#/items".to_owned(),
-            "required",
-            "must be a list of sku and quantity",
-        ),
+        None => error("#/items".to_owned(), "required", "must be a list of sku and quantity"),
         Some(items) if !(1..=AVAILABILITY_LINES_MAX).contains(&items.len()) => {
-            error(
-                "#/items".to_owned(),
-                "max_items",
-                "must have 1 to 1000 lines",
-            );
+            error("#/items".to_owned(), "max_items", "must have 1 to 1000 lines");
         }
         Some(items) => {
             for (index, line) in items.iter().enumerate() {
                 let sku = line["sku"].as_str().and_then(|text| Sku::new(text).ok());
-                let quantity = line["quantity"]
-                    .as_u64()
-                    .filter(|number| (1..=QUANTITY_MAX).contains(number));
+                let quantity =
+                    line["quantity"].as_u64().filter(|number| (1..=QUANTITY_MAX).contains(number));
                 if sku.is_none() {
                     error(format!("#/items/{index}/sku"), "invalid", "must be a SKU");
                 }
                 if quantity.is_none() {
-                    error(
-                        format!("#/items/{index}/quantity"),
-                        "min",
-                        "must be at least 1",
-                    );
+                    error(format!("#/items/{index}/quantity"), "min", "must be at least 1");
                 }
                 lines.extend(sku.zip(quantity));
             }
         }
     }
-    if errors.is_empty() {
-        Ok(lines)
-    } else {
-        Err(ApiError::validation(&errors))
-    }
+    if errors.is_empty() { Ok(lines) } else { Err(ApiError::validation(&errors)) }
 }
 
 pub(super) fn unknown_store(id: &str) -> ApiError {
-    ApiError::new(
-        ErrorCode::UnknownStore,
-        format!("no store {id} is followed"),
-    )
-    .with("storeId", id)
+    ApiError::new(ErrorCode::UnknownStore, format!("no store {id} is followed")).with("storeId", id)
 }
 
 /// The same request with the next cursor.
@@ -201,12 +166,7 @@ fn next_link(uri: &Uri, cursor: &str) -> Option<HeaderValue> {
     let mut pairs: Vec<&str> = kept.collect();
     let cursor = format!("cursor={cursor}");
     pairs.push(&cursor);
-    HeaderValue::from_str(&format!(
-        "<{}?{}>; rel=\"next\"",
-        uri.path(),
-        pairs.join("&")
-    ))
-    .ok()
+    HeaderValue::from_str(&format!("<{}?{}>; rel=\"next\"", uri.path(), pairs.join("&"))).ok()
 }
 
 /// RFC 4180: one line an item, totals empty where units differ.
@@ -217,13 +177,8 @@ fn csv(items: &[GlobalItem]) -> String {
         let totals = item.total.map_or(
             [String::new(), String::new(), String::new(), String::new()],
             |total| {
-                [
-                    total.stock,
-                    total.reserved,
-                    total.sold,
-                    total.available_stock,
-                ]
-                .map(|number| number.to_string())
+                [total.stock, total.reserved, total.sold, total.available_stock]
+                    .map(|number| number.to_string())
             },
         );
         let name = item.name.as_deref().unwrap_or("");

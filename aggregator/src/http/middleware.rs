@@ -32,10 +32,7 @@ pub(super) fn wrap(routes: Router<ApiState>, state: ApiState) -> Router {
 }
 
 async fn not_found(uri: Uri) -> ApiError {
-    ApiError::new(
-        ErrorCode::NotFound,
-        format!("there is no route {}", uri.path()),
-    )
+    ApiError::new(ErrorCode::NotFound, format!("there is no route {}", uri.path()))
 }
 
 async fn method_not_allowed(method: Method, uri: Uri) -> ApiError {
@@ -53,9 +50,7 @@ async fn observe(State(state): State<ApiState>, request: Request, next: Next) ->
         .map_or_else(|| "none".to_owned(), |path| path.as_str().to_owned());
     let trace_id = trace_id(request.headers()).unwrap_or_default();
     let span = tracing::info_span!("request", request_id, trace_id, %method, route);
-    let work = AssertUnwindSafe(next.run(request))
-        .catch_unwind()
-        .instrument(span.clone());
+    let work = AssertUnwindSafe(next.run(request)).catch_unwind().instrument(span.clone());
     let response = match timeout(state.inner.request_timeout, work).await {
         Ok(Ok(response)) => response,
         Ok(Err(_)) => {
@@ -105,9 +100,7 @@ fn finish(mut response: Response, request_id: &str) -> Response {
         None => return response,
     };
     let (media_type, body) = problem_body(error, request_id);
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, media_type);
+    response.headers_mut().insert(header::CONTENT_TYPE, media_type);
     response.headers_mut().remove(header::CONTENT_LENGTH);
     *response.body_mut() = Body::from(body);
     response
@@ -115,17 +108,12 @@ fn finish(mut response: Response, request_id: &str) -> Response {
 
 /// The caller's own id if it is sane, else a new one.
 fn request_id(headers: &HeaderMap) -> String {
-    let own = headers
-        .get(&REQUEST_ID)
-        .and_then(|value| value.to_str().ok());
+    let own = headers.get(&REQUEST_ID).and_then(|value| value.to_str().ok());
     let is_sane = |id: &&str| {
         (1..=REQUEST_ID_BYTES_MAX).contains(&id.len())
-            && id
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte))
+            && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte))
     };
-    own.filter(is_sane)
-        .map_or_else(|| uuid::Uuid::now_v7().to_string(), str::to_owned)
+    own.filter(is_sane).map_or_else(|| uuid::Uuid::now_v7().to_string(), str::to_owned)
 }
 
 /// The trace that the request belongs to, by W3C's `traceparent`.

@@ -98,10 +98,7 @@ pub(super) async fn rebuild(State(state): State<ApiState>) -> Result<Response, A
 }
 
 pub(super) async fn jobs(State(state): State<ApiState>) -> Response {
-    let page = Page {
-        items: state.hub().jobs().list(),
-        next_cursor: None,
-    };
+    let page = Page { items: state.hub().jobs().list(), next_cursor: None };
     json(StatusCode::OK, &page)
 }
 

@@ -26,10 +26,7 @@ pub(super) struct Params {
 impl Params {
     /// Of these pairs only the `known` names are allowed, and only `repeated` ones more than once.
     pub(super) fn new(pairs: Vec<(String, String)>, known: &[&str], repeated: &[&str]) -> Self {
-        let mut params = Self {
-            pairs: Vec::new(),
-            errors: Vec::new(),
-        };
+        let mut params = Self { pairs: Vec::new(), errors: Vec::new() };
         for (name, value) in pairs {
             let is_double = params.pairs.iter().any(|(other, _)| *other == name);
             if !known.contains(&name.as_str()) {
@@ -67,9 +64,7 @@ impl Params {
     /// `limit`, within bounds.
     pub(super) fn limit(&mut self) -> usize {
         let limit = self.parse("limit", |text| {
-            let limit = usize::from_str(text)
-                .ok()
-                .filter(|limit| (1..=LIMIT_MAX).contains(limit));
+            let limit = usize::from_str(text).ok().filter(|limit| (1..=LIMIT_MAX).contains(limit));
             limit.ok_or_else(|| format!("must be a number from 1 to {LIMIT_MAX}"))
         });
         limit.unwrap_or(LIMIT_DEFAULT)
@@ -78,33 +73,20 @@ impl Params {
     /// Notes a broken rule.
     pub(super) fn error(&mut self, name: &str, code: &'static str, message: &str) {
         let pointer = format!("query:{name}");
-        self.errors.push(FieldError {
-            pointer,
-            code,
-            message: message.to_owned().into(),
-        });
+        self.errors.push(FieldError { pointer, code, message: message.to_owned().into() });
     }
 
     /// Ends the reading.
     pub(super) fn finish(self) -> Result<(), ApiError> {
-        if self.errors.is_empty() {
-            Ok(())
-        } else {
-            Err(ApiError::validation(&self.errors))
-        }
+        if self.errors.is_empty() { Ok(()) } else { Err(ApiError::validation(&self.errors)) }
     }
 
     fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.pairs
-            .iter()
-            .filter(move |(other, _)| other == name)
-            .map(|(_, value)| value.as_str())
+        self.pairs.iter().filter(move |(other, _)| other == name).map(|(_, value)| value.as_str())
     }
 
     fn boolean(&mut self, name: &str) -> Option<bool> {
-        self.parse(name, |text| {
-            text.parse().map_err(|_| "must be true or false".to_owned())
-        })
+        self.parse(name, |text| text.parse().map_err(|_| "must be true or false".to_owned()))
     }
 
     fn quantity(&mut self, name: &str) -> Option<u64> {
@@ -161,9 +143,8 @@ pub(super) fn page_request(pairs: Vec<(String, String)>) -> Result<PageRequest, 
         min_available: params.quantity("minAvailable"),
         max_available: params.quantity("maxAvailable"),
         text: params.text("q").map(|text| text.to_lowercase()),
-        store_id: params.parse("storeId", |text| {
-            StoreId::new(text).map_err(|error| error.to_string())
-        }),
+        store_id: params
+            .parse("storeId", |text| StoreId::new(text).map_err(|error| error.to_string())),
     };
     let limit = params.limit();
     let sort = params.parse("sort", parse_sort);
@@ -174,22 +155,14 @@ pub(super) fn page_request(pairs: Vec<(String, String)>) -> Result<PageRequest, 
         None => None,
         Some(text) => Some(page_cursor(&text, rank)?),
     };
-    Ok(PageRequest {
-        filter,
-        rank,
-        descending,
-        after,
-        limit,
-    })
+    Ok(PageRequest { filter, rank, descending, after, limit })
 }
 
 fn page_cursor(text: &str, rank: Rank) -> Result<PageCursor, ApiError> {
     let invalid = |detail: String| ApiError::new(ErrorCode::InvalidCursor, detail);
     let cursor = PageCursor::decode(text).map_err(|error| invalid(format!("cursor {error}")))?;
     if cursor.rank.is_some() == (rank == Rank::Sku) {
-        return Err(invalid(
-            "the cursor is of a list that was sorted otherwise".to_owned(),
-        ));
+        return Err(invalid("the cursor is of a list that was sorted otherwise".to_owned()));
     }
     Ok(cursor)
 }
@@ -218,9 +191,7 @@ mod tests {
     use super::*;
 
     fn check(query: &[(&str, &str)]) -> Result<PageRequest, String> {
-        let pairs = query
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let pairs = query.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         page_request(pairs.collect()).map_err(|error| match error.0.extra.get("errors") {
             None => error.0.error.to_owned(),
             Some(errors) => {
@@ -263,10 +234,9 @@ mod tests {
             (2, Rank::Available, true)
         );
         assert!(check(&[("cursor", "UFJPRC0wMDE")]).is_ok());
-        for query in [
-            [("cursor", "UFJPRC0wMDE"), ("sort", "stock")],
-            [("cursor", "!"), ("sort", "sku")],
-        ] {
+        for query in
+            [[("cursor", "UFJPRC0wMDE"), ("sort", "stock")], [("cursor", "!"), ("sort", "sku")]]
+        {
             assert_eq!(check(&query).unwrap_err(), "InvalidCursor");
         }
     }

@@ -24,18 +24,12 @@ impl Stores {
             let status = store.shared.status();
             Some((status.store_id.clone()?, status))
         };
-        Self {
-            now,
-            by_id: hub.stores().iter().filter_map(status).collect(),
-        }
+        Self { now, by_id: hub.stores().iter().filter_map(status).collect() }
     }
 
     /// An item as the API shows it; none if no followed store has it.
     pub(super) fn item(&self, row: &ItemRow) -> Option<GlobalItem> {
-        let followed = row
-            .parts
-            .iter()
-            .filter(|part| self.by_id.contains_key(&part.store_id));
+        let followed = row.parts.iter().filter(|part| self.by_id.contains_key(&part.store_id));
         let parts: Vec<&ItemPart> = followed.collect();
         if parts.is_empty() {
             return None;
@@ -52,10 +46,7 @@ impl Stores {
             conflicts,
             total,
             stores: parts.iter().filter_map(|part| self.part(part)).collect(),
-            oversold: parts
-                .iter()
-                .map(|part| part.held.cell.quantities.oversold().get())
-                .sum(),
+            oversold: parts.iter().map(|part| part.held.cell.quantities.oversold().get()).sum(),
         })
     }
 
@@ -97,12 +88,8 @@ fn newest(
     text: impl Fn(&ItemPart) -> &CompactString,
 ) -> (Option<CompactString>, Vec<Conflict>) {
     let named = || parts.iter().filter(|part| !text(part).is_empty());
-    let by_age = |part: &&&ItemPart| {
-        (
-            part.held.metadata_at,
-            std::cmp::Reverse(part.store_id.clone()),
-        )
-    };
+    let by_age =
+        |part: &&&ItemPart| (part.held.metadata_at, std::cmp::Reverse(part.store_id.clone()));
     let Some(newest) = named().max_by_key(by_age).map(|part| text(part).clone()) else {
         return (None, Vec::new());
     };
@@ -111,10 +98,7 @@ fn newest(
         field,
         value: text(part).clone(),
     };
-    let conflicts = named()
-        .filter(|part| *text(part) != newest)
-        .map(conflict)
-        .collect();
+    let conflicts = named().filter(|part| *text(part) != newest).map(conflict).collect();
     (Some(newest), conflicts)
 }
 
@@ -128,10 +112,7 @@ mod tests {
     use crate::view::Held;
 
     fn part(store: &str, name: &str, unit: &str, named_at: i64) -> ItemPart {
-        let held = Held {
-            metadata_at: Timestamp::from_micros(named_at),
-            ..Held::default()
-        };
+        let held = Held { metadata_at: Timestamp::from_micros(named_at), ..Held::default() };
         ItemPart {
             store_id: StoreId::new(store).unwrap(),
             held,
@@ -145,25 +126,11 @@ mod tests {
         let ids = ["a", "b", "c", "d"].map(|id| StoreId::new(id).unwrap());
         let known = |id: &StoreId| {
             let shared = StoreShared::new(String::new(), Some(id.clone()));
-            (
-                id.clone(),
-                StoreStatus {
-                    state: SyncState::Live,
-                    ..shared.status()
-                },
-            )
+            (id.clone(), StoreStatus { state: SyncState::Live, ..shared.status() })
         };
-        let stores = Stores {
-            now: Timestamp::EPOCH,
-            by_id: ids.iter().map(known).collect(),
-        };
+        let stores = Stores { now: Timestamp::EPOCH, by_id: ids.iter().map(known).collect() };
         let item = |parts: Vec<ItemPart>| {
-            stores
-                .item(&ItemRow {
-                    sku: Sku::new("A").unwrap(),
-                    parts,
-                })
-                .unwrap()
+            stores.item(&ItemRow { sku: Sku::new("A").unwrap(), parts }).unwrap()
         };
         let same_unit = item(vec![
             part("a", "Mug", "each", 1),
@@ -180,10 +147,7 @@ mod tests {
         assert_eq!(conflicts, [("a", "name", "Mug")]);
         assert!(same_unit.total.is_some());
         let other_unit = item(vec![part("a", "", "g", 2), part("b", "", "each", 1)]);
-        assert_eq!(
-            (other_unit.name, other_unit.unit.as_deref()),
-            (None, Some("g"))
-        );
+        assert_eq!((other_unit.name, other_unit.unit.as_deref()), (None, Some("g")));
         assert_eq!(other_unit.total, None);
         assert_eq!(other_unit.conflicts[0].value, "each");
     }

@@ -19,14 +19,7 @@ pub(super) async fn summary(State(state): State<ApiState>) -> Result<Response, A
     let view = state.hub().view().clone();
     let now = (state.hub().clock())();
     let (total, stores) = state.query(move || summary_of(&view)).await?;
-    Ok(json(
-        StatusCode::OK,
-        &Summary {
-            as_of: now,
-            total,
-            stores,
-        },
-    ))
+    Ok(json(StatusCode::OK, &Summary { as_of: now, total, stores }))
 }
 
 fn summary_of(view: &MemoryView) -> (SummaryRow, Vec<StoreSummary>) {
@@ -38,10 +31,7 @@ fn summary_of(view: &MemoryView) -> (SummaryRow, Vec<StoreSummary>) {
         total.reserved = total.reserved.saturating_add(row.reserved);
         total.sold = total.sold.saturating_add(row.sold);
         total.available_stock = total.available_stock.saturating_add(row.available_stock);
-        stores.push(StoreSummary {
-            store_id: slot.store_id.clone(),
-            row,
-        });
+        stores.push(StoreSummary { store_id: slot.store_id.clone(), row });
     }
     (total.items, total.low_stock, total.out_of_stock) = view.distinct();
     (total.with_percent(), stores)
@@ -79,12 +69,8 @@ pub(super) async fn sync_status(
         Some(text) => Some(decode_cursor(&text)?),
     };
     let as_of = (state.hub().clock())();
-    let all: Vec<StoreSync> = state
-        .hub()
-        .stores()
-        .iter()
-        .map(|store| store.shared.view(as_of))
-        .collect();
+    let all: Vec<StoreSync> =
+        state.hub().stores().iter().map(|store| store.shared.view(as_of)).collect();
     let global = global(state.hub(), &all);
     let is_wanted = |store: &StoreSync| {
         wanted.is_none_or(|wanted| store.state == wanted)
@@ -95,15 +81,7 @@ pub(super) async fn sync_status(
     stores.truncate(limit);
     let last = stores.last().filter(|_| has_more);
     let next_cursor = last.map(|store| URL_SAFE_NO_PAD.encode(sort_key(store)));
-    Ok(json(
-        StatusCode::OK,
-        &SyncStatus {
-            as_of,
-            global,
-            stores,
-            next_cursor,
-        },
-    ))
+    Ok(json(StatusCode::OK, &SyncStatus { as_of, global, stores, next_cursor }))
 }
 
 /// Orders stores as the hub does: by id, those never reached last, by URL.
@@ -115,15 +93,9 @@ fn sort_key(store: &StoreSync) -> String {
 }
 
 fn decode_cursor(text: &str) -> Result<String, ApiError> {
-    let bytes = URL_SAFE_NO_PAD
-        .decode(text)
-        .ok()
-        .and_then(|bytes| String::from_utf8(bytes).ok());
+    let bytes = URL_SAFE_NO_PAD.decode(text).ok().and_then(|bytes| String::from_utf8(bytes).ok());
     bytes.ok_or_else(|| {
-        ApiError::new(
-            ErrorCode::InvalidCursor,
-            "cursor is not one that a list returned",
-        )
+        ApiError::new(ErrorCode::InvalidCursor, "cursor is not one that a list returned")
     })
 }
 
@@ -132,16 +104,9 @@ pub(super) fn global(hub: &Hub, stores: &[StoreSync]) -> GlobalSync {
     let lags: Option<Vec<i64>> = stores.iter().map(|store| store.lag_ms).collect();
     GlobalSync {
         stores: stores.len() as u64,
-        live: stores
-            .iter()
-            .filter(|store| store.state == SyncState::Live)
-            .count() as u64,
+        live: stores.iter().filter(|store| store.state == SyncState::Live).count() as u64,
         worst_lag_ms: lags.map(|lags| lags.into_iter().max().unwrap_or(0)),
-        worst_lag_events: stores
-            .iter()
-            .filter_map(|store| store.lag_events)
-            .max()
-            .unwrap_or(0),
+        worst_lag_events: stores.iter().filter_map(|store| store.lag_events).max().unwrap_or(0),
         events_per_second: hub.events_per_second(),
         dead_letters: stores.iter().map(|store| store.dead_letters).sum(),
         all_verified: stores.iter().all(|store| store.verified),

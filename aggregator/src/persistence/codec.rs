@@ -42,10 +42,7 @@ pub(super) fn encode_state(saved: &SavedStore) -> Vec<u8> {
     out.push(flag(state.compared, COMPARED) | flag(saved.paused, PAUSED));
     out.extend_from_slice(&state.difference.to_le_bytes());
     put_varint(&mut out, state.verified_seq.map_or(0, |seq| seq.get() + 1));
-    put_bytes(
-        &mut out,
-        saved.quarantine.as_deref().unwrap_or("").as_bytes(),
-    );
+    put_bytes(&mut out, saved.quarantine.as_deref().unwrap_or("").as_bytes());
     for time in [saved.as_of, saved.last_contact_at] {
         put_i64(&mut out, time.map_or(NO_TIME, Timestamp::as_micros));
     }
@@ -86,10 +83,7 @@ pub(super) fn decode_state(
     reader.finish()?;
     let state = FollowerState {
         log_id: header.log_id,
-        position: Position {
-            seq: header.lo,
-            chain: header.chain,
-        },
+        position: Position { seq: header.lo, chain: header.chain },
         digest: header.state_digest,
         trusted_from,
         compared: flags & COMPARED != 0,
@@ -170,21 +164,8 @@ pub(super) fn decode_cell(
         unit: reader.text("unit")?.into(),
     };
     let quantities = Quantities::from_array(array);
-    let cell = Cell {
-        version,
-        quantities,
-        flags,
-        metadata_hash,
-    };
-    Ok((
-        sku,
-        Held {
-            cell,
-            seq,
-            metadata_at,
-        },
-        metadata,
-    ))
+    let cell = Cell { version, quantities, flags, metadata_hash };
+    Ok((sku, Held { cell, seq, metadata_at }, metadata))
 }
 
 pub(super) fn encode_letter(out: &mut Vec<u8>, letter: &DeadLetter) {
@@ -205,10 +186,7 @@ pub(super) fn decode_letter(reader: &mut VarintReader<'_>) -> Result<DeadLetter,
     let version = reader.varint("version")?;
     let reason = reader.text("reason")?.to_owned();
     let length = usize::try_from(reader.varint("record")?);
-    let record = reader.slice(
-        length.map_err(|_| DecodeError::Invalid("record"))?,
-        "record",
-    )?;
+    let record = reader.slice(length.map_err(|_| DecodeError::Invalid("record"))?, "record")?;
     let record = record.to_vec();
     let first_seen_at = Timestamp::from_micros(reader.i64("first seen")?);
     let last_tried_at = Timestamp::from_micros(reader.i64("last tried")?);

@@ -23,19 +23,12 @@ fn rich() -> (View, Node, Follower<View>, DeadLetters) {
     let slot = view.open_slot();
     let mut follower = Follower::new(view.clone(), slot, FollowerState::at_beginning(LOG_ID));
     let mut node = Node::new();
-    let big = Action::Receive {
-        quantity: Quantity::new(1 << 50).unwrap(),
-    };
+    let big = Action::Receive { quantity: Quantity::new(1 << 50).unwrap() };
     let many: Vec<String> = (0..200).map(|n| format!("SKU {n}")).collect();
     let creates: Vec<(&str, Action)> = many.iter().map(|name| (name.as_str(), create(9))).collect();
     follower.absorb(&node.commit(&creates)).unwrap();
-    follower
-        .absorb(&node.commit(&[("SKU 7", big), ("SKU 8", sell(2))]))
-        .unwrap();
-    let patch = ItemPatch {
-        name: Some("Becher".into()),
-        ..ItemPatch::default()
-    };
+    follower.absorb(&node.commit(&[("SKU 7", big), ("SKU 8", sell(2))])).unwrap();
+    let patch = ItemPatch { name: Some("Becher".into()), ..ItemPatch::default() };
     let mut records = Node::records(&node.events(&[("SKU 9", Action::Update(patch))]));
     records[0].push(0);
     let frame = node.seal(event_log::frame::FrameKind::Data, &records);
@@ -66,9 +59,7 @@ fn save(
     follower: &Follower<View>,
     saved: &SavedStore,
 ) -> Result<Position, SaveError> {
-    files
-        .write(view, follower.slot(), saved, Timestamp::EPOCH)?
-        .finish()
+    files.write(view, follower.slot(), saved, Timestamp::EPOCH)?.finish()
 }
 
 /// All cells of a slot, comparable.
@@ -94,19 +85,13 @@ fn everything_comes_back_and_the_follower_goes_on() {
     let storage = SimStorage::new(1);
     let mut files = StoreFiles::new(storage.clone(), store(), 0);
     let saved = saved(&follower, &letters);
-    assert_eq!(
-        save(&mut files, &view, &follower, &saved).unwrap(),
-        follower.state().position
-    );
+    assert_eq!(save(&mut files, &view, &follower, &saved).unwrap(), follower.state().position);
     let (other, loaded) = load_one(&storage).unwrap();
     assert_eq!(loaded.saved, saved);
     assert_eq!(loaded.generation, 1);
     assert_eq!(cells(&other, &loaded.slot), cells(&view, follower.slot()));
     let mut resumed = Follower::new(other, loaded.slot, loaded.saved.state);
-    let patch = ItemPatch {
-        category: Some("kitchen".into()),
-        ..ItemPatch::default()
-    };
+    let patch = ItemPatch { category: Some("kitchen".into()), ..ItemPatch::default() };
     let frame = node.commit(&[("SKU 9", Action::Update(patch)), ("NEW", create(1))]);
     assert_eq!(resumed.absorb(&frame).unwrap().healed, [sku("SKU 9")]);
     assert!(resumed.state().is_verified());
@@ -123,10 +108,7 @@ fn a_restart_applies_what_comes_again_once() {
     let letters = DeadLetters::default();
     save(&mut files, &view, &follower, &saved(&follower, &letters)).unwrap();
     // Taken over, visible, and then lost with the process.
-    let lost = [
-        node.commit(&[("A", sell(1))]),
-        node.commit(&[("A", sell(2))]),
-    ];
+    let lost = [node.commit(&[("A", sell(1))]), node.commit(&[("A", sell(2))])];
     for frame in &lost {
         follower.absorb(frame).unwrap();
     }
@@ -149,15 +131,9 @@ fn assert_whole(storage: &SimStorage, states: &[&SavedStore], at_least: usize, w
     };
     let found = states.iter().position(|saved| **saved == loaded.saved);
     let found = found.unwrap_or_else(|| panic!("{what}: neither the old state nor the new one"));
-    assert!(
-        found + 1 >= at_least,
-        "{what}: acknowledged, and gone back to state {found}"
-    );
+    assert!(found + 1 >= at_least, "{what}: acknowledged, and gone back to state {found}");
     let digest = digest_of_slot(&view, &loaded.slot);
-    assert_eq!(
-        digest, loaded.saved.state.digest,
-        "{what}: cells and digest are torn apart"
-    );
+    assert_eq!(digest, loaded.saved.state.digest, "{what}: cells and digest are torn apart");
 }
 
 /// Saves three states one after another on `storage`; returns how many were finished.
@@ -181,13 +157,9 @@ fn three_states() -> Vec<(View, Follower<View>, SavedStore)> {
             let mut follower =
                 Follower::new(view.clone(), slot, FollowerState::at_beginning(LOG_ID));
             let mut node = Node::new();
-            follower
-                .absorb(&node.commit(&[("A", create(50)), ("B", create(50))]))
-                .unwrap();
+            follower.absorb(&node.commit(&[("A", create(50)), ("B", create(50))])).unwrap();
             for _ in 0..count {
-                follower
-                    .absorb(&node.commit(&[("A", sell(1)), ("B", sell(2))]))
-                    .unwrap();
+                follower.absorb(&node.commit(&[("A", sell(1)), ("B", sell(2))])).unwrap();
             }
             let saved = saved(&follower, &DeadLetters::default());
             (view, follower, saved)
@@ -243,24 +215,11 @@ fn a_damaged_file_is_kept_and_the_one_before_it_counts() {
     let loaded = load_all(&storage, &view).unwrap();
     assert_eq!(loaded.damaged.len(), 1);
     assert_eq!(loaded.stores[0].saved, states[1].2);
-    assert_eq!(
-        loaded.stores[0].generation, 3,
-        "the next file takes another name"
-    );
+    assert_eq!(loaded.stores[0].generation, 3, "the next file takes another name");
     let mut files = StoreFiles::new(storage.clone(), store(), 3);
     save(&mut files, &states[2].0, &states[2].1, &states[2].2).unwrap();
-    assert!(
-        storage
-            .list(STORES_DIR)
-            .unwrap()
-            .iter()
-            .any(|name| newest.ends_with(name)),
-        "kept"
-    );
-    assert_eq!(
-        load_all(&storage, &view).unwrap().stores[0].saved,
-        states[2].2
-    );
+    assert!(storage.list(STORES_DIR).unwrap().iter().any(|name| newest.ends_with(name)), "kept");
+    assert_eq!(load_all(&storage, &view).unwrap().stores[0].saved, states[2].2);
 }
 
 #[test]
@@ -286,9 +245,7 @@ fn file_names_are_read_back_and_others_are_left_alone() {
         (".00000000000000000007.view", None),
     ] {
         let parsed = parse_file_name(name);
-        let parsed = parsed
-            .as_ref()
-            .map(|(generation, id)| (*generation, id.as_str()));
+        let parsed = parsed.as_ref().map(|(generation, id)| (*generation, id.as_str()));
         assert_eq!(parsed, expected, "{name}");
     }
 }

@@ -62,12 +62,7 @@ impl HttpSource {
             .build()
             .map_err(|error| unreachable(&error))?;
         let url = url.trim_end_matches('/').to_owned();
-        Ok(Self {
-            client,
-            url,
-            consumer: consumer.to_owned(),
-            options,
-        })
+        Ok(Self { client, url, consumer: consumer.to_owned(), options })
     }
 
     /// Sends a request and waits for the head of its answer.
@@ -98,12 +93,8 @@ impl LogSource for HttpSource {
     type Snapshot = HttpSnapshot;
 
     async fn status(&self) -> Result<NodeStatus, SourceError> {
-        let response = self
-            .send(self.client.get(format!("{}/api/sync/status", self.url)))
-            .await?;
-        let body = timeout(self.options.answer, read_answer(response))
-            .await
-            .unwrap_or_default();
+        let response = self.send(self.client.get(format!("{}/api/sync/status", self.url))).await?;
+        let body = timeout(self.options.answer, read_answer(response)).await.unwrap_or_default();
         parse_status(&body).ok_or_else(|| damaged("its sync status can't be read"))
     }
 
@@ -113,34 +104,19 @@ impl LogSource for HttpSource {
             None => "after=0".to_owned(),
         };
         let query = format!("consumer={}&{after}", self.consumer);
-        let response = self
-            .send(self.client.get(format!("{}/api/log?{query}", self.url)))
-            .await?;
+        let response = self.send(self.client.get(format!("{}/api/log?{query}", self.url))).await?;
         let identity = parse_identity(response.headers())?;
         let silence = self.options.silence;
         let log_id = identity.log_id;
-        let frames = HttpFrames {
-            response,
-            log_id,
-            buffer: BytesMut::new(),
-            silence,
-        };
+        let frames = HttpFrames { response, log_id, buffer: BytesMut::new(), silence };
         Ok((identity, frames))
     }
 
     async fn snapshot(&self) -> Result<(Identity, HttpSnapshot), SourceError> {
         let url = format!("{}/api/log/snapshot?consumer={}", self.url, self.consumer);
-        let response = self
-            .send_within(self.client.get(url), self.options.snapshot)
-            .await?;
+        let response = self.send_within(self.client.get(url), self.options.snapshot).await?;
         let identity = parse_identity(response.headers())?;
-        Ok((
-            identity,
-            HttpSnapshot {
-                response,
-                silence: self.options.silence,
-            },
-        ))
+        Ok((identity, HttpSnapshot { response, silence: self.options.silence }))
     }
 
     async fn acknowledge(&self, seq: Seq, chain: Chain) -> Result<(), SourceError> {
@@ -212,10 +188,7 @@ async fn next_chunk(
     match timeout(silence, response.chunk()).await {
         Ok(Ok(chunk)) => Ok(chunk),
         Ok(Err(error)) => Err(unreachable(&error)),
-        Err(_) => Err(SourceError::Unreachable(format!(
-            "silent for {} ms",
-            silence.as_millis()
-        ))),
+        Err(_) => Err(SourceError::Unreachable(format!("silent for {} ms", silence.as_millis()))),
     }
 }
 
@@ -262,17 +235,9 @@ fn parse_identity(headers: &HeaderMap) -> Result<Identity, SourceError> {
     }
     let store_id =
         StoreId::new(header(headers, "x-store-id")?).map_err(|_| invalid("x-store-id"))?;
-    let log_id = header(headers, "x-log-id")?
-        .parse()
-        .map_err(|_| invalid("x-log-id"))?;
-    let epoch = header(headers, "x-log-epoch")
-        .ok()
-        .and_then(|epoch| epoch.parse().ok());
-    Ok(Identity {
-        store_id,
-        log_id,
-        epoch: epoch.unwrap_or(0),
-    })
+    let log_id = header(headers, "x-log-id")?.parse().map_err(|_| invalid("x-log-id"))?;
+    let epoch = header(headers, "x-log-epoch").ok().and_then(|epoch| epoch.parse().ok());
+    Ok(Identity { store_id, log_id, epoch: epoch.unwrap_or(0) })
 }
 
 fn parse_status(body: &[u8]) -> Option<NodeStatus> {
@@ -301,9 +266,6 @@ fn refusal(status: StatusCode, body: &[u8]) -> SourceError {
         (StatusCode::CONFLICT, _) | (StatusCode::BAD_REQUEST, Some("InvalidCursor")) => {
             SourceError::Rewritten(detail)
         }
-        _ => SourceError::Refused {
-            status: status.as_u16(),
-            detail,
-        },
+        _ => SourceError::Refused { status: status.as_u16(), detail },
     }
 }

@@ -28,15 +28,9 @@ pub(super) async fn load_snapshot<V: ViewStore>(
 ) -> Result<(V::Slot, FollowerState), SourceError> {
     let (sender, receiver) = mpsc::channel(PIECES_MAX);
     let _pump = AbortOnDrop(tokio::spawn(pump(download, sender)));
-    let reader = Pieces {
-        receiver,
-        current: Bytes::new(),
-        error: None,
-    };
+    let reader = Pieces { receiver, current: Bytes::new(), error: None };
     let reading = tokio::task::spawn_blocking(move || read_snapshot(&view, reader, &identity));
-    reading
-        .await
-        .map_err(|error| SourceError::Damaged(error.to_string()))?
+    reading.await.map_err(|error| SourceError::Damaged(error.to_string()))?
 }
 
 async fn pump(mut download: impl ByteStream, sender: mpsc::Sender<Result<Bytes, SourceError>>) {
@@ -89,11 +83,7 @@ fn read_items<V: ViewStore>(
             let item = decode_item(&mut bytes).map_err(|error| damaged(&error))?;
             let cell = *item.item.cell();
             let metadata_at = item.item.updated_at();
-            let held = Held {
-                cell,
-                seq: item.last_seq,
-                metadata_at,
-            };
+            let held = Held { cell, seq: item.last_seq, metadata_at };
             if view.held(slot, &item.sku).is_held() {
                 return Err(damaged(&"an item twice"));
             }
@@ -106,10 +96,7 @@ fn read_items<V: ViewStore>(
         return Err(damaged(&"its items don't make its digest"));
     }
     let mut state = FollowerState::at_beginning(header.log_id);
-    state.position = Position {
-        seq: header.lo,
-        chain: header.chain,
-    };
+    state.position = Position { seq: header.lo, chain: header.chain };
     state.digest = digest;
     state.trusted_from = footer.hi;
     state.epoch = identity.epoch;

@@ -97,9 +97,7 @@ fn cell_view(held: &Held, metadata: Option<&Metadata>) -> Option<CellView> {
         reorder_point: quantities.reorder_point.get(),
         safety_stock: quantities.safety_stock.get(),
         active: held.cell.flags.active,
-        name: metadata
-            .map(|metadata| metadata.name.clone())
-            .unwrap_or_default(),
+        name: metadata.map(|metadata| metadata.name.clone()).unwrap_or_default(),
     })
 }
 
@@ -112,20 +110,10 @@ mod tests {
     use crate::view::MemoryView;
 
     fn held(seq: u64, stock: u64) -> Held {
-        let quantities = Quantities {
-            stock: Quantity::new(stock).unwrap(),
-            ..Quantities::default()
-        };
-        let cell = Cell {
-            version: Version::new(1),
-            quantities,
-            ..Cell::default()
-        };
-        Held {
-            cell,
-            seq,
-            metadata_at: Timestamp::EPOCH,
-        }
+        let quantities =
+            Quantities { stock: Quantity::new(stock).unwrap(), ..Quantities::default() };
+        let cell = Cell { version: Version::new(1), quantities, ..Cell::default() };
+        Held { cell, seq, metadata_at: Timestamp::EPOCH }
     }
 
     #[test]
@@ -150,10 +138,7 @@ mod tests {
         }
         let store = StoreId::new("store-a").unwrap();
         let report = compare(&view, &store, (&old, 10), (&new, 12));
-        assert_eq!(
-            (report.compared_up_to_seq, report.compared, report.different),
-            (10, 4, 3)
-        );
+        assert_eq!((report.compared_up_to_seq, report.compared, report.different), (10, 4, 3));
         let shown: Vec<_> = report
             .differences
             .iter()
@@ -161,11 +146,7 @@ mod tests {
             .collect();
         assert_eq!(
             shown,
-            [
-                ("GHOST", true, false),
-                ("MISSING", false, true),
-                ("WRONG", true, true)
-            ]
+            [("GHOST", true, false), ("MISSING", false, true), ("WRONG", true, true)]
         );
         // The other way round, the view being ahead of the new state.
         let report = compare(&view, &store, (&new, 12), (&old, 10));

@@ -30,11 +30,7 @@ impl Backoff {
             .with_min_delay(min)
             .with_max_delay(max)
             .with_max_times(BACKOFF_STEPS_MAX);
-        Self {
-            builder,
-            full: builder.build(),
-            jittered: builder.with_jitter().build(),
-        }
+        Self { builder, full: builder.build(), jittered: builder.with_jitter().build() }
     }
 
     /// The next wait.
@@ -101,11 +97,7 @@ mod tests {
                 full = (full * 2).min(max);
             }
         }
-        assert!(
-            longest > max / 2 && distinct.len() > 300,
-            "{longest:?}, {} waits",
-            distinct.len()
-        );
+        assert!(longest > max / 2 && distinct.len() > 300, "{longest:?}, {} waits", distinct.len());
     }
 
     #[tokio::test]

@@ -20,6 +20,8 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(2);
 /// How long the last acknowledgement may take while the process ends.
 const LAST_WORD: Duration = Duration::from_secs(2);
 
+/// What became of a save, and when.
+type Finished = (Result<Position, SaveError>, Instant);
 type Acknowledging = JoinHandle<(Position, Result<(), SourceError>)>;
 
 /// The saves and acknowledgements of one store.
@@ -32,7 +34,7 @@ pub(super) struct Saver<L: LogSource, S: Storage> {
     is_urgent: bool,
     begun_at: Instant,
     took: Duration,
-    finishing: Option<JoinHandle<Result<Position, SaveError>>>,
+    finishing: Option<JoinHandle<Finished>>,
     durable: Option<Position>,
     acknowledged: Option<Position>,
     acknowledging: Option<Acknowledging>,
@@ -103,7 +105,7 @@ impl<L: LogSource, S: Storage> Saver<L, S> {
             Ok((files, Ok(pending))) => {
                 self.files = files;
                 self.is_dirty = false;
-                self.finishing = Some(spawn_blocking(move || pending.finish()));
+                self.finishing = Some(spawn_blocking(move || (pending.finish(), Instant::now())));
                 return None;
             }
             Ok((_, Err(error))) => error.to_string(),
@@ -167,31 +169,24 @@ impl<L: LogSource, S: Storage> Saver<L, S> {
         }
         let source = self.source.clone();
         Some(tokio::spawn(async move {
-            (
-                position,
-                source.acknowledge(position.seq, position.chain).await,
-            )
+            (position, source.acknowledge(position.seq, position.chain).await)
         }))
     }
 
     fn take_finished(
         &mut self,
-        finished: Result<Result<Position, SaveError>, tokio::task::JoinError>,
+        finished: Result<Finished, tokio::task::JoinError>,
     ) -> Result<(), String> {
-        self.took = self.begun_at.elapsed();
-        match finished {
-            Ok(Ok(position)) => {
+        let error = match finished {
+            Ok((Ok(position), at)) => {
+                self.took = at.duration_since(self.begun_at);
                 self.durable = Some(position);
-                Ok(())
+                return Ok(());
             }
-            Ok(Err(error)) => {
-                self.is_dirty = true;
-                Err(error.to_string())
-            }
-            Err(panicked) => {
-                self.is_dirty = true;
-                Err(panicked.to_string())
-            }
-        }
+            Ok((Err(error), _)) => error.to_string(),
+            Err(panicked) => panicked.to_string(),
+        };
+        self.is_dirty = true;
+        Err(error)
     }
 }

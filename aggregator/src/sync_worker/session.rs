@@ -5,8 +5,8 @@ use event_log::frame::{Frame, FrameKind};
 use event_log::storage::Storage;
 use event_log::{LogId, Seq};
 use recloser::Error as BreakerError;
-use shared::Timestamp;
 use shared::wire::global_sync::SyncState;
+use shared::{StoreId, Timestamp};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
@@ -37,6 +37,8 @@ pub(super) struct Session<L: LogSource> {
 enum Contact<L: LogSource> {
     Following(Box<Session<L>>),
     WantsSnapshot(Identity),
+    /// The node isn't who it was: nothing more is asked of it.
+    Stranger(Identity),
 }
 
 type Probe = JoinHandle<Result<NodeStatus, SourceError>>;
@@ -44,12 +46,9 @@ type Probe = JoinHandle<Result<NodeStatus, SourceError>>;
 impl<L: LogSource, S: Storage, V: ViewStore> SyncWorker<L, S, V> {
     /// Follows the node until something ends it.
     pub(super) async fn follow(&mut self) -> End {
-        let position = self
-            .follower
-            .as_ref()
-            .map(|follower| follower.state().position);
+        let own = self.follower.as_ref().map(|own| (own.state().log_id, own.state().position));
         let snapshot_above = self.options.snapshot_events_min;
-        let look = look(self.source.clone(), position, snapshot_above);
+        let look = look(self.source.clone(), own, self.expected.clone(), snapshot_above);
         let contact = match self.call(look).await {
             Ok(contact) => contact,
             Err(end) => return end,
@@ -59,6 +58,10 @@ impl<L: LogSource, S: Storage, V: ViewStore> SyncWorker<L, S, V> {
                 Ok(()) => self.bootstrap().await,
                 Err(end) => end,
             },
+            Contact::Stranger(identity) => {
+                let checked = self.check_identity(&identity, own.map(|(log_id, _)| log_id));
+                checked.err().unwrap_or(End::Again)
+            }
             Contact::Following(session) => match self.begin_session(&session) {
                 Ok(()) => self.stream(*session).await,
                 Err(end) => end,
@@ -71,9 +74,7 @@ impl<L: LogSource, S: Storage, V: ViewStore> SyncWorker<L, S, V> {
         &mut self,
         work: impl Future<Output = Result<T, SourceError>>,
     ) -> Result<T, End> {
-        let call = self
-            .breaker
-            .call_with(|error: &SourceError| is_failure(error), work);
+        let call = self.breaker.call_with(|error: &SourceError| is_failure(error), work);
         match self.interruptible(call).await? {
             Ok(done) => Ok(done),
             Err(BreakerError::Inner(error)) => Err(end_of(&error)),
@@ -108,9 +109,7 @@ impl<L: LogSource, S: Storage, V: ViewStore> SyncWorker<L, S, V> {
     }
 
     async fn stream(&mut self, session: Session<L>) -> End {
-        let Session {
-            mut stream, first, ..
-        } = session;
+        let Session { mut stream, first, .. } = session;
         if let Err(end) = self.take_frame(&first) {
             return end;
         }
@@ -186,10 +185,7 @@ impl<L: LogSource, S: Storage, V: ViewStore> SyncWorker<L, S, V> {
             return Ok(());
         }
         let now = (self.clock)();
-        let at = self
-            .follower
-            .as_ref()
-            .map_or(Seq::ZERO, |own| own.state().position.seq);
+        let at = self.follower.as_ref().map_or(Seq::ZERO, |own| own.state().position.seq);
         let store = self.name();
         let mut letters = self.shared.letters.lock();
         for refused in absorbed.refused {
@@ -243,16 +239,10 @@ impl<L: LogSource, S: Storage, V: ViewStore> SyncWorker<L, S, V> {
             status.as_of = status.as_of.max(Some(as_of));
             status.last_contact_at = Some(now);
             status.node_seq = node_seq;
-            let is_young = status
-                .as_of
-                .is_some_and(|at| now.micros_since(at) <= LIVE_AGE_MAX_US);
+            let is_young = status.as_of.is_some_and(|at| now.micros_since(at) <= LIVE_AGE_MAX_US);
             let has_all = node_seq.is_some_and(|node_seq| here >= node_seq);
             let is_live = is_young || has_all;
-            status.state = if is_live {
-                SyncState::Live
-            } else {
-                SyncState::CatchingUp
-            };
+            status.state = if is_live { SyncState::Live } else { SyncState::CatchingUp };
             status.reason = None;
         });
     }
@@ -277,9 +267,7 @@ fn describe(status: &mut StoreStatus, state: &FollowerState) {
     if state.epoch > 0 {
         status.epoch = Some(state.epoch);
     }
-    status
-        .log_id
-        .get_or_insert_with(|| state.log_id.to_string());
+    status.log_id.get_or_insert_with(|| state.log_id.to_string());
 }
 
 /// What to do about a source's error.
@@ -321,10 +309,19 @@ pub(super) fn blocking<T>(work: impl FnOnce() -> T) -> T {
 /// Asks who is there, opens the stream and waits for its first frame, which comes within a second.
 async fn look<L: LogSource>(
     source: L,
-    position: Option<Position>,
+    own: Option<(LogId, Position)>,
+    expected: Option<StoreId>,
     snapshot_above: u64,
 ) -> Result<Contact<L>, SourceError> {
     let status = ask(&source).await?;
+    if let Some(NodeStatus { identity, .. }) = &status {
+        let is_other_store = expected.is_some_and(|expected| expected != identity.store_id);
+        let is_other_log = own.is_some_and(|(log_id, _)| log_id != identity.log_id);
+        if is_other_store || is_other_log {
+            return Ok(Contact::Stranger(identity.clone()));
+        }
+    }
+    let position = own.map(|(_, position)| position);
     if let (None, Some(status)) = (position, &status)
         && status.durable_seq.get() > snapshot_above
         && status.snapshot_count > 0
@@ -352,10 +349,5 @@ pub(super) async fn open<L: LogSource>(
 ) -> Result<Session<L>, SourceError> {
     let (identity, mut stream) = source.follow(position).await?;
     let first = stream.next().await?;
-    Ok(Session {
-        status,
-        identity,
-        stream,
-        first,
-    })
+    Ok(Session { status, identity, stream, first })
 }

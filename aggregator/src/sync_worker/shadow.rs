@@ -24,8 +24,7 @@ impl<L: LogSource, S: Storage, V: ViewStore> SyncWorker<L, S, V> {
     /// The first contact with a big node: its snapshot is visible at once, unverified.
     pub(super) async fn bootstrap(&mut self) -> End {
         self.show(SyncState::Bootstrapping);
-        self.shared
-            .update(|status| status.reason = Some("first contact".to_owned()));
+        self.shared.update(|status| status.reason = Some("first contact".to_owned()));
         let work = start_from_snapshot(self.source.clone(), self.view.clone());
         let start = match self.call(work).await {
             Ok(start) => start,
@@ -33,17 +32,12 @@ impl<L: LogSource, S: Storage, V: ViewStore> SyncWorker<L, S, V> {
             Err(end) => return end,
         };
         let identity = &start.identity;
-        let checked = self
-            .check_identity(identity, None)
-            .and_then(|()| self.bind(&identity.store_id, false));
+        let checked =
+            self.check_identity(identity, None).and_then(|()| self.bind(&identity.store_id, false));
         if let Err(end) = checked {
             return end;
         }
-        tracing::info!(
-            store = self.name(),
-            lo = start.state.position.seq.get(),
-            "snapshot loaded"
-        );
+        tracing::info!(store = self.name(), lo = start.state.position.seq.get(), "snapshot loaded");
         self.view.publish(&start.slot, &identity.store_id);
         self.follower = Some(Follower::new(self.view.clone(), start.slot, start.state));
         self.mark_urgent();
@@ -56,11 +50,8 @@ impl<L: LogSource, S: Storage, V: ViewStore> SyncWorker<L, S, V> {
             return self.bootstrap().await;
         }
         self.show(SyncState::Bootstrapping);
-        let reason = order
-            .kind
-            .map_or("compacted away at the node", JobKind::name);
-        self.shared
-            .update(|status| status.reason = Some(reason.to_owned()));
+        let reason = order.kind.map_or("compacted away at the node", JobKind::name);
+        self.shared.update(|status| status.reason = Some(reason.to_owned()));
         match self.build_shadow(&mut order).await {
             Ok(identity) => {
                 self.swap_in(order, &identity);
@@ -82,11 +73,7 @@ impl<L: LogSource, S: Storage, V: ViewStore> SyncWorker<L, S, V> {
                     tracing::warn!(store = self.name(), reason, "the bootstrap failed");
                     ticket.failed(format!("{}: {reason}", self.name()));
                 }
-                if is_compaction {
-                    End::Fenced(reason)
-                } else {
-                    End::Again
-                }
+                if is_compaction { End::Fenced(reason) } else { End::Again }
             }
             Err(end @ (End::Again | End::Shutdown)) => {
                 if let Some(ticket) = order.ticket.take() {
@@ -101,10 +88,7 @@ impl<L: LogSource, S: Storage, V: ViewStore> SyncWorker<L, S, V> {
     /// everybody sees.
     async fn build_shadow(&mut self, order: &mut Order<V>) -> Result<Identity, End> {
         let is_rebind = order.kind == Some(JobKind::Rebind);
-        let own = self
-            .follower
-            .as_ref()
-            .map(|own| (own.state().log_id, own.state().position.seq));
+        let own = self.follower.as_ref().map(|own| (own.state().log_id, own.state().position.seq));
         let bound = own.map(|(log_id, _)| log_id).filter(|_| !is_rebind);
         if order.shadow.is_none() {
             let kind = order.kind;
@@ -129,9 +113,7 @@ impl<L: LogSource, S: Storage, V: ViewStore> SyncWorker<L, S, V> {
     ) -> Result<Identity, End> {
         let position = Some(shadow.state().position);
         let source = self.source.clone();
-        let session = self
-            .call(async move { open(&source, position, None).await })
-            .await?;
+        let session = self.call(async move { open(&source, position, None).await }).await?;
         self.check_identity(&session.identity, Some(shadow.state().log_id))?;
         // A fenced view may stand where the node will never come; anybody else must not go back.
         let seq_min = match &self.phase {
@@ -149,10 +131,7 @@ impl<L: LogSource, S: Storage, V: ViewStore> SyncWorker<L, S, V> {
             if is_proved && seq_min.is_none_or(|seq| state.position.seq >= seq) {
                 return Ok(identity);
             }
-            frame = self
-                .interruptible(stream.next())
-                .await?
-                .map_err(|error| end_of(&error))?;
+            frame = self.interruptible(stream.next()).await?.map_err(|error| end_of(&error))?;
         }
     }
 
@@ -165,23 +144,15 @@ impl<L: LogSource, S: Storage, V: ViewStore> SyncWorker<L, S, V> {
             return;
         }
         let seq = shadow.state().position.seq;
-        let report = self
-            .follower
-            .as_ref()
-            .filter(|_| order.kind != Some(JobKind::Rebind))
-            .map(|own| {
+        let report =
+            self.follower.as_ref().filter(|_| order.kind != Some(JobKind::Rebind)).map(|own| {
                 let held = (own.slot(), own.state().position.seq.get());
                 let node = (shadow.slot(), seq.get());
                 blocking(|| compare(&self.view, &identity.store_id, held, node))
             });
         if let Some(report) = &report {
             let (compared, different) = (report.compared, report.different);
-            tracing::info!(
-                store = self.name(),
-                compared,
-                different,
-                "bootstrapped anew"
-            );
+            tracing::info!(store = self.name(), compared, different, "bootstrapped anew");
         }
         self.view.publish(shadow.slot(), &identity.store_id);
         self.follower = Some(shadow);
@@ -228,11 +199,7 @@ async fn start<L: LogSource, V: ViewStore>(
     match source.follow(None).await {
         Ok((identity, _)) => {
             let state = FollowerState::at_beginning(identity.log_id);
-            Ok(Start {
-                slot: view.open_slot(),
-                state,
-                identity,
-            })
+            Ok(Start { slot: view.open_slot(), state, identity })
         }
         Err(SourceError::Compacted { .. }) => start_from_snapshot(source, view).await,
         Err(error) => Err(error),
@@ -245,9 +212,5 @@ async fn start_from_snapshot<L: LogSource, V: ViewStore>(
 ) -> Result<Start<V>, SourceError> {
     let (identity, download) = source.snapshot().await?;
     let (slot, state) = load_snapshot(view, download, identity.clone()).await?;
-    Ok(Start {
-        slot,
-        state,
-        identity,
-    })
+    Ok(Start { slot, state, identity })
 }

@@ -38,8 +38,7 @@ impl<L: LogSource, S: Storage, V: ViewStore> SyncWorker<L, S, V> {
             tracing::error!(store, error, "the store's part of the view was not saved");
             metrics::counter!("aggregator_save_failures_total", "store" => store).increment(1);
         }
-        self.shared
-            .update(|status| status.save_error = result.err());
+        self.shared.update(|status| status.save_error = result.err());
     }
 
     fn to_save(&self) -> Option<SavedStore> {
@@ -89,11 +88,7 @@ impl<L: LogSource, S: Storage, V: ViewStore> SyncWorker<L, S, V> {
         }
         if let Some(mut saver) = self.saver.take() {
             let _ = saver.settle().await;
-            let removed = if forget {
-                saver.files().remove_all()
-            } else {
-                Ok(())
-            };
+            let removed = if forget { saver.files().remove_all() } else { Ok(()) };
             if let Err(error) = removed {
                 tracing::warn!(store = self.name(), %error, "files of a removed store are left");
             }

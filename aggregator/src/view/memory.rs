@@ -97,23 +97,15 @@ impl ViewStore for MemoryView {
         let mut slots = self.inner.slots.lock();
         let number = slots.free.pop().unwrap_or_else(|| {
             slots.opened += 1;
-            assert!(
-                slots.opened <= SLOTS_MAX,
-                "stores are bounded far below the slots"
-            );
+            assert!(slots.opened <= SLOTS_MAX, "stores are bounded far below the slots");
             slots.opened - 1
         });
-        Arc::new(OpenSlot {
-            view: Arc::downgrade(&self.inner),
-            number,
-        })
+        Arc::new(OpenSlot { view: Arc::downgrade(&self.inner), number })
     }
 
     fn held(&self, slot: &MemorySlot, sku: &Sku) -> Held {
         let hash = sku_hash(sku.as_str());
-        self.inner.shards[shard_of(hash)]
-            .read()
-            .held(slot.number, sku.as_str(), hash)
+        self.inner.shards[shard_of(hash)].read().held(slot.number, sku.as_str(), hash)
     }
 
     fn put(&self, slot: &MemorySlot, sku: &Sku, held: &Held, metadata: Option<&Metadata>) {
@@ -125,20 +117,14 @@ impl ViewStore for MemoryView {
     fn for_each(&self, slot: &MemorySlot, visit: &mut dyn FnMut(&Sku, &Held, MetadataTexts<'_>)) {
         for shard in &self.inner.shards {
             let mut from = 0;
-            while shard
-                .read()
-                .visit(slot.number, from, CELLS_PER_LOCK_MAX, visit)
-            {
+            while shard.read().visit(slot.number, from, CELLS_PER_LOCK_MAX, visit) {
                 from += CELLS_PER_LOCK_MAX;
             }
         }
     }
 
     fn publish(&self, slot: &MemorySlot, store: &StoreId) {
-        let visible = VisibleSlot {
-            store_id: store.clone(),
-            slot: slot.clone(),
-        };
+        let visible = VisibleSlot { store_id: store.clone(), slot: slot.clone() };
         self.replace_visible(store, Some(visible));
     }
 
@@ -165,9 +151,7 @@ impl MemoryView {
     /// Distinct SKUs over all visible slots: all, low in any, available in none.
     pub fn distinct(&self) -> (u64, u64, u64) {
         let shards = self.inner.shards.iter();
-        let all = shards.fold(Distinct::default(), |sum, shard| {
-            sum.plus(shard.read().distinct())
-        });
+        let all = shards.fold(Distinct::default(), |sum, shard| sum.plus(shard.read().distinct()));
         (all.items, all.low_stock, all.out_of_stock)
     }
 
@@ -208,11 +192,7 @@ impl MemoryView {
 
     #[cfg(test)]
     pub(super) fn text_count(&self) -> usize {
-        self.inner
-            .shards
-            .iter()
-            .map(|shard| shard.read().text_count())
-            .sum()
+        self.inner.shards.iter().map(|shard| shard.read().text_count()).sum()
     }
 }
 

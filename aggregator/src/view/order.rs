@@ -48,16 +48,10 @@ impl SortedIds {
             Start::At(text) => text_of(id) < text,
             Start::After(text) => text_of(id) <= text,
         };
-        let run_index = self
-            .runs
-            .partition_point(|run| is_before(run[0]))
-            .saturating_sub(1);
+        let run_index = self.runs.partition_point(|run| is_before(run[0])).saturating_sub(1);
         let run = self.runs.get(run_index);
         let place = run.map_or(0, |run| run.partition_point(|id| is_before(*id)));
-        let first = self
-            .runs
-            .get(run_index)
-            .map_or(&[][..], |run| &run[place..]);
+        let first = self.runs.get(run_index).map_or(&[][..], |run| &run[place..]);
         let rest = self.runs.iter().skip(run_index + 1).flatten();
         first.iter().chain(rest).copied()
     }
@@ -84,21 +78,15 @@ mod tests {
             .collect();
         assert_eq!(listed, sorted);
         for text in ["", "00", sorted[77], sorted[4_999], "8", "~"] {
-            let expected: Vec<&String> = sorted
-                .iter()
-                .copied()
-                .filter(|other| other.as_str() > text)
-                .collect();
+            let expected: Vec<&String> =
+                sorted.iter().copied().filter(|other| other.as_str() > text).collect();
             let walk = |start| -> Vec<&String> {
                 let ids = ids.from(start, |id| &texts[id as usize]);
                 ids.map(|id| &texts[id as usize]).collect()
             };
             assert_eq!(walk(Start::After(text)), expected, "after {text:?}");
-            let expected: Vec<&String> = sorted
-                .iter()
-                .copied()
-                .filter(|other| other.as_str() >= text)
-                .collect();
+            let expected: Vec<&String> =
+                sorted.iter().copied().filter(|other| other.as_str() >= text).collect();
             assert_eq!(walk(Start::At(text)), expected, "at {text:?}");
         }
         assert!(ids.runs.len() > 5 && ids.runs.iter().all(|run| run.len() <= RUN_IDS_MAX));

@@ -22,12 +22,8 @@ pub(super) struct TextIds {
 }
 
 impl TextIds {
-    pub(super) const NONE: Self = Self {
-        name: EMPTY,
-        category: EMPTY,
-        location: EMPTY,
-        unit: EMPTY,
-    };
+    pub(super) const NONE: Self =
+        Self { name: EMPTY, category: EMPTY, location: EMPTY, unit: EMPTY };
 
     pub(super) fn all(self) -> [u32; 4] {
         [self.name, self.category, self.location, self.unit]
@@ -54,10 +50,7 @@ pub(super) struct Packed {
     flags: u8,
 }
 
-const _: () = assert!(
-    size_of::<Packed>() == 68,
-    "memory of the view is counted in this size"
-);
+const _: () = assert!(size_of::<Packed>() == 68, "memory of the view is counted in this size");
 
 /// The numbers of a cell that doesn't fit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,14 +104,7 @@ impl Packed {
         else {
             packed.flags |= WIDE;
             let version = held.cell.version.get();
-            return (
-                packed,
-                Some(Wide {
-                    version,
-                    seq: held.seq,
-                    quantities,
-                }),
-            );
+            return (packed, Some(Wide { version, seq: held.seq, quantities }));
         };
         packed.version = version;
         packed.seq_low = held.seq as u32;
@@ -149,11 +135,7 @@ impl Packed {
             metadata_hash: whole(self.metadata_hash),
         };
         let metadata_at = Timestamp::from_micros(whole(self.metadata_at) as i64);
-        Held {
-            cell,
-            seq,
-            metadata_at,
-        }
+        Held { cell, seq, metadata_at }
     }
 
     fn seq(&self) -> u64 {
@@ -190,12 +172,7 @@ mod tests {
 
     fn number(max: u64) -> impl Strategy<Value = u64> {
         let edge = u64::from(u32::MAX).min(max);
-        prop_oneof![
-            0..=max,
-            0..100_u64,
-            edge - 1..=(edge + 1).min(max),
-            max - 1..=max
-        ]
+        prop_oneof![0..=max, 0..100_u64, edge - 1..=(edge + 1).min(max), max - 1..=max]
     }
 
     proptest! {

@@ -124,10 +124,7 @@ impl MemoryView {
         let last = rows.last().filter(|_| more);
         let cursor = last.map(|(rank, row)| {
             let rank = (request.rank != Rank::Sku).then_some(*rank);
-            PageCursor {
-                rank,
-                sku: row.sku.clone(),
-            }
+            PageCursor { rank, sku: row.sku.clone() }
         });
         (rows.into_iter().map(|(_, row)| row).collect(), cursor)
     }
@@ -188,12 +185,7 @@ impl MemoryView {
                 let end = self.scan(index, start, visible, request, &mut |rank, sku, _| {
                     if request.is_after_cursor(rank, sku) {
                         let (by, descending) = (request.rank, request.descending);
-                        best.push(Ranked {
-                            rank,
-                            sku: sku.clone(),
-                            by,
-                            descending,
-                        });
+                        best.push(Ranked { rank, sku: sku.clone(), by, descending });
                         if best.len() > request.limit + 1 {
                             best.pop();
                         }
@@ -249,10 +241,7 @@ impl MemoryView {
 impl PageRequest {
     /// Where a walk in SKU order begins: behind `last`, else behind the cursor, else at the prefix.
     fn start<'a>(&'a self, last: Option<&'a Sku>) -> Start<'a> {
-        let cursor = self
-            .after
-            .as_ref()
-            .filter(|_| self.rank == Rank::Sku && !self.descending);
+        let cursor = self.after.as_ref().filter(|_| self.rank == Rank::Sku && !self.descending);
         let prefix = self.filter.prefix.as_deref();
         match (last, cursor.map(|cursor| cursor.sku.as_str()), prefix) {
             (Some(last), _, _) => Start::After(last.as_str()),
@@ -317,12 +306,7 @@ struct ShardRows {
 
 impl ShardRows {
     fn new(index: usize) -> Self {
-        Self {
-            index,
-            rows: VecDeque::new(),
-            last: None,
-            ended: false,
-        }
+        Self { index, rows: VecDeque::new(), last: None, ended: false }
     }
 
     fn fill(
@@ -335,16 +319,10 @@ impl ShardRows {
         while self.rows.is_empty() && !self.ended {
             let start = request.start(self.last.as_ref());
             let rows = &mut self.rows;
-            let end = view.scan(
-                self.index,
-                start,
-                visible,
-                request,
-                &mut |rank, sku, seen| {
-                    rows.extend(row_of(sku, visible, seen).map(|row| (rank, row)));
-                    rows.len() < batch
-                },
-            );
+            let end = view.scan(self.index, start, visible, request, &mut |rank, sku, seen| {
+                rows.extend(row_of(sku, visible, seen).map(|row| (rank, row)));
+                rows.len() < batch
+            });
             self.ended = end.is_none();
             self.last = end;
         }
@@ -368,10 +346,7 @@ fn row_of(sku: &Sku, visible: &[VisibleSlot], seen: &[Seen<'_>]) -> Option<ItemR
         name: texts.name.into(),
         unit: texts.unit.into(),
     });
-    (!seen.is_empty()).then(|| ItemRow {
-        sku: sku.clone(),
-        parts: parts.collect(),
-    })
+    (!seen.is_empty()).then(|| ItemRow { sku: sku.clone(), parts: parts.collect() })
 }
 
 /// The rank of an item that passes the filter; none for one that doesn't.
@@ -383,10 +358,8 @@ fn rank_of_match(
 ) -> Option<i64> {
     let filter = &request.filter;
     let store = filter.store_id.as_ref();
-    let looked_at = || {
-        seen.iter()
-            .filter(|(place, ..)| store.is_none_or(|id| visible[*place].store_id == *id))
-    };
+    let looked_at =
+        || seen.iter().filter(|(place, ..)| store.is_none_or(|id| visible[*place].store_id == *id));
     looked_at().next()?;
     let any = |test: &dyn Fn(&Held, &MetadataTexts<'_>) -> bool| {
         looked_at().any(|(_, held, texts)| test(held, texts))
@@ -395,29 +368,18 @@ fn rank_of_match(
         |quantity: fn(&Held) -> u64| looked_at().map(|(_, held, _)| quantity(held)).sum::<u64>();
     let available = sum(|held| held.cell.quantities.available().get());
     let flag = |wanted: Option<bool>, is: bool| wanted.is_none_or(|wanted| wanted == is);
-    let matches = filter
-        .prefix
-        .as_ref()
-        .is_none_or(|prefix| sku.as_str().starts_with(prefix.as_str()))
-        && filter
-            .category
-            .as_ref()
-            .is_none_or(|text| any(&|_, texts| texts.category == text))
-        && filter
-            .location
-            .as_ref()
-            .is_none_or(|text| any(&|_, texts| texts.location == text))
-        && filter.min_available.is_none_or(|min| available >= min)
-        && filter.max_available.is_none_or(|max| available <= max)
-        && flag(filter.out_of_stock, available == 0)
-        && flag(filter.active, any(&|held, _| held.cell.flags.active))
-        && flag(
-            filter.low_stock,
-            any(&|held, _| held.cell.quantities.is_low_stock()),
-        )
-        && filter.text.as_ref().is_none_or(|text| {
-            contains(sku.as_str(), text) || any(&|_, texts| contains(texts.name, text))
-        });
+    let matches =
+        filter.prefix.as_ref().is_none_or(|prefix| sku.as_str().starts_with(prefix.as_str()))
+            && filter.category.as_ref().is_none_or(|text| any(&|_, texts| texts.category == text))
+            && filter.location.as_ref().is_none_or(|text| any(&|_, texts| texts.location == text))
+            && filter.min_available.is_none_or(|min| available >= min)
+            && filter.max_available.is_none_or(|max| available <= max)
+            && flag(filter.out_of_stock, available == 0)
+            && flag(filter.active, any(&|held, _| held.cell.flags.active))
+            && flag(filter.low_stock, any(&|held, _| held.cell.quantities.is_low_stock()))
+            && filter.text.as_ref().is_none_or(|text| {
+                contains(sku.as_str(), text) || any(&|_, texts| contains(texts.name, text))
+            });
     let rank = match request.rank {
         Rank::Sku => 0,
         Rank::Stock => sum(|held| held.cell.quantities.stock.get()),

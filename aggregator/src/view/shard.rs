@@ -56,9 +56,7 @@ pub(super) fn push<T>(vector: &mut Vec<T>, value: T) -> u32 {
 impl Shard {
     /// What the slot holds of a SKU.
     pub(super) fn held(&self, slot: u32, sku: &str, hash: u64) -> Held {
-        let found = self
-            .find(sku, hash)
-            .and_then(|id| self.column(slot)?.find(id));
+        let found = self.find(sku, hash).and_then(|id| self.column(slot)?.find(id));
         found.map_or_else(Held::default, |(held, _)| held)
     }
 
@@ -70,9 +68,7 @@ impl Shard {
 
     /// The id of a SKU, if it was ever held.
     pub(super) fn find(&self, sku: &str, hash: u64) -> Option<u32> {
-        self.index
-            .find(hash, |id| self.skus[*id as usize].as_str() == sku)
-            .copied()
+        self.index.find(hash, |id| self.skus[*id as usize].as_str() == sku).copied()
     }
 
     /// The SKU of an id.
@@ -92,8 +88,7 @@ impl Shard {
 
     /// The running sums of a slot.
     pub(super) fn sums(&self, slot: u32) -> Sums {
-        self.column(slot)
-            .map_or_else(Sums::default, |column| column.sums)
+        self.column(slot).map_or_else(Sums::default, |column| column.sums)
     }
 
     /// Replaces what the slot holds of a SKU.
@@ -127,10 +122,7 @@ impl Shard {
                 Some(held.cell.quantities),
             );
         }
-        released
-            .into_iter()
-            .flat_map(TextIds::all)
-            .for_each(|id| texts.release(id));
+        released.into_iter().flat_map(TextIds::all).for_each(|id| texts.release(id));
     }
 
     /// Forgets everything that the slot held.
@@ -140,11 +132,7 @@ impl Shard {
             return;
         };
         for packed in &column.cells {
-            packed
-                .texts
-                .all()
-                .into_iter()
-                .for_each(|id| self.texts.release(id));
+            packed.texts.all().into_iter().for_each(|id| self.texts.release(id));
         }
     }
 
@@ -162,11 +150,7 @@ impl Shard {
         for (place, packed) in column.cells.iter().enumerate() {
             let held = packed.unpack(column.wide.get(&(place as u32)));
             let quantities = Some(held.cell.quantities);
-            let (before, after) = if visible {
-                (None, quantities)
-            } else {
-                (quantities, None)
-            };
+            let (before, after) = if visible { (None, quantities) } else { (quantities, None) };
             self.presence.change(packed.sku, before, after);
         }
     }
@@ -210,10 +194,8 @@ impl Shard {
         }
         let skus = &mut self.skus;
         let id = push(skus, sku.clone());
-        self.index
-            .insert_unique(hash, id, |id| sku_hash(skus[*id as usize].as_str()));
-        self.order
-            .insert(id, sku.as_str(), |id| skus[id as usize].as_str());
+        self.index.insert_unique(hash, id, |id| sku_hash(skus[*id as usize].as_str()));
+        self.order.insert(id, sku.as_str(), |id| skus[id as usize].as_str());
         id
     }
 
@@ -225,15 +207,10 @@ impl Shard {
 
 impl Column {
     fn find(&self, sku_id: u32) -> Option<(Held, TextIds)> {
-        let place = *self.index.find(id_hash(sku_id), |place| {
-            self.cells[*place as usize].sku == sku_id
-        })?;
+        let place =
+            *self.index.find(id_hash(sku_id), |place| self.cells[*place as usize].sku == sku_id)?;
         let packed = &self.cells[place as usize];
-        let wide = if packed.is_wide() {
-            self.wide.get(&place)
-        } else {
-            None
-        };
+        let wide = if packed.is_wide() { self.wide.get(&place) } else { None };
         Some((packed.unpack(wide), packed.texts))
     }
 
@@ -246,17 +223,10 @@ impl Column {
     ) -> (Option<Held>, Option<TextIds>) {
         let hash = id_hash(sku_id);
         let cells = &mut self.cells;
-        let found = self
-            .index
-            .find(hash, |place| cells[*place as usize].sku == sku_id)
-            .copied();
+        let found = self.index.find(hash, |place| cells[*place as usize].sku == sku_id).copied();
         let (former, released) = if let Some(place) = found {
             let old = cells[place as usize];
-            let wide = if old.is_wide() {
-                self.wide.remove(&place)
-            } else {
-                None
-            };
+            let wide = if old.is_wide() { self.wide.remove(&place) } else { None };
             let former = old.unpack(wide.as_ref());
             self.sums.subtract(&Sums::of(&former.cell.quantities));
             let (packed, wide) = Packed::new(sku_id, held, texts.unwrap_or(old.texts));
@@ -268,8 +238,7 @@ impl Column {
         } else {
             let (packed, wide) = Packed::new(sku_id, held, texts.unwrap_or(TextIds::NONE));
             let place = push(cells, packed);
-            self.index
-                .insert_unique(hash, place, |place| id_hash(cells[*place as usize].sku));
+            self.index.insert_unique(hash, place, |place| id_hash(cells[*place as usize].sku));
             if let Some(wide) = wide {
                 self.wide.insert(place, wide);
             }

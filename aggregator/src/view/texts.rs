@@ -26,11 +26,7 @@ pub(super) struct Texts {
 
 impl Default for Texts {
     fn default() -> Self {
-        Self {
-            entries: vec![Entry::default()],
-            index: HashTable::new(),
-            free: Vec::new(),
-        }
+        Self { entries: vec![Entry::default()], index: HashTable::new(), free: Vec::new() }
     }
 }
 
@@ -51,25 +47,18 @@ impl Texts {
         }
         let hashed = hash(text);
         let entries = &mut self.entries;
-        if let Some(id) = self
-            .index
-            .find(hashed, |id| entries[*id as usize].text == text)
-        {
+        if let Some(id) = self.index.find(hashed, |id| entries[*id as usize].text == text) {
             entries[*id as usize].users += 1;
             return *id;
         }
-        let entry = Entry {
-            text: CompactString::new(text),
-            users: 1,
-        };
+        let entry = Entry { text: CompactString::new(text), users: 1 };
         let id = if let Some(id) = self.free.pop() {
             entries[id as usize] = entry;
             id
         } else {
             super::shard::push(entries, entry)
         };
-        self.index
-            .insert_unique(hashed, id, |id| hash(&entries[*id as usize].text));
+        self.index.insert_unique(hashed, id, |id| hash(&entries[*id as usize].text));
         id
     }
 
@@ -107,10 +96,7 @@ mod tests {
         let mug = texts.take("Mug");
         assert_eq!(texts.take("Mug"), mug);
         let cup = texts.take("Cup");
-        assert_eq!(
-            (texts.get(mug), texts.get(cup), texts.len()),
-            ("Mug", "Cup", 2)
-        );
+        assert_eq!((texts.get(mug), texts.get(cup), texts.len()), ("Mug", "Cup", 2));
         texts.release(mug);
         assert_eq!(texts.get(mug), "Mug");
         texts.release(mug);

@@ -15,34 +15,17 @@ fn action() -> impl Strategy<Value = Action> {
         (1..9_u64).prop_map(|n| Action::Receive { quantity: units(n) }),
         (-5..9_i64)
             .prop_filter("not zero", |n| *n != 0)
-            .prop_map(|delta| Action::Adjust {
-                delta,
-                reason: AdjustReason::Correction
-            }),
+            .prop_map(|delta| Action::Adjust { delta, reason: AdjustReason::Correction }),
         (order(), 1..5_u64, prop::option::of(0..1_u64)).prop_map(
             |(order_id, n, expires_in_seconds)| {
-                Action::Reserve {
-                    order_id,
-                    quantity: units(n),
-                    expires_in_seconds,
-                }
+                Action::Reserve { order_id, quantity: units(n), expires_in_seconds }
             }
         ),
-        order().prop_map(|order_id| Action::Release {
-            order_id,
-            quantity: None
-        }),
-        order().prop_map(|order_id| Action::Deduct {
-            order_id,
-            quantity: None
-        }),
+        order().prop_map(|order_id| Action::Release { order_id, quantity: None }),
+        order().prop_map(|order_id| Action::Deduct { order_id, quantity: None }),
         (0..3_u8).prop_map(|n| {
             let name = Some(format!("name {n}").as_str().into());
-            Action::Update(ItemPatch {
-                name,
-                reactivate: true,
-                ..ItemPatch::default()
-            })
+            Action::Update(ItemPatch { name, reactivate: true, ..ItemPatch::default() })
         }),
         Just(Action::Deactivate),
     ]

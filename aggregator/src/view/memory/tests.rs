@@ -27,22 +27,16 @@ struct Put {
 
 fn put() -> impl Strategy<Value = Put> {
     let stock = prop_oneof![0..30_u64, 0..=shared::QUANTITY_MAX];
-    (
-        0..STORES,
-        0..60_u16,
-        stock,
-        0..20_u64,
-        0..2_u64,
-        prop::option::of(0..4_u8),
-    )
-        .prop_map(|(store, sku, stock, reserved, incoming, name)| Put {
+    (0..STORES, 0..60_u16, stock, 0..20_u64, 0..2_u64, prop::option::of(0..4_u8)).prop_map(
+        |(store, sku, stock, reserved, incoming, name)| Put {
             store,
             sku,
             stock,
             reserved,
             incoming,
             name,
-        })
+        },
+    )
 }
 
 fn store_id(index: usize) -> StoreId {
@@ -57,10 +51,7 @@ fn apply(view: &MemoryView, slots: &[MemorySlot], model: &mut Model, put: &Put) 
     let sku = Sku::new(&format!("SKU-{:03}", u32::from(put.sku) * 7919 % 1000)).unwrap();
     let cells = model.entry(sku.clone()).or_default();
     let known = cells.get(&put.store).cloned();
-    let version = known
-        .as_ref()
-        .map_or(Version::ZERO, |(held, _)| held.cell.version)
-        .next();
+    let version = known.as_ref().map_or(Version::ZERO, |(held, _)| held.cell.version).next();
     let quantities = Quantities {
         stock: quantity(put.stock),
         reserved: quantity(put.reserved),
@@ -68,23 +59,11 @@ fn apply(view: &MemoryView, slots: &[MemorySlot], model: &mut Model, put: &Put) 
         reorder_point: quantity(5),
         ..Quantities::default()
     };
-    let cell = Cell {
-        version,
-        quantities,
-        ..Cell::default()
-    };
-    let held = Held {
-        cell,
-        seq: version.get() * 3,
-        metadata_at: Timestamp::EPOCH,
-    };
+    let cell = Cell { version, quantities, ..Cell::default() };
+    let held = Held { cell, seq: version.get() * 3, metadata_at: Timestamp::EPOCH };
     let metadata = put.name.map(|name| Metadata {
         name: format!("Name {name}").into(),
-        category: if name < 2 {
-            "kitchen".into()
-        } else {
-            "".into()
-        },
+        category: if name < 2 { "kitchen".into() } else { "".into() },
         ..Metadata::default()
     });
     view.put(&slots[put.store], &sku, &held, metadata.as_ref());
@@ -93,13 +72,7 @@ fn apply(view: &MemoryView, slots: &[MemorySlot], model: &mut Model, put: &Put) 
 }
 
 fn request(rank: Rank, descending: bool, limit: usize, filter: ItemFilter) -> PageRequest {
-    PageRequest {
-        filter,
-        rank,
-        descending,
-        after: None,
-        limit,
-    }
+    PageRequest { filter, rank, descending, after: None, limit }
 }
 
 /// All pages after one another, as SKUs.
@@ -115,30 +88,19 @@ fn walk(view: &MemoryView, mut request: PageRequest) -> Vec<Sku> {
 }
 
 fn available(cells: &Cells) -> u64 {
-    cells
-        .values()
-        .map(|(held, _)| held.cell.quantities.available().get())
-        .sum()
+    cells.values().map(|(held, _)| held.cell.quantities.available().get()).sum()
 }
 
 fn is_low(cells: &Cells) -> bool {
-    cells
-        .values()
-        .any(|(held, _)| held.cell.quantities.is_low_stock())
+    cells.values().any(|(held, _)| held.cell.quantities.is_low_stock())
 }
 
 fn check_cells(view: &MemoryView, slots: &[MemorySlot], model: &Model) {
     for (sku, cells) in model {
         let row = view.item(sku).expect("a held item is found");
-        let parts: Vec<_> = row
-            .parts
-            .iter()
-            .map(|part| (part.held, part.name.clone()))
-            .collect();
-        let expected: Vec<_> = cells
-            .values()
-            .map(|(held, metadata)| (*held, metadata.name.clone()))
-            .collect();
+        let parts: Vec<_> = row.parts.iter().map(|part| (part.held, part.name.clone())).collect();
+        let expected: Vec<_> =
+            cells.values().map(|(held, metadata)| (*held, metadata.name.clone())).collect();
         assert_eq!(parts, expected, "{sku}");
         for (store, slot) in slots.iter().enumerate() {
             let expected = cells.get(&store).map(|(held, _)| *held).unwrap_or_default();
@@ -169,11 +131,7 @@ fn check_sums(view: &MemoryView, model: &Model) {
     }
     let count =
         |test: &dyn Fn(&Cells) -> bool| model.values().filter(|cells| test(cells)).count() as u64;
-    let expected = (
-        count(&|_| true),
-        count(&is_low),
-        count(&|cells| available(cells) == 0),
-    );
+    let expected = (count(&|_| true), count(&is_low), count(&|cells| available(cells) == 0));
     assert_eq!(view.distinct(), expected);
 }
 
@@ -182,20 +140,12 @@ fn check_lists(view: &MemoryView, model: &Model, limit: usize) {
     let none = ItemFilter::default;
     assert_eq!(walk(view, request(Rank::Sku, false, limit, none())), all);
     let reversed: Vec<Sku> = all.iter().rev().cloned().collect();
-    assert_eq!(
-        walk(view, request(Rank::Sku, true, limit, none())),
-        reversed
-    );
-    let mut ranked: Vec<(u64, Sku)> = model
-        .iter()
-        .map(|(sku, cells)| (available(cells), sku.clone()))
-        .collect();
+    assert_eq!(walk(view, request(Rank::Sku, true, limit, none())), reversed);
+    let mut ranked: Vec<(u64, Sku)> =
+        model.iter().map(|(sku, cells)| (available(cells), sku.clone())).collect();
     ranked.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
     let ranked: Vec<Sku> = ranked.into_iter().map(|(_, sku)| sku).collect();
-    assert_eq!(
-        walk(view, request(Rank::Available, true, limit, none())),
-        ranked
-    );
+    assert_eq!(walk(view, request(Rank::Available, true, limit, none())), ranked);
     for (filter, test) in filters(&all) {
         let fitting = model.iter().filter(|(sku, cells)| test(sku, cells));
         let expected: Vec<Sku> = fitting.map(|(sku, _)| sku.clone()).collect();
@@ -216,42 +166,25 @@ fn filters(all: &[Sku]) -> Vec<(ItemFilter, Test)> {
     let is_low_test: Test = |_, cells| is_low(cells);
     let text = |text: &str| Some(text.to_owned());
     vec![
-        (with(&|f| f.prefix = text("SKU-4")), |sku, _| {
-            sku.as_str().starts_with("SKU-4")
-        }),
+        (with(&|f| f.prefix = text("SKU-4")), |sku, _| sku.as_str().starts_with("SKU-4")),
         (with(&|f| f.low_stock = Some(true)), is_low_test),
-        (with(&|f| f.low_stock = Some(false)), |_, cells| {
-            !is_low(cells)
+        (with(&|f| f.low_stock = Some(false)), |_, cells| !is_low(cells)),
+        (with(&|f| f.out_of_stock = Some(true)), |_, cells| available(cells) == 0),
+        (with(&|f| (f.min_available, f.max_available) = (Some(10), Some(40))), |_, cells| {
+            (10..=40).contains(&available(cells))
         }),
-        (with(&|f| f.out_of_stock = Some(true)), |_, cells| {
-            available(cells) == 0
-        }),
-        (
-            with(&|f| (f.min_available, f.max_available) = (Some(10), Some(40))),
-            |_, cells| (10..=40).contains(&available(cells)),
-        ),
         (with(&|f| f.text = text("name 1")), |_, cells| {
-            cells
-                .values()
-                .any(|(_, metadata)| metadata.name == "Name 1")
+            cells.values().any(|(_, metadata)| metadata.name == "Name 1")
         }),
         (with(&|f| f.category = text("kitchen")), |_, cells| {
-            cells
-                .values()
-                .any(|(_, metadata)| metadata.category == "kitchen")
+            cells.values().any(|(_, metadata)| metadata.category == "kitchen")
         }),
-        (
-            with(&|f| (f.skus, f.store_id) = (all.to_vec(), Some(store_id(1)))),
-            |_, cells| cells.contains_key(&1),
-        ),
-        (
-            with(&|f| (f.max_available, f.store_id) = (Some(9), Some(store_id(1)))),
-            |_, cells| {
-                cells
-                    .get(&1)
-                    .is_some_and(|cell| cell.0.cell.quantities.available().get() <= 9)
-            },
-        ),
+        (with(&|f| (f.skus, f.store_id) = (all.to_vec(), Some(store_id(1)))), |_, cells| {
+            cells.contains_key(&1)
+        }),
+        (with(&|f| (f.max_available, f.store_id) = (Some(9), Some(store_id(1)))), |_, cells| {
+            cells.get(&1).is_some_and(|cell| cell.0.cell.quantities.available().get() <= 9)
+        }),
     ]
 }
 
@@ -302,19 +235,12 @@ fn a_swap_is_seen_whole_and_frees_the_former_slot() {
     let store = store_id(0);
     let sku = Sku::new("A").unwrap();
     let held = |version| Held {
-        cell: Cell {
-            version: Version::new(version),
-            ..Cell::default()
-        },
+        cell: Cell { version: Version::new(version), ..Cell::default() },
         ..Held::default()
     };
     let old = view.open_slot();
     view.put(&old, &sku, &held(1), None);
-    assert_eq!(
-        view.item(&sku),
-        None,
-        "a slot is invisible until it is published"
-    );
+    assert_eq!(view.item(&sku), None, "a slot is invisible until it is published");
     view.publish(&old, &store);
     let shadow = view.open_slot();
     view.put(&shadow, &sku, &held(2), None);
@@ -324,16 +250,9 @@ fn a_swap_is_seen_whole_and_frees_the_former_slot() {
     view.publish(&shadow, &store);
     drop(old);
     assert_eq!(version(&view), 2);
-    assert_eq!(
-        view.sums(&during[0]).items,
-        1,
-        "whoever began before still sees the former slot"
-    );
+    assert_eq!(view.sums(&during[0]).items, 1, "whoever began before still sees the former slot");
     drop(during);
     let reused = view.open_slot();
-    assert_eq!(
-        (reused.number(), view.held(&reused, &sku)),
-        (0, Held::default())
-    );
+    assert_eq!((reused.number(), view.held(&reused, &sku)), (0, Held::default()));
     assert_eq!(view.distinct().0, 1);
 }

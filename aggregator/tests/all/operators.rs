@@ -1,0 +1,96 @@
+//! What operators may do: pause, resume, rebuild, remove.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use event_log::storage::sim::SimStorage;
+
+use crate::node::{Node, create, sell};
+use crate::world::{Aggregator, saved_seqs, spec, until};
+
+async fn one() -> (Node, SimStorage, Aggregator) {
+    let node = Node::start("store-a").await;
+    node.commit(&[("mug", create(10, "Mug")), ("cup", create(5, "Cup"))]);
+    let storage = SimStorage::new(1);
+    let aggregator = Aggregator::start(&storage, &[&node]).await;
+    aggregator.wait_verified("store-a", 2).await;
+    (node, storage, aggregator)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_store_stays_as_it_is_over_a_restart() {
+    let (node, storage, aggregator) = one().await;
+    assert_eq!(aggregator.post("/api/sync/stores/store-a/pause").await.status, 202);
+    aggregator.wait_state("store-a", "paused").await;
+    node.commit(&[("mug", sell(1))]);
+    aggregator.stop().await;
+    let aggregator = Aggregator::start(&storage, &[&node]).await;
+    let store = aggregator.wait_state("store-a", "paused").await;
+    assert_eq!((&store["seq"], &store["lagEvents"]), (&2.into(), &serde_json::Value::Null));
+    assert_eq!(aggregator.post("/api/sync/stores/store-a/resume").await.status, 202);
+    aggregator.wait_verified("store-a", 3).await;
+    aggregator.assert_holds("store-a", &node);
+    aggregator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebuild_is_never_seen_half_done() {
+    let (node, _storage, aggregator) = one().await;
+    let is_ending = Arc::new(AtomicBool::new(false));
+    let (view, watching) = (aggregator.hub.view().clone(), is_ending.clone());
+    let watcher = tokio::task::spawn_blocking(move || {
+        let mut looks = 0_u64;
+        while !watching.load(Ordering::Relaxed) {
+            for (text, least) in [("mug", 0), ("cup", 5)] {
+                let row = view.item(&crate::node::sku(text)).expect("always there");
+                assert!(row.parts[0].held.cell.quantities.stock.get() >= least);
+            }
+            assert_eq!(view.distinct().0.clamp(2, 4), view.distinct().0.clamp(2, 4));
+            looks += 1;
+        }
+        looks
+    });
+    for _ in 0..5 {
+        node.commit(&[("mug", sell(1))]);
+        let job = aggregator.run_job("/api/sync/rebuild").await;
+        assert_eq!((&job["state"], &job["reports"][0]["different"]), (&"done".into(), &0.into()));
+    }
+    is_ending.store(true, Ordering::Relaxed);
+    assert!(watcher.await.unwrap() > 0);
+    aggregator.wait_verified("store-a", 7).await;
+    aggregator.assert_holds("store-a", &node);
+    aggregator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pause_cancels_a_bootstrap_that_cannot_end() {
+    let (node, _storage, aggregator) = one().await;
+    node.misbehave(|knobs| knobs.is_down = true);
+    node.stop();
+    node.restart().await;
+    let begun = aggregator.post("/api/sync/stores/store-a/resync").await;
+    let location = begun.headers["location"].to_str().unwrap().to_owned();
+    aggregator.wait_state("store-a", "unreachable").await;
+    assert_eq!(aggregator.get(&location).await.json()["state"], "running");
+    aggregator.post("/api/sync/stores/store-a/pause").await;
+    aggregator.wait_state("store-a", "paused").await;
+    assert_eq!(aggregator.get(&location).await.json()["state"], "cancelled");
+    aggregator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removed_store_leaves_view_disk_and_node() {
+    let (node, storage, aggregator) = one().await;
+    until("it to be saved", || !saved_seqs(&storage).is_empty()).await;
+    let removed = aggregator.call("DELETE", "/api/sync/stores/store-a", &[], "").await;
+    assert_eq!(removed.status, 204);
+    assert_eq!(aggregator.get("/api/inventory/mug").await.status, 404);
+    assert_eq!(aggregator.get("/api/sync/stores/store-a").await.status, 404);
+    assert_eq!((saved_seqs(&storage), node.asked().deregistered), (Vec::new(), 1));
+    // A configuration that is read again brings it back.
+    aggregator.hub.reconcile(&[spec(&node)]).await;
+    aggregator.wait_verified("store-a", 2).await;
+    aggregator.hub.reconcile(&[]).await;
+    assert_eq!(aggregator.get("/api/sync/status").await.json()["global"]["stores"], 0);
+    aggregator.stop().await;
+}
