@@ -25,11 +25,7 @@ fn masked(value: &Value) -> Value {
         Value::Object(members) => {
             let masked = members.iter().map(|(name, value)| {
                 let varies = VARYING.contains(&name.as_str()) && !value.is_null();
-                let value = if varies {
-                    json!("varies")
-                } else {
-                    masked(value)
-                };
+                let value = if varies { json!("varies") } else { masked(value) };
                 (name.clone(), value)
             });
             Value::Object(masked.collect::<Map<_, _>>())
@@ -40,26 +36,14 @@ fn masked(value: &Value) -> Value {
 }
 
 async fn expect(client: &Client, path: &str, body: &str, status: u16, answer: &str) -> Result<()> {
-    let reply = client
-        .send(Method::POST, path, &[], Some(body.to_owned()))
-        .await?;
+    let reply = client.send(Method::POST, path, &[], Some(body.to_owned())).await?;
     let expected: Value = serde_json::from_str(answer).context("the example is JSON")?;
     let found = reply.json()?;
-    assert_eq!(
-        masked(&found),
-        masked(&expected),
-        "POST {path} {body}\nanswered {found:#}"
-    );
+    assert_eq!(masked(&found), masked(&expected), "POST {path} {body}\nanswered {found:#}");
     assert_eq!(reply.status, status, "POST {path} {body}");
-    assert!(
-        reply.header("x-request-id").is_some(),
-        "every answer has an id"
-    );
+    assert!(reply.header("x-request-id").is_some(), "every answer has an id");
     if status >= 400 {
-        assert_eq!(
-            reply.header("content-type"),
-            Some("application/problem+json")
-        );
+        assert_eq!(reply.header("content-type"), Some("application/problem+json"));
     }
     Ok(())
 }
@@ -76,10 +60,7 @@ async fn the_nodes_examples_are_answered_word_for_word() -> Result<()> {
         r#"{"storeId":"store-a","sku":"PROD-001","stock":98,"reserved":0,"sold":2,"availableStock":98,"version":2,"seq":3,"changed":true,"recordedAt":"t"}"#).await?;
     expect(client, "/api/inventory/PROD-001/reserve", r#"{"orderId":"order-456","quantity":5,"expiresInSeconds":900}"#, 200,
         r#"{"storeId":"store-a","sku":"PROD-001","stock":98,"reserved":5,"sold":2,"availableStock":93,"version":3,"seq":4,"changed":true,"recordedAt":"t","reservation":{"orderId":"order-456","quantity":5,"expiresAt":"t"}}"#).await?;
-    client
-        .post("/api/inventory", &json!({"sku": "PROD-002", "stock": 3}))
-        .await?
-        .ok()?;
+    client.post("/api/inventory", &json!({"sku": "PROD-002", "stock": 3})).await?.ok()?;
     let batch = |atomic: bool, quantity: u64| {
         json!({"atomic": atomic, "operations": [
             {"op": "sell", "sku": "PROD-001", "quantity": 2},
@@ -110,17 +91,11 @@ async fn the_aggregators_examples_have_every_member() -> Result<()> {
     let (a, b) = (world.node("store-a").await?, world.node("store-b").await?);
     let aggregator = world.aggregator(&[&a, &b]).await?;
     a.client()
-        .post(
-            "/api/inventory",
-            &json!({"sku": "PROD-001", "stock": 96, "name": "Mug"}),
-        )
+        .post("/api/inventory", &json!({"sku": "PROD-001", "stock": 96, "name": "Mug"}))
         .await?
         .ok()?;
     b.client()
-        .post(
-            "/api/inventory",
-            &json!({"sku": "PROD-001", "stock": 30, "name": "Mug"}),
-        )
+        .post("/api/inventory", &json!({"sku": "PROD-001", "stock": 30, "name": "Mug"}))
         .await?
         .ok()?;
     crate::support::expect_equal(aggregator.client(), &[&a, &b]).await?;
@@ -133,30 +108,16 @@ async fn the_aggregators_examples_have_every_member() -> Result<()> {
         "total": {"stock": 126, "reserved": 0, "sold": 0, "availableStock": 126},
         "stores": [part("store-a", 96), part("store-b", 30)], "oversold": 0});
     assert_eq!(masked(&item), masked(&expected), "{item:#}");
-    let summary = aggregator
-        .client()
-        .get("/api/summary")
-        .await?
-        .ok()?
-        .json()?;
+    let summary = aggregator.client().get("/api/summary").await?.ok()?.json()?;
     let row = |stock: u64| {
         json!({"items": 1, "stock": stock, "reserved": 0, "sold": 0, "availableStock": stock,
             "lowStock": 0, "outOfStock": 0, "availabilityPercent": 100.0})
     };
     assert_eq!(summary["total"], row(126), "{summary:#}");
-    let status = aggregator
-        .client()
-        .get("/api/sync/status")
-        .await?
-        .ok()?
-        .json()?;
+    let status = aggregator.client().get("/api/sync/status").await?.ok()?.json()?;
     let members = |value: &Value| {
-        let mut names: Vec<String> = value
-            .as_object()
-            .into_iter()
-            .flatten()
-            .map(|(name, _)| name.clone())
-            .collect();
+        let mut names: Vec<String> =
+            value.as_object().into_iter().flatten().map(|(name, _)| name.clone()).collect();
         names.sort();
         names.join(" ")
     };

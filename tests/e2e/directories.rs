@@ -28,10 +28,7 @@ async fn stopped_store(world: &World) -> Result<PathBuf> {
 /// Starts the node, expects it to end by itself; its exit code and what it printed.
 async fn refused(spec: &ServiceSpec) -> Result<(Option<i32>, String)> {
     let mut process = spec.spawn()?;
-    let status = process
-        .wait(END_DEADLINE)
-        .await
-        .context("a refusal ends the process")?;
+    let status = process.wait(END_DEADLINE).await.context("a refusal ends the process")?;
     Ok((status.code(), process.log_tail()))
 }
 
@@ -40,10 +37,7 @@ async fn refused(spec: &ServiceSpec) -> Result<(Option<i32>, String)> {
 async fn expect_refusal(spec: ServiceSpec, codes: &[i32], words: &[&str]) -> Result<()> {
     let before = contents(&spec.data_dir)?;
     let (code, text) = refused(&spec).await?;
-    assert!(
-        code.is_some_and(|code| codes.contains(&code)),
-        "exit {code:?}, not {codes:?}: {text}"
-    );
+    assert!(code.is_some_and(|code| codes.contains(&code)), "exit {code:?}, not {codes:?}: {text}");
     for word in words {
         assert!(text.contains(word), "{word:?} isn't named: {text}");
     }
@@ -55,10 +49,7 @@ fn first_segment(directory: &Path) -> Result<PathBuf> {
     let mut segments: Vec<PathBuf> = std::fs::read_dir(directory)?
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| {
-            let name = path
-                .file_name()
-                .and_then(|name| name.to_str())
-                .unwrap_or_default();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             name.len() == 24 && path.extension().is_some_and(|suffix| suffix == "log")
         })
         .collect();
@@ -84,10 +75,7 @@ async fn two_nodes_on_one_directory_is_exit_4_and_names_the_holder() -> Result<(
     let (code, text) = refused(&second).await?;
     assert_eq!(code, Some(4), "{text}");
     let id = first.process().context("it runs")?.id().to_string();
-    assert!(
-        text.contains(&id),
-        "the holder's process id {id} isn't named: {text}"
-    );
+    assert!(text.contains(&id), "the holder's process id {id} isn't named: {text}");
     assert_eq!(item(first.client(), "mug").await?["stock"], 3);
     create(first.client(), "cup", 1).await?;
     // The lock goes with the process, however it ends.
@@ -128,11 +116,7 @@ async fn a_damaged_directory_is_refused_and_named_byte_by_byte() -> Result<()> {
     let segment = first_segment(&directory)?;
     // Inside the first frame; nineteen acknowledged ones come after it.
     flip(&segment, 4096 + 140)?;
-    let name = segment
-        .file_name()
-        .context("it has a name")?
-        .display()
-        .to_string();
+    let name = segment.file_name().context("it has a name")?.display().to_string();
     expect_refusal(world.node_spec("store-a")?, &[3], &[&name]).await?;
     let before = contents(&directory)?;
     let shown = directory.display().to_string();
@@ -140,10 +124,7 @@ async fn a_damaged_directory_is_refused_and_named_byte_by_byte() -> Result<()> {
     assert_eq!(verify.code, Some(3), "{}{}", verify.stdout, verify.stderr);
     let report: serde_json::Value = serde_json::from_str(&verify.stdout)?;
     assert_eq!(report["sound"], false);
-    assert!(
-        report["damages"][0]["file"].as_str() == Some(&name),
-        "{report}"
-    );
+    assert!(report["damages"][0]["file"].as_str() == Some(&name), "{report}");
     assert_eq!(report["damages"][0]["firstSeq"], 1, "{report}");
     expect_untouched(&directory, &before)
 }
@@ -200,10 +181,7 @@ async fn a_full_disk_makes_the_node_read_only_until_there_is_room() -> Result<()
         leave_out(TEST, "a small file system may not be mounted here");
         return Ok(());
     }
-    let place = spec
-        .arguments
-        .iter()
-        .position(|argument| argument == "--data-dir");
+    let place = spec.arguments.iter().position(|argument| argument == "--data-dir");
     spec.arguments[place.context("it has a data directory")? + 1] = format!("{shown}/store-a");
     spec = spec.with_environment("STORE_NODE_DISK_FLOOR_BYTES", "1048576");
     in_namespace(&mut spec, &script);
@@ -220,35 +198,18 @@ async fn a_full_disk_makes_the_node_read_only_until_there_is_room() -> Result<()
         assert!(acknowledged < 2_000, "a 24 MiB disk holds a million items?");
     };
     assert!(acknowledged > 0, "{refusal}");
-    assert!(
-        refusal.contains("503") && refusal.contains("ReadOnly"),
-        "{refusal}"
-    );
+    assert!(refusal.contains("503") && refusal.contains("ReadOnly"), "{refusal}");
     let ready = client.get("/api/health/ready").await?;
-    assert_eq!(
-        ready.status,
-        503,
-        "not ready while read-only: {}",
-        ready.text()
-    );
+    assert_eq!(ready.status, 503, "not ready while read-only: {}", ready.text());
     let rows = client.list_all("/api/inventory").await?;
-    assert_eq!(
-        rows.len(),
-        acknowledged * 500,
-        "reads go on, refused writes have no effect"
-    );
+    assert_eq!(rows.len(), acknowledged * 500, "reads go on, refused writes have no effect");
 
     let id = node.process().context("it runs")?.id().to_string();
     let filler = format!("{shown}/filler");
-    assert!(
-        succeeds("nsenter", &["-t", &id, "-m", "rm", &filler]),
-        "making room"
-    );
-    tests::world::until(
-        "writes to come back by themselves",
-        END_DEADLINE,
-        || async { create_items(&client, &skus("later", 3), 1).await.ok() },
-    )
+    assert!(succeeds("nsenter", &["-t", &id, "-m", "rm", &filler]), "making room");
+    tests::world::until("writes to come back by themselves", END_DEADLINE, || async {
+        create_items(&client, &skus("later", 3), 1).await.ok()
+    })
     .await?;
     let process = node.process().context("it still runs")?;
     process.signal(Signal::TERM)?;

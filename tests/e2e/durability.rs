@@ -30,14 +30,8 @@ async fn sell_through_kills(keyed: bool) -> Result<()> {
     node.restart().await?;
     check(&attempts, OPENING, &found(node.client()).await?)?;
     if keyed {
-        let unknown = attempts
-            .iter()
-            .filter(|attempt| attempt.outcome == Outcome::Unknown);
-        assert_eq!(
-            unknown.count(),
-            0,
-            "a keyed sale is repeated until it is answered"
-        );
+        let unknown = attempts.iter().filter(|attempt| attempt.outcome == Outcome::Unknown);
+        assert_eq!(unknown.count(), 0, "a keyed sale is repeated until it is answered");
     }
     node.stop().await?;
     Ok(())
@@ -80,20 +74,12 @@ async fn a_repeated_key_gets_the_first_answer_also_after_restarts() -> Result<()
         first.push(reply.json()?);
     }
     // Something later, so that a repeated answer can't come from the present state.
-    node.client()
-        .post("/api/inventory/mug/receive", &json!({"quantity": 600}))
-        .await?
-        .ok()?;
+    node.client().post("/api/inventory/mug/receive", &json!({"quantity": 600})).await?.ok()?;
     let now = item(node.client(), "mug").await?;
     for round in 0..3 {
         for ((path, key, body, status), first) in requests.iter().zip(&first) {
             let reply = node.client().post_keyed(path, key, body).await?;
-            assert_eq!(
-                reply.status,
-                *status,
-                "{key}, round {round}: {}",
-                reply.text()
-            );
+            assert_eq!(reply.status, *status, "{key}, round {round}: {}", reply.text());
             assert_eq!(reply.header("idempotent-replayed"), Some("true"), "{key}");
             let mut again = reply.json()?;
             // The request's own id is the only thing that may differ.
@@ -102,24 +88,15 @@ async fn a_repeated_key_gets_the_first_answer_also_after_restarts() -> Result<()
             }
             assert_eq!(again, *first, "{key}, round {round}");
         }
-        let other = node
-            .client()
-            .post_keyed(requests[0].0, "sale", &json!({"quantity": 3}))
-            .await?;
-        assert_eq!(
-            (other.status, other.error_code().as_str()),
-            (422, "IdempotencyKeyReused")
-        );
+        let other =
+            node.client().post_keyed(requests[0].0, "sale", &json!({"quantity": 3})).await?;
+        assert_eq!((other.status, other.error_code().as_str()), (422, "IdempotencyKeyReused"));
         match round {
             0 => node.kill()?,
             _ => assert!(node.stop().await?.success()),
         }
         node.restart().await?;
-        assert_eq!(
-            item(node.client(), "mug").await?,
-            now,
-            "nothing happened twice"
-        );
+        assert_eq!(item(node.client(), "mug").await?, now, "nothing happened twice");
     }
     Ok(())
 }
@@ -146,9 +123,7 @@ async fn the_last_units_are_sold_once() -> Result<()> {
     for till in tills {
         outcomes.extend(till.await??);
     }
-    let sold = outcomes
-        .iter()
-        .filter(|outcome| matches!(outcome, Outcome::Acknowledged { .. }));
+    let sold = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Acknowledged { .. }));
     assert_eq!(sold.count(), 80, "160 tried, 80 units were there");
     let refusals = outcomes.iter().filter(|outcome| match outcome {
         Outcome::Refused { status, error } => {
@@ -178,13 +153,7 @@ async fn sigterm_under_load_ends_cleanly_and_keeps_every_promise() -> Result<()>
     assert_eq!(status.code(), Some(0), "exit code after SIGTERM");
     let directory = world.data_dir("store-a").display().to_string();
     let verified = world.store_node(&["verify", "--data-dir", &directory, "--json"])?;
-    assert_eq!(
-        verified.code,
-        Some(0),
-        "{}{}",
-        verified.stdout,
-        verified.stderr
-    );
+    assert_eq!(verified.code, Some(0), "{}{}", verified.stdout, verified.stderr);
     let report: serde_json::Value = serde_json::from_str(&verified.stdout)?;
     assert_eq!(report["sound"], true, "{report}");
     node.restart().await?;

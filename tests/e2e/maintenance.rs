@@ -37,20 +37,14 @@ async fn segment_count(client: &Client) -> Result<usize> {
     let status = client.get("/api/sync/status").await?.ok()?.json()?;
     let segments = status["segments"].as_array().map_or(0, Vec::len);
     let archived = status["segments"].as_array().into_iter().flatten();
-    Ok(segments
-        - archived
-            .filter(|segment| segment["archived"] == true)
-            .count())
+    Ok(segments - archived.filter(|segment| segment["archived"] == true).count())
 }
 
 /// Two snapshots at different seqs (two are always kept), then a compaction.
 async fn snapshot_and_compact(node: &Service) -> Result<Value> {
     for sku in ["SKU-0", "SKU-1"] {
         let path = format!("/api/inventory/{sku}/receive");
-        node.client()
-            .post(&path, &json!({"quantity": 1}))
-            .await?
-            .ok()?;
+        node.client().post(&path, &json!({"quantity": 1})).await?.ok()?;
         let job = run_job(node.client(), "/api/admin/snapshot").await?;
         assert_eq!(job["state"], "done", "{job}");
     }
@@ -68,11 +62,8 @@ async fn snapshot_and_compaction_run_beside_sales_and_a_follower() -> Result<()>
     create_items(node.client(), &skus, 1_000_000).await?;
     create(node.client(), "keyed", 10).await?;
     let sale = json!({"quantity": 1});
-    let first = node
-        .client()
-        .post_keyed("/api/inventory/keyed/sell", "early", &sale)
-        .await?
-        .ok()?;
+    let first =
+        node.client().post_keyed("/api/inventory/keyed/sell", "early", &sale).await?.ok()?;
     fill(node.client(), "first", &skus).await?;
     let before = segment_count(node.client()).await?;
     assert!(before > 2, "only {before} segments: nothing to compact");
@@ -80,41 +71,23 @@ async fn snapshot_and_compaction_run_beside_sales_and_a_follower() -> Result<()>
     // The aggregator's cursor must have passed what is to go; it acknowledges what it has kept.
     expect_equal(aggregator.client(), &[&node]).await?;
     let tills = Tills::start(node.client(), &skus, false, 4);
-    tests::world::until(
-        "the floor to rise",
-        crate::support::VIEW_DEADLINE,
-        || async {
-            let job = snapshot_and_compact(&node).await.ok()?;
-            (job["result"]["archived"].as_u64() > Some(0)).then_some(())
-        },
-    )
+    tests::world::until("the floor to rise", crate::support::VIEW_DEADLINE, || async {
+        let job = snapshot_and_compact(&node).await.ok()?;
+        (job["result"]["archived"].as_u64() > Some(0)).then_some(())
+    })
     .await?;
     tills.sell_more(50).await?;
     tills.finish().await?;
-    assert!(
-        segment_count(node.client()).await? < before,
-        "no segment went"
-    );
+    assert!(segment_count(node.client()).await? < before, "no segment went");
     expect_equal(aggregator.client(), &[&node]).await?;
 
     let held = node.client().list_all("/api/inventory").await?;
     node.kill()?;
     node.restart().await?;
-    assert_eq!(
-        node.client().list_all("/api/inventory").await?,
-        held,
-        "snapshot + rest = all"
-    );
-    let again = node
-        .client()
-        .post_keyed("/api/inventory/keyed/sell", "early", &sale)
-        .await?;
+    assert_eq!(node.client().list_all("/api/inventory").await?, held, "snapshot + rest = all");
+    let again = node.client().post_keyed("/api/inventory/keyed/sell", "early", &sale).await?;
     assert_eq!(again.header("idempotent-replayed"), Some("true"));
-    assert_eq!(
-        again.json()?,
-        first.json()?,
-        "an archived answer is still an answer"
-    );
+    assert_eq!(again.json()?, first.json()?, "an archived answer is still an answer");
     assert_eq!(item(node.client(), "keyed").await?["stock"], 9);
     wait_for_state(aggregator.client(), "store-a", "live").await?;
     Ok(())
@@ -128,10 +101,7 @@ async fn a_new_aggregator_bootstraps_from_a_compacted_node() -> Result<()> {
     create_items(node.client(), &skus, 5).await?;
     fill(node.client(), "first", &skus).await?;
     let job = snapshot_and_compact(&node).await?;
-    assert!(
-        job["result"]["archived"].as_u64() > Some(0),
-        "nothing was compacted: {job}"
-    );
+    assert!(job["result"]["archived"].as_u64() > Some(0), "nothing was compacted: {job}");
     fill(node.client(), "second", &skus[..7]).await?;
     let aggregator = world.aggregator(&[&node]).await?;
     expect_equal(aggregator.client(), &[&node]).await

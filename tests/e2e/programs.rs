@@ -14,10 +14,7 @@ const DEADLINE: Duration = Duration::from_mins(2);
 
 /// The option that hands small segments on to the nodes.
 fn node_options() -> Vec<String> {
-    SMALL_SEGMENTS
-        .iter()
-        .map(|option| format!("--node-option={option}"))
-        .collect()
+    SMALL_SEGMENTS.iter().map(|option| format!("--node-option={option}")).collect()
 }
 
 struct Demo {
@@ -76,40 +73,20 @@ async fn the_demonstration_runs_stops_and_goes_on() -> Result<()> {
     let mut first = Demo::start(&world, port, "first").await?;
     let before = first.totals().await?;
     assert!(before["items"].as_u64() > Some(150), "{before}");
-    for line in first
-        .printed()
-        .lines()
-        .filter(|line| line.trim_start().starts_with("curl "))
-    {
-        let Ok(output) = Command::new("sh")
-            .args(["-c", &format!("{line} -f")])
-            .output()
-        else {
+    for line in first.printed().lines().filter(|line| line.trim_start().starts_with("curl ")) {
+        let Ok(output) = Command::new("sh").args(["-c", &format!("{line} -f")]).output() else {
             continue;
         };
         if succeeds("curl", &["--version"]) {
-            assert!(
-                output.status.success(),
-                "{line}: {}",
-                String::from_utf8_lossy(&output.stdout)
-            );
+            assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stdout));
         }
     }
     let second = process::run(
         &world.binaries().demo(),
-        &[
-            "--port",
-            &port.to_string(),
-            "--data",
-            &world.path().join("other").display().to_string(),
-        ],
+        &["--port", &port.to_string(), "--data", &world.path().join("other").display().to_string()],
     )?;
     assert_eq!(second.code, Some(1));
-    assert!(
-        second.stderr.contains(&format!("port {port} is taken")),
-        "{}",
-        second.stderr
-    );
+    assert!(second.stderr.contains(&format!("port {port} is taken")), "{}", second.stderr);
 
     first.process.signal(Signal::INT)?;
     let status = first.process.wait(DEADLINE).await?;
@@ -118,22 +95,14 @@ async fn the_demonstration_runs_stops_and_goes_on() -> Result<()> {
     let mut again = Demo::start(&world, port, "again").await?;
     let after = again.totals().await?;
     assert_eq!(after["items"], before["items"]);
-    assert!(
-        again.printed().contains("keeps what it has"),
-        "{}",
-        again.printed()
-    );
+    assert!(again.printed().contains("keeps what it has"), "{}", again.printed());
     // Killed outright, it leaves nothing behind: the services end with it.
     again.process.kill()?;
-    until(
-        "the services to end with their starter",
-        DEADLINE,
-        || async {
-            let free = (port..port + 4)
-                .all(|port| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok());
-            free.then_some(())
-        },
-    )
+    until("the services to end with their starter", DEADLINE, || async {
+        let free =
+            (port..port + 4).all(|port| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok());
+        free.then_some(())
+    })
     .await
 }
 
@@ -141,10 +110,7 @@ async fn the_demonstration_runs_stops_and_goes_on() -> Result<()> {
 async fn receipts_played_through_kills_equal_the_independent_sums() -> Result<()> {
     const TEST: &str = "receipts_played_through_kills_equal_the_independent_sums";
     if !succeeds("sqlite3", &["--version"]) {
-        leave_out(
-            TEST,
-            "sqlite3 isn't installed (the independent computation)",
-        );
+        leave_out(TEST, "sqlite3 isn't installed (the independent computation)");
         return Ok(());
     }
     let world = World::new()?;
@@ -155,24 +121,14 @@ async fn receipts_played_through_kills_equal_the_independent_sums() -> Result<()
     arguments.extend(options.iter().map(String::as_str));
     let output = process::run(&world.binaries().retail(), &arguments)?;
     assert_eq!(output.code, Some(0), "{}{}", output.stdout, output.stderr);
-    assert!(
-        output.stdout.contains("generated sample"),
-        "{}",
-        output.stdout
-    );
-    assert!(
-        output.stdout.contains("EQUAL to the unit"),
-        "{}",
-        output.stdout
-    );
+    assert!(output.stdout.contains("generated sample"), "{}", output.stdout);
+    assert!(output.stdout.contains("EQUAL to the unit"), "{}", output.stdout);
     let reports: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&json)?)?;
     for report in reports.as_array().context("a list of reports")? {
         assert_eq!(report["comparison"]["differences"], 0, "{report}");
         assert_eq!(report["incidents"].as_array().map(Vec::len), Some(2));
         assert!(
-            report["refused"]
-                .as_array()
-                .is_some_and(|refused| !refused.is_empty()),
+            report["refused"].as_array().is_some_and(|refused| !refused.is_empty()),
             "{report}"
         );
         assert!(report["appliedLines"].as_u64() > Some(500), "{report}");

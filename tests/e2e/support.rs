@@ -18,10 +18,7 @@ pub(crate) const VIEW_DEADLINE: Duration = Duration::from_mins(1);
 pub(crate) fn leave_out(test: &str, reason: &str) {
     eprintln!("LEFT OUT {test}: {reason}");
     if let Some(path) = std::env::var_os("ONHAND_SKIPS")
-        && let Ok(mut file) = std::fs::File::options()
-            .append(true)
-            .create(true)
-            .open(path)
+        && let Ok(mut file) = std::fs::File::options().append(true).create(true).open(path)
     {
         let _ = writeln!(file, "{test}: {reason}");
     }
@@ -40,9 +37,7 @@ pub(crate) fn succeeds(program: &str, arguments: &[&str]) -> bool {
 
 /// SKUs `prefix-0…`.
 pub(crate) fn skus(prefix: &str, count: usize) -> Vec<String> {
-    (0..count)
-        .map(|number| format!("{prefix}-{number}"))
-        .collect()
+    (0..count).map(|number| format!("{prefix}-{number}")).collect()
 }
 
 /// Creates one item.
@@ -57,11 +52,7 @@ pub(crate) async fn create(client: &Client, sku: &str, stock: u64) -> Result<()>
 
 /// The item as the service shows it.
 pub(crate) async fn item(client: &Client, sku: &str) -> Result<Value> {
-    client
-        .get(&format!("/api/inventory/{sku}"))
-        .await?
-        .ok()?
-        .json()
+    client.get(&format!("/api/inventory/{sku}")).await?.ok()?.json()
 }
 
 /// Every file of a directory with its bytes, but the lock file (which holds a process id).
@@ -104,9 +95,7 @@ pub(crate) async fn store_sync(aggregator: &Client, store: &str) -> Option<Value
 pub(crate) async fn wait_for_state(aggregator: &Client, store: &str, state: &str) -> Result<Value> {
     let what = format!("{store} to be {state}");
     let waited = until(&what, VIEW_DEADLINE, || async {
-        store_sync(aggregator, store)
-            .await
-            .filter(|row| row["state"] == state)
+        store_sync(aggregator, store).await.filter(|row| row["state"] == state)
     });
     match waited.await {
         Ok(row) => Ok(row),
@@ -124,12 +113,7 @@ pub(crate) async fn expect_equal(aggregator: &Client, nodes: &[&Service]) -> Res
     for node in nodes {
         let held = tests::retail::compare::node_holdings(node.client(), node.name()).await?;
         let view = tests::retail::compare::view_holdings(aggregator, node.name()).await?;
-        assert_eq!(
-            held,
-            view,
-            "{}: the node (left) and the view (right)",
-            node.name()
-        );
+        assert_eq!(held, view, "{}: the node (left) and the view (right)", node.name());
         assert!(!held.is_empty(), "{} holds nothing to compare", node.name());
     }
     Ok(())
@@ -141,10 +125,7 @@ pub(crate) async fn run_job(client: &Client, path: &str) -> Result<Value> {
     if reply.status != 202 {
         bail!("POST {path}: {} {}", reply.status, reply.text());
     }
-    let place = reply
-        .header("location")
-        .context("202 names the job")?
-        .to_owned();
+    let place = reply.header("location").context("202 names the job")?.to_owned();
     until(&format!("the job of {path}"), VIEW_DEADLINE, || async {
         let job = client.get(&place).await.ok()?.json().ok()?;
         (job["state"] != "running").then_some(job)

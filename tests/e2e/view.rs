@@ -13,11 +13,8 @@ use crate::support::{
 #[tokio::test(flavor = "multi_thread")]
 async fn the_view_equals_the_sum_of_the_stores_under_load() -> Result<()> {
     let world = World::new()?;
-    let (a, b, c) = (
-        world.node("store-a").await?,
-        world.node("store-b").await?,
-        world.node("store-c").await?,
-    );
+    let (a, b, c) =
+        (world.node("store-a").await?, world.node("store-b").await?, world.node("store-c").await?);
     let nodes = [&a, &b, &c];
     let aggregator = world.aggregator(&nodes).await?;
     let skus = skus("SKU", 30);
@@ -33,19 +30,12 @@ async fn the_view_equals_the_sum_of_the_stores_under_load() -> Result<()> {
     expect_equal(aggregator.client(), &nodes).await?;
     let mut total = 0;
     for node in nodes {
-        total += item(node.client(), "SKU-3").await?["stock"]
-            .as_u64()
-            .context("stock")?;
+        total += item(node.client(), "SKU-3").await?["stock"].as_u64().context("stock")?;
     }
     let global = item(aggregator.client(), "SKU-3").await?;
     assert_eq!(global["total"]["stock"], total, "{global}");
     assert_eq!(global["stores"].as_array().map(Vec::len), Some(3));
-    let summary = aggregator
-        .client()
-        .get("/api/summary")
-        .await?
-        .ok()?
-        .json()?;
+    let summary = aggregator.client().get("/api/summary").await?.ok()?.json()?;
     assert_eq!(summary["total"]["items"], 30, "{summary}");
     Ok(())
 }
@@ -60,13 +50,7 @@ async fn an_aggregator_killed_under_load_resumes_where_it_was() -> Result<()> {
     let tills = Tills::start(node.client(), &skus, false, 4);
     // A cursor at the node means: the view has kept that much durably.
     until("the view to keep something", VIEW_DEADLINE, || async {
-        let consumers = node
-            .client()
-            .get("/api/log/consumers")
-            .await
-            .ok()?
-            .json()
-            .ok()?;
+        let consumers = node.client().get("/api/log/consumers").await.ok()?.json().ok()?;
         (consumers["consumers"][0]["seq"].as_u64()? > 10).then_some(())
     })
     .await?;
@@ -78,11 +62,7 @@ async fn an_aggregator_killed_under_load_resumes_where_it_was() -> Result<()> {
     }
     tills.finish().await?;
     expect_equal(aggregator.client(), &[&node]).await?;
-    assert_eq!(
-        aggregator.stop().await?.code(),
-        Some(0),
-        "SIGTERM ends it cleanly"
-    );
+    assert_eq!(aggregator.stop().await?.code(), Some(0), "SIGTERM ends it cleanly");
     aggregator.restart().await?;
     expect_equal(aggregator.client(), &[&node]).await
 }
@@ -97,31 +77,17 @@ async fn a_killed_node_is_unreachable_and_hurts_no_other() -> Result<()> {
     expect_equal(aggregator.client(), &[&a, &b]).await?;
     a.kill()?;
     let row = wait_for_state(aggregator.client(), "store-a", "unreachable").await?;
-    assert_eq!(
-        row["lagEvents"],
-        serde_json::Value::Null,
-        "unknown isn't zero: {row}"
-    );
+    assert_eq!(row["lagEvents"], serde_json::Value::Null, "unknown isn't zero: {row}");
     assert!(row["reason"].is_string(), "{row}");
     let ready = aggregator.client().get("/api/health/ready").await?;
     assert_eq!(ready.status, 200, "one store doesn't take the view down");
-    b.client()
-        .post("/api/inventory/mug/sell", &json!({"quantity": 2}))
-        .await?
-        .ok()?;
+    b.client().post("/api/inventory/mug/sell", &json!({"quantity": 2})).await?.ok()?;
     until("the other store's sale", VIEW_DEADLINE, || async {
         let global = item(aggregator.client(), "mug").await.ok()?;
         (global["total"]["stock"] == 10).then_some(())
     })
     .await?;
-    let check = [
-        "status",
-        "--check",
-        "--max-lag",
-        "60s",
-        "--url",
-        aggregator.client().base(),
-    ];
+    let check = ["status", "--check", "--max-lag", "60s", "--url", aggregator.client().base()];
     assert_eq!(world.aggregator_command(&check)?.code, Some(1));
     a.restart().await?;
     wait_for_state(aggregator.client(), "store-a", "live").await?;
@@ -148,23 +114,11 @@ async fn a_node_whose_directory_was_replaced_is_quarantined_until_rebound() -> R
     let row = wait_for_state(aggregator.client(), "store-a", "quarantined").await?;
     assert!(row["reason"].is_string(), "{row}");
     let global = item(aggregator.client(), "mug").await?;
-    assert_eq!(
-        global["total"]["stock"], 12,
-        "its last good state stays: {global}"
-    );
-    let part = global["stores"]
-        .as_array()
-        .context("stores")?
-        .iter()
-        .find(|p| p["storeId"] == "store-a");
-    assert_eq!(
-        part.context("store-a")?["state"],
-        "quarantined",
-        "and says so"
-    );
-    let other = store_sync(aggregator.client(), "store-b")
-        .await
-        .context("store-b")?;
+    assert_eq!(global["total"]["stock"], 12, "its last good state stays: {global}");
+    let part =
+        global["stores"].as_array().context("stores")?.iter().find(|p| p["storeId"] == "store-a");
+    assert_eq!(part.context("store-a")?["state"], "quarantined", "and says so");
+    let other = store_sync(aggregator.client(), "store-b").await.context("store-b")?;
     assert_eq!(other["state"], "live");
 
     let rebind = "/api/sync/stores/store-a/rebind";

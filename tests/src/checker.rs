@@ -61,19 +61,10 @@ pub async fn found(client: &Client) -> Result<BTreeMap<String, Found>> {
 }
 
 fn found_row(row: &Value) -> Result<(String, Found)> {
-    let number = |field: &str| {
-        row[field]
-            .as_u64()
-            .with_context(|| format!("no {field} in {row}"))
-    };
-    let sku = row["sku"]
-        .as_str()
-        .with_context(|| format!("no sku in {row}"))?;
-    let found = Found {
-        stock: number("stock")?,
-        sold: number("sold")?,
-        version: number("version")?,
-    };
+    let number = |field: &str| row[field].as_u64().with_context(|| format!("no {field} in {row}"));
+    let sku = row["sku"].as_str().with_context(|| format!("no sku in {row}"))?;
+    let found =
+        Found { stock: number("stock")?, sold: number("sold")?, version: number("version")? };
     Ok((sku.to_owned(), found))
 }
 
@@ -103,9 +94,8 @@ fn faults(attempts: &[Attempt], opening: u64, found: &BTreeMap<String, Found>) -
                     faults.push(format!("seq {seq} was given to {other:?} and {attempt:?}"));
                 }
                 if let Some(other) = versions.insert((&attempt.sku, *version), attempt) {
-                    faults.push(format!(
-                        "version {version} was given to {other:?} and {attempt:?}"
-                    ));
+                    faults
+                        .push(format!("version {version} was given to {other:?} and {attempt:?}"));
                 }
                 let last = found.get(&attempt.sku).map_or(0, |item| item.version);
                 if *version > last {
@@ -145,51 +135,29 @@ mod tests {
         Attempt {
             sku: "x".into(),
             key: None,
-            outcome: Outcome::Acknowledged {
-                version,
-                seq,
-                body: String::new(),
-            },
+            outcome: Outcome::Acknowledged { version, seq, body: String::new() },
         }
     }
 
     fn holding(stock: u64, sold: u64, version: u64) -> BTreeMap<String, Found> {
-        let item = Found {
-            stock,
-            sold,
-            version,
-        };
+        let item = Found { stock, sold, version };
         BTreeMap::from([("x".to_owned(), item)])
     }
 
     #[test]
     fn agreement_passes_and_every_planted_fault_is_caught() {
-        let unknown = Attempt {
-            outcome: Outcome::Unknown,
-            ..sale(0, 0)
-        };
+        let unknown = Attempt { outcome: Outcome::Unknown, ..sale(0, 0) };
         let told = [sale(2, 2), sale(3, 3), unknown];
         assert!(check(&told, 10, &holding(8, 2, 3)).is_ok());
-        assert!(
-            check(&told, 10, &holding(7, 3, 4)).is_ok(),
-            "the unknown one happened"
-        );
+        assert!(check(&told, 10, &holding(7, 3, 4)).is_ok(), "the unknown one happened");
         let planted = [
             ("a lost sale", told.to_vec(), holding(9, 1, 2)),
             ("a doubled sale", told.to_vec(), holding(6, 4, 5)),
             ("stock from nowhere", told.to_vec(), holding(9, 2, 3)),
             ("a version gap", told.to_vec(), holding(8, 2, 5)),
             ("the item is gone", told.to_vec(), BTreeMap::new()),
-            (
-                "a seq twice",
-                vec![sale(2, 2), sale(2, 3)],
-                holding(8, 2, 3),
-            ),
-            (
-                "a version twice",
-                vec![sale(2, 2), sale(3, 2)],
-                holding(8, 2, 3),
-            ),
+            ("a seq twice", vec![sale(2, 2), sale(2, 3)], holding(8, 2, 3)),
+            ("a version twice", vec![sale(2, 2), sale(3, 2)], holding(8, 2, 3)),
         ];
         for (what, told, found) in planted {
             assert!(check(&told, 10, &found).is_err(), "{what}");

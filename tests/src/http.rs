@@ -41,10 +41,7 @@ impl Client {
             .tcp_nodelay(true)
             .build()
             .context("building the HTTP client")?;
-        Ok(Self {
-            base: base.into(),
-            inner,
-        })
+        Ok(Self { base: base.into(), inner })
     }
 
     /// The base address, `http://host:port`.
@@ -59,15 +56,13 @@ impl Client {
 
     /// POST `body` as JSON.
     pub async fn post(&self, path: &str, body: &Value) -> Result<Reply> {
-        self.send(Method::POST, path, &[], Some(body.to_string()))
-            .await
+        self.send(Method::POST, path, &[], Some(body.to_string())).await
     }
 
     /// POST `body` as JSON with an Idempotency-Key.
     pub async fn post_keyed(&self, path: &str, key: &str, body: &Value) -> Result<Reply> {
         let headers = [("idempotency-key", key)];
-        self.send(Method::POST, path, &headers, Some(body.to_string()))
-            .await
+        self.send(Method::POST, path, &headers, Some(body.to_string())).await
     }
 
     /// Any request; a body is sent as `application/json` unless `headers` say otherwise. An error
@@ -79,9 +74,7 @@ impl Client {
         headers: &[(&str, &str)],
         body: Option<String>,
     ) -> Result<Reply> {
-        let mut request = self
-            .inner
-            .request(method.clone(), format!("{}{path}", self.base));
+        let mut request = self.inner.request(method.clone(), format!("{}{path}", self.base));
         let own_type = headers.iter().any(|(name, _)| *name == "content-type");
         if body.is_some() && !own_type {
             request = request.header("content-type", "application/json");
@@ -97,11 +90,7 @@ impl Client {
         let status = response.status().as_u16();
         let headers = response.headers().clone();
         let body = response.bytes().await.with_context(context)?;
-        Ok(Reply {
-            status,
-            headers,
-            body,
-        })
+        Ok(Reply { status, headers, body })
     }
 
     /// All rows of a list: follows `nextCursor` from page to page. `path` may carry a query.
@@ -147,10 +136,7 @@ impl Reply {
 
     /// The `error` code of a problem answer, or the empty text.
     pub fn error_code(&self) -> String {
-        let code = self
-            .json()
-            .ok()
-            .and_then(|body| Some(body["error"].as_str()?.to_owned()));
+        let code = self.json().ok().and_then(|body| Some(body["error"].as_str()?.to_owned()));
         code.unwrap_or_default()
     }
 

@@ -148,15 +148,7 @@ fn complete_journey() -> String {
 /// Invoices of one merchant: cancellations, damages, found goods, odd codes, codes that differ only
 /// by case, quoted descriptions, a code with white space around it.
 fn online_retail() -> String {
-    const ODD_CODES: [&str; 7] = [
-        "POST",
-        "M",
-        "m",
-        "BANK CHARGES",
-        "gift_0001_20",
-        "D",
-        "15056bl",
-    ];
+    const ODD_CODES: [&str; 7] = ["POST", "M", "m", "BANK CHARGES", "gift_0001_20", "D", "15056bl"];
     let mut numbers = Numbers::new(2010);
     let mut text =
         "invoice,stock_code,description,quantity,invoice_date,unit_price,customer_id,country\n"
@@ -169,11 +161,8 @@ fn online_retail() -> String {
             _ => ("", 1),
         };
         let adjusts = kind == 2 || kind == 3;
-        let customer = if adjusts {
-            String::new()
-        } else {
-            (12_346 + numbers.below(400)).to_string()
-        };
+        let customer =
+            if adjusts { String::new() } else { (12_346 + numbers.below(400)).to_string() };
         let price = if adjusts { "0.0" } else { "2.55" };
         let at = format!(
             "2010-12-{:02}T{:02}:{:02}:00",
@@ -208,10 +197,7 @@ mod tests {
         let folder = crate::world::binaries::repository().join("fixtures");
         for (name, text) in receipt_files() {
             let stored = std::fs::read_to_string(folder.join(name)).unwrap();
-            assert!(
-                stored == text,
-                "{name} is stale: run `retail --write-samples fixtures`"
-            );
+            assert!(stored == text, "{name} is stale: run `retail --write-samples fixtures`");
         }
     }
 

@@ -43,11 +43,7 @@ impl Tills {
                 tokio::spawn(till.work())
             })
             .collect();
-        Self {
-            stop,
-            acknowledged,
-            tasks,
-        }
+        Self { stop, acknowledged, tasks }
     }
 
     /// Sales acknowledged so far.
@@ -112,10 +108,7 @@ impl Till {
 /// One try to sell one unit.
 pub async fn sell(client: &Client, sku: &str, key: Option<&str>) -> Result<Outcome> {
     let path = format!("/api/inventory/{}/sell", percent_encode(sku));
-    let headers: Vec<(&str, &str)> = key
-        .map(|key| ("idempotency-key", key))
-        .into_iter()
-        .collect();
+    let headers: Vec<(&str, &str)> = key.map(|key| ("idempotency-key", key)).into_iter().collect();
     let body = json!({"quantity": 1}).to_string();
     let Ok(reply) = client.send(Method::POST, &path, &headers, Some(body)).await else {
         return Ok(Outcome::Unknown);
@@ -127,17 +120,10 @@ pub async fn sell(client: &Client, sku: &str, key: Option<&str>) -> Result<Outco
             else {
                 bail!("an acknowledged sale without version or seq: {answer}");
             };
-            Ok(Outcome::Acknowledged {
-                version,
-                seq,
-                body: reply.text(),
-            })
+            Ok(Outcome::Acknowledged { version, seq, body: reply.text() })
         }
         504 => Ok(Outcome::Unknown),
-        status @ (409 | 429 | 503) => Ok(Outcome::Refused {
-            status,
-            error: reply.error_code(),
-        }),
+        status @ (409 | 429 | 503) => Ok(Outcome::Refused { status, error: reply.error_code() }),
         status => bail!("a sale got status {status}: {}", reply.text()),
     }
 }
@@ -147,10 +133,7 @@ pub async fn sell_until_answered(client: &Client, sku: &str, key: &str) -> Resul
     let started = Instant::now();
     loop {
         match sell(client, sku, Some(key)).await? {
-            Outcome::Unknown
-            | Outcome::Refused {
-                status: 429 | 503, ..
-            } => {}
+            Outcome::Unknown | Outcome::Refused { status: 429 | 503, .. } => {}
             answered => return Ok(answered),
         }
         if started.elapsed() > ANSWER_DEADLINE {
@@ -162,10 +145,8 @@ pub async fn sell_until_answered(client: &Client, sku: &str, key: &str) -> Resul
 
 /// Creates items with the same stock each, in one atomic batch.
 pub async fn create_items(client: &Client, skus: &[String], stock: u64) -> Result<()> {
-    let operations: Vec<Value> = skus
-        .iter()
-        .map(|sku| json!({"op": "create", "sku": sku, "stock": stock}))
-        .collect();
+    let operations: Vec<Value> =
+        skus.iter().map(|sku| json!({"op": "create", "sku": sku, "stock": stock})).collect();
     let body = json!({"atomic": true, "operations": operations});
     client.post("/api/batch", &body).await?.ok()?;
     Ok(())

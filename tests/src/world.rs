@@ -58,15 +58,9 @@ impl World {
 
     /// How a node of the store is started here: free port, data and log file in the world.
     pub fn node_spec(&self, store_id: &str) -> Result<ServiceSpec> {
-        let spec = ServiceSpec::node(
-            &self.binaries,
-            store_id,
-            &self.data_dir(store_id),
-            free_address()?,
-        );
-        Ok(spec
-            .log_in(&self.path().join("logs"))
-            .with_options(&self.node_options))
+        let spec =
+            ServiceSpec::node(&self.binaries, store_id, &self.data_dir(store_id), free_address()?);
+        Ok(spec.log_in(&self.path().join("logs")).with_options(&self.node_options))
     }
 
     /// Starts a node and waits until it is ready.
@@ -76,10 +70,7 @@ impl World {
 
     /// Starts an aggregator over the nodes and waits until it is ready.
     pub async fn aggregator(&self, nodes: &[&Service]) -> Result<Service> {
-        let urls: Vec<String> = nodes
-            .iter()
-            .map(|node| node.client().base().to_owned())
-            .collect();
+        let urls: Vec<String> = nodes.iter().map(|node| node.client().base().to_owned()).collect();
         let directory = self.data_dir("aggregator");
         let spec = ServiceSpec::aggregator(&self.binaries, &directory, free_address()?, &urls);
         Service::start(spec.log_in(&self.path().join("logs"))).await

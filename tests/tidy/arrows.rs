@@ -8,11 +8,7 @@ const CRATES: [(&str, &str, &[&str]); 5] = [
     ("event-log", "event_log", &[]),
     ("store-node", "store_node", &["shared", "event_log"]),
     ("aggregator", "aggregator", &["shared", "event_log"]),
-    (
-        "tests",
-        "tests",
-        &["shared", "event_log", "store_node", "aggregator"],
-    ),
+    ("tests", "tests", &["shared", "event_log", "store_node", "aggregator"]),
 ];
 
 /// What the domain must not touch: disk, network, clock, threads, randomness.
@@ -73,9 +69,7 @@ pub(crate) fn impurities(tree: &Tree) -> Vec<String> {
                 && !is_test
                 && line.contains("std::fs")
             {
-                found.push(format!(
-                    "{path}:{number}: only storage/disk.rs touches the disk"
-                ));
+                found.push(format!("{path}:{number}: only storage/disk.rs touches the disk"));
             }
         }
     }
@@ -115,10 +109,7 @@ mod tests {
                 "aggregator/src/a.rs",
                 "//! x\n// store_node::x is only named\nfn a() { store_node::serve(); }\nfn b() { self::shared::x(); }\n",
             ),
-            (
-                "store-node/src/fine.rs",
-                "//! x\nuse shared::sku::Sku;\nuse crate::aggregator::x;\n",
-            ),
+            ("store-node/src/fine.rs", "//! x\nuse shared::sku::Sku;\nuse crate::aggregator::x;\n"),
         ]);
         let found = violations(&tree);
         assert_eq!(

@@ -19,10 +19,7 @@ pub(crate) fn violations(tree: &Tree) -> Vec<String> {
             }
         }
     }
-    let documents = tree
-        .files
-        .iter()
-        .filter(|(path, _)| path.to_lowercase().ends_with(".md"));
+    let documents = tree.files.iter().filter(|(path, _)| path.to_lowercase().ends_with(".md"));
     for (path, text) in documents {
         let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
         for link in links(text) {
@@ -90,18 +87,12 @@ mod tests {
     #[test]
     fn names_of_nothing_are_found() {
         let tree = Tree::planted(&[
-            (
-                CODE_MAP,
-                "See `ledger.rs`, `gone.rs`, `GET /api/x/` and `src/ledger.rs`.\n",
-            ),
+            (CODE_MAP, "See `ledger.rs`, `gone.rs`, `GET /api/x/` and `src/ledger.rs`.\n"),
             (
                 "README.md",
                 "[a](docs/architecture.md#top) [b](docs/gone.md) [c](https://x.example/y)\n",
             ),
-            (
-                "docs/decisions/1.md",
-                "[up](../architecture.md) [no](../../gone)\n",
-            ),
+            ("docs/decisions/1.md", "[up](../architecture.md) [no](../../gone)\n"),
             ("store-node/src/ledger.rs", "//! x\n"),
         ]);
         assert_eq!(

@@ -12,15 +12,10 @@ pub(crate) fn violations(tree: &Tree) -> Vec<String> {
     for (path, text) in tree.sources() {
         let lines: Vec<&str> = text.lines().collect();
         if lines.len() > FILE_LINES_MAX {
-            found.push(format!(
-                "{path} has {} lines, more than {FILE_LINES_MAX}",
-                lines.len()
-            ));
+            found.push(format!("{path} has {} lines, more than {FILE_LINES_MAX}", lines.len()));
         }
         if !text.starts_with("//! ") {
-            found.push(format!(
-                "{path} doesn't begin with `//!` and what it is for"
-            ));
+            found.push(format!("{path} doesn't begin with `//!` and what it is for"));
         }
         for (number, length) in functions(&lines) {
             if length > FUNCTION_LINES_MAX {
@@ -36,10 +31,7 @@ pub(crate) fn violations(tree: &Tree) -> Vec<String> {
 
 /// Line index and body length of each function.
 fn functions(lines: &[&str]) -> Vec<(usize, usize)> {
-    let starts = lines
-        .iter()
-        .enumerate()
-        .filter(|(_, line)| begins_function(line));
+    let starts = lines.iter().enumerate().filter(|(_, line)| begins_function(line));
     starts
         .filter_map(|(start, line)| {
             let indent = &line[..line.len() - line.trim_start().len()];
@@ -91,10 +83,7 @@ mod tests {
     fn a_long_function_is_found_and_one_at_the_limit_is_not() {
         let tree = Tree::planted(&[("a/src/a.rs", &function(71)), ("a/src/b.rs", &function(70))]);
         let found = violations(&tree);
-        assert_eq!(
-            found,
-            ["a/src/a.rs:3: a function of 71 lines, more than 70"]
-        );
+        assert_eq!(found, ["a/src/a.rs:3: a function of 71 lines, more than 70"]);
     }
 
     #[test]
@@ -107,15 +96,8 @@ mod tests {
 
     #[test]
     fn declarations_and_one_liners_end_where_they_stand() {
-        let lines = [
-            "trait T {",
-            "    fn a(&self);",
-            "    fn b(&self) {}",
-            "}",
-            "fn c() {",
-            "    1;",
-            "}",
-        ];
+        let lines =
+            ["trait T {", "    fn a(&self);", "    fn b(&self) {}", "}", "fn c() {", "    1;", "}"];
         assert_eq!(functions(&lines), [(4, 1)]);
     }
 }

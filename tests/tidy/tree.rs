@@ -29,10 +29,8 @@ impl Tree {
 
     #[cfg(test)]
     pub(crate) fn planted(files: &[(&str, &str)]) -> Self {
-        let files: BTreeMap<String, String> = files
-            .iter()
-            .map(|(path, text)| ((*path).to_owned(), (*text).to_owned()))
-            .collect();
+        let files: BTreeMap<String, String> =
+            files.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect();
         let paths = files.keys().cloned().collect();
         Self { files, paths }
     }
@@ -41,11 +39,7 @@ impl Tree {
     pub(crate) fn sources(&self) -> impl Iterator<Item = (&str, &str)> {
         self.files
             .iter()
-            .filter(|(path, _)| {
-                Path::new(path)
-                    .extension()
-                    .is_some_and(|suffix| suffix == "rs")
-            })
+            .filter(|(path, _)| Path::new(path).extension().is_some_and(|suffix| suffix == "rs"))
             .map(|(path, text)| (path.as_str(), text.as_str()))
     }
 
@@ -64,9 +58,8 @@ impl Tree {
             } else if kind.is_file() {
                 self.paths.push(path.clone());
                 let small = entry.metadata().is_ok_and(|meta| meta.len() <= BYTES_MAX);
-                if let Some(text) = small
-                    .then(|| std::fs::read_to_string(entry.path()).ok())
-                    .flatten()
+                if let Some(text) =
+                    small.then(|| std::fs::read_to_string(entry.path()).ok()).flatten()
                 {
                     self.files.insert(path, text);
                 }

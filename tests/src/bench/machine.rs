@@ -105,10 +105,7 @@ fn printed(program: &str, arguments: &[&str], folder: &Path) -> String {
 }
 
 fn read_line(path: &str) -> String {
-    std::fs::read_to_string(path)
-        .unwrap_or_default()
-        .trim()
-        .to_owned()
+    std::fs::read_to_string(path).unwrap_or_default().trim().to_owned()
 }
 
 fn after_colon(path: &str, name: &str) -> String {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use super::machine::Machine;
-use super::parts::Measured;
+use super::parts::{Measured, Verdict};
 use super::reservations::Comparison;
 
 /// Everything measured in one call.
@@ -42,14 +42,20 @@ impl Report {
         text.push_str(
             "Absolute figures are of this machine and this hour; the ratios to a peer that ran beside, in turn, are what counts.\n",
         );
+        let _ = write!(text, "\nThe bars:");
+        for (bar, verdict) in self.verdicts() {
+            let _ = write!(text, " {bar} {}.", verdict.word());
+        }
+        text.push('\n');
         if let Some(comparison) = &self.reservations {
             reservations(&mut text, comparison);
         }
         for part in &self.parts {
             let _ = write!(
                 text,
-                "\n## {}\n\n`{}`\n\n```\n{}\n```\n",
+                "\n## {}: **{}**\n\n`{}`\n\n```\n{}\n```\n",
                 part.bar,
+                part.verdict.word(),
                 part.command,
                 part.printed.trim_end()
             );
@@ -57,20 +63,20 @@ impl Report {
         text
     }
 
-    /// Whether what was measured here met its bar (P4 and P5 say so themselves, in their text).
-    pub fn is_met(&self) -> bool {
-        self.reservations
-            .as_ref()
-            .is_none_or(|comparison| comparison.ratio >= comparison.bar && comparison.all_durable)
+    /// Each bar's name and how it came out.
+    pub fn verdicts(&self) -> Vec<(&'static str, Verdict)> {
+        let mut verdicts = Vec::new();
+        if let Some(comparison) = &self.reservations {
+            let met = comparison.ratio >= comparison.bar && comparison.all_durable;
+            verdicts.push(("P1", if met { Verdict::Met } else { Verdict::Missed }));
+        }
+        verdicts.extend(self.parts.iter().map(|part| (part.bar, part.verdict)));
+        verdicts
     }
 }
 
 fn reservations(text: &mut String, comparison: &Comparison) {
-    let verdict = if comparison.ratio >= comparison.bar {
-        "met"
-    } else {
-        "MISSED"
-    };
+    let verdict = if comparison.ratio >= comparison.bar { "met" } else { "MISSED" };
     let durable = if comparison.all_durable {
         "every acknowledged reservation of every round was there after kill -9 and a restart"
     } else {

@@ -175,12 +175,7 @@ async fn round(number: usize, ceiling: &Service, options: &Options) -> Result<Ro
 
 fn ensure_all_good(load: &Load) -> Result<()> {
     ensure!(load.requests > 0, "wrk got no answer");
-    ensure!(
-        load.refused == 0,
-        "{} of {} requests were refused",
-        load.refused,
-        load.requests
-    );
+    ensure!(load.refused == 0, "{} of {} requests were refused", load.refused, load.requests);
     ensure!(load.broken == 0, "{} requests broke", load.broken);
     Ok(())
 }
@@ -206,13 +201,7 @@ async fn reserved(client: &Client) -> Result<u64> {
     if rows.len() != SKUS {
         bail!("{} items came back, {SKUS} were created", rows.len());
     }
-    rows.iter()
-        .map(|row| {
-            row["reserved"]
-                .as_u64()
-                .context("an item says what is reserved")
-        })
-        .sum()
+    rows.iter().map(|row| row["reserved"].as_u64().context("an item says what is reserved")).sum()
 }
 
 fn rates(rounds: &[Round], rate: impl Fn(&Round) -> f64) -> Vec<f64> {

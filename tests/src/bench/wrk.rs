@@ -47,11 +47,8 @@ impl Load {
 
 /// Whether wrk is there; an error says how to get it.
 pub fn check_program() -> Result<()> {
-    let found = Command::new("wrk")
-        .arg("--version")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
+    let found =
+        Command::new("wrk").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     if found.is_err() {
         bail!("wrk isn't installed: the load comes from it (apt-get install wrk)");
     }
@@ -79,10 +76,7 @@ pub fn command(script: &Path, base: &str, prefix: &str, skus: usize, seconds: u6
 
 /// Runs one of [`command`]'s to its end.
 pub fn run(command: &[String]) -> Result<Load> {
-    let output = Command::new(&command[0])
-        .args(&command[1..])
-        .output()
-        .context("starting wrk")?;
+    let output = Command::new(&command[0]).args(&command[1..]).output().context("starting wrk")?;
     let text = String::from_utf8_lossy(&output.stdout);
     let line = text.lines().find_map(|line| line.strip_prefix(MARK));
     let Some(line) = line else {

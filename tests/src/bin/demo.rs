@@ -46,10 +46,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run(arguments: &Arguments) -> Result<()> {
-    let mut signals = (
-        signal(SignalKind::interrupt())?,
-        signal(SignalKind::terminate())?,
-    );
+    let mut signals = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     check_ports(arguments.port)?;
     let binaries = Binaries::beside_this_program()?;
     let mut services = tokio::select! {
@@ -72,16 +69,10 @@ async fn start(arguments: &Arguments, binaries: &Binaries) -> Result<Vec<Service
             .log_in(&arguments.data)
             .with_options(&arguments.node_option)
             .ends_with_its_starter(binaries);
-        println!(
-            "starting {store} on port {port}, data in {}",
-            data.display()
-        );
+        println!("starting {store} on port {port}, data in {}", data.display());
         services.push(Service::start(spec).await?);
     }
-    let nodes: Vec<String> = services
-        .iter()
-        .map(|node| node.client().base().to_owned())
-        .collect();
+    let nodes: Vec<String> = services.iter().map(|node| node.client().base().to_owned()).collect();
     let data = arguments.data.join("aggregator");
     let spec = ServiceSpec::aggregator(binaries, &data, local(arguments.port), &nodes)
         .log_in(&arguments.data)
@@ -138,10 +129,7 @@ async fn load_samples(services: &[Service]) -> Result<()> {
             let body = json!({"atomic": false, "operations": operations});
             let key = format!("sample-{part}-{}", node.name());
             let reply = node.client().post_keyed("/api/batch", &key, &body).await?;
-            let answer = reply
-                .ok()
-                .with_context(|| format!("loading {}", node.name()))?
-                .json()?;
+            let answer = reply.ok().with_context(|| format!("loading {}", node.name()))?.json()?;
             println!(
                 "{}: {part}: {} applied, {} refused",
                 node.name(),
@@ -219,10 +207,7 @@ async fn stop(mut services: Vec<Service>) -> Result<()> {
     println!("\nstopping …");
     let mut failed = false;
     for service in services.iter_mut().rev() {
-        if service
-            .process()
-            .is_none_or(|process| process.exited().ok().flatten().is_some())
-        {
+        if service.process().is_none_or(|process| process.exited().ok().flatten().is_some()) {
             continue;
         }
         let status = service.stop().await?;

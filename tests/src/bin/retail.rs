@@ -42,8 +42,17 @@ struct Arguments {
 }
 
 #[tokio::main]
-async fn main() -> Result<ExitCode> {
-    let arguments = Arguments::parse();
+async fn main() -> ExitCode {
+    match run_all(&Arguments::parse()).await {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("retail: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run_all(arguments: &Arguments) -> Result<ExitCode> {
     if let Some(folder) = &arguments.write_samples {
         for (name, text) in sample::receipt_files() {
             std::fs::write(folder.join(name), text)?;
@@ -54,12 +63,8 @@ async fn main() -> Result<ExitCode> {
     expected::check_programs()?;
     let mut reports = Vec::new();
     for set in [DataSet::CompleteJourney, DataSet::OnlineRetail] {
-        if arguments
-            .only
-            .as_ref()
-            .is_none_or(|only| only == set.name())
-        {
-            reports.push(play(set, &arguments).await?);
+        if arguments.only.as_ref().is_none_or(|only| only == set.name()) {
+            reports.push(play(set, arguments).await?);
         }
     }
     if let Some(path) = &arguments.json {
@@ -68,14 +73,7 @@ async fn main() -> Result<ExitCode> {
         println!("report: {}", path.display());
     }
     let good = !reports.is_empty() && reports.iter().all(Report::is_good);
-    println!(
-        "{}",
-        if good {
-            "retail: all equal"
-        } else {
-            "retail: FAILED"
-        }
-    );
+    println!("{}", if good { "retail: all equal" } else { "retail: FAILED" });
     Ok(ExitCode::from(u8::from(!good)))
 }
 
@@ -83,23 +81,18 @@ async fn play(set: DataSet, arguments: &Arguments) -> Result<Report> {
     let source = set.source(&arguments.data, &repository().join("fixtures"));
     println!("{}", set.name());
     if source.is_sample {
-        println!(
-            "  {} has no such data: playing the generated sample",
-            arguments.data.display()
-        );
+        println!("  {} has no such data: playing the generated sample", arguments.data.display());
     }
     let stores = match set {
         DataSet::CompleteJourney => STORES,
         DataSet::OnlineRetail => 1,
     };
     println!("  up to {stores} nodes, one aggregator, {TILLS} tills …");
-    let temporary = tempfile::Builder::new()
-        .prefix("onhand-retail-")
-        .tempdir()?;
-    let folder = arguments.keep.as_ref().map_or_else(
-        || temporary.path().to_path_buf(),
-        |keep| keep.join(set.name()),
-    );
+    let temporary = tempfile::Builder::new().prefix("onhand-retail-").tempdir()?;
+    let folder = arguments
+        .keep
+        .as_ref()
+        .map_or_else(|| temporary.path().to_path_buf(), |keep| keep.join(set.name()));
     std::fs::create_dir_all(&folder)?;
     let options = Options {
         binaries: Binaries::beside_this_program()?,

@@ -97,20 +97,12 @@ pub fn compare(
     compare_plan(&mut comparison, plan, expected);
     compare_holdings(&mut comparison, "node", expected, nodes);
     compare_holdings(&mut comparison, "global view", expected, view);
-    let observed: BTreeSet<(String, String)> = refused
-        .iter()
-        .map(|refused| (refused.store.clone(), refused.basket.clone()))
-        .collect();
+    let observed: BTreeSet<(String, String)> =
+        refused.iter().map(|refused| (refused.store.clone(), refused.basket.clone())).collect();
     for (store, basket) in observed.symmetric_difference(&expected.refused) {
         let was = observed.contains(&(store.clone(), basket.clone()));
-        let (did, must) = if was {
-            ("was", "shouldn't be")
-        } else {
-            ("wasn't", "must be")
-        };
-        comparison.differs(format!(
-            "basket {basket} of store {store} {did} refused, but {must}"
-        ));
+        let (did, must) = if was { ("was", "shouldn't be") } else { ("wasn't", "must be") };
+        comparison.differs(format!("basket {basket} of store {store} {did} refused, but {must}"));
     }
     comparison
 }
@@ -131,9 +123,7 @@ fn compare_plan(comparison: &mut Comparison, plan: &Plan, expected: &Expected) {
             let must = expected.items.get(&key).map(|item| item.opening);
             if must != Some(opening.quantity) {
                 let sent = opening.quantity;
-                comparison.differs(format!(
-                    "opening stock of {key:?}: {sent}, must be {must:?}"
-                ));
+                comparison.differs(format!("opening stock of {key:?}: {sent}, must be {must:?}"));
             }
         }
     }
@@ -150,20 +140,13 @@ fn compare_holdings(
     holdings: &Holdings,
 ) {
     for (key, item) in &expected.items {
-        let must = Held {
-            stock: item.stock,
-            sold: item.sold,
-            reserved: 0,
-        };
+        let must = Held { stock: item.stock, sold: item.sold, reserved: 0 };
         match holdings.get(key) {
             Some(held) if *held == must => {}
             other => comparison.differs(format!("{key:?}: {who} has {other:?}, must be {must:?}")),
         }
     }
-    for key in holdings
-        .keys()
-        .filter(|key| !expected.items.contains_key(*key))
-    {
+    for key in holdings.keys().filter(|key| !expected.items.contains_key(*key)) {
         comparison.differs(format!("{key:?}: only {who} knows it"));
     }
 }
@@ -177,15 +160,11 @@ fn held(row: &Value) -> Result<Held> {
 }
 
 fn number(row: &Value, field: &str) -> Result<u64> {
-    row[field]
-        .as_u64()
-        .with_context(|| format!("no number {field} in {row}"))
+    row[field].as_u64().with_context(|| format!("no number {field} in {row}"))
 }
 
 fn text(row: &Value, field: &str) -> Result<String> {
-    let text = row[field]
-        .as_str()
-        .with_context(|| format!("no text {field} in {row}"))?;
+    let text = row[field].as_str().with_context(|| format!("no text {field} in {row}"))?;
     Ok(text.to_owned())
 }
 
@@ -207,22 +186,14 @@ mod tests {
         };
         let plan = Plan::new(&[row], 1, None);
         let key = ("a".to_owned(), "x".to_owned());
-        let item = ExpectedItem {
-            opening: 13,
-            sold: 2,
-            stock: 11,
-        };
+        let item = ExpectedItem { opening: 13, sold: 2, stock: 11 };
         let expected = Expected {
             items: BTreeMap::from([(key.clone(), item)]),
             baskets: 1,
             lines: 1,
             ..Expected::default()
         };
-        let held = Held {
-            stock: 11,
-            sold: 2,
-            reserved: 0,
-        };
+        let held = Held { stock: 11, sold: 2, reserved: 0 };
         (plan, expected, Holdings::from([(key, held)]))
     }
 
@@ -239,14 +210,7 @@ mod tests {
         let mut lost = good.clone();
         lost.clear();
         let mut strange = good.clone();
-        strange.insert(
-            ("a".into(), "y".into()),
-            Held {
-                stock: 0,
-                sold: 0,
-                reserved: 0,
-            },
-        );
+        strange.insert(("a".into(), "y".into()), Held { stock: 0, sold: 0, reserved: 0 });
         for broken in [&doubled, &lost, &strange] {
             assert_eq!(compare(&plan, &expected, broken, &good, &[]).differences, 1);
             assert_eq!(compare(&plan, &expected, &good, broken, &[]).differences, 1);

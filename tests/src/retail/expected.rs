@@ -82,10 +82,7 @@ pub fn compute(
     let output = shell.wait_with_output()?;
     let complaints = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "sqlite3 failed: {complaints}");
-    ensure!(
-        complaints.trim().is_empty(),
-        "sqlite3 complains: {complaints}"
-    );
+    ensure!(complaints.trim().is_empty(), "sqlite3 complains: {complaints}");
     parse(&output.stdout)
 }
 
@@ -119,10 +116,7 @@ pub fn script(
 
 fn parse(printed: &[u8]) -> Result<Expected> {
     let mut expected = Expected::default();
-    let reader = csv::ReaderBuilder::new()
-        .has_headers(false)
-        .flexible(true)
-        .from_reader(printed);
+    let reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(printed);
     for record in reader.into_records() {
         let record = record?;
         let fields: Vec<&str> = record.iter().collect();
@@ -154,10 +148,7 @@ fn parse(printed: &[u8]) -> Result<Expected> {
             _ => bail!("sqlite3 printed {fields:?}"),
         }
     }
-    ensure!(
-        !expected.items.is_empty() && expected.baskets > 0,
-        "sqlite3 printed no items"
-    );
+    ensure!(!expected.items.is_empty() && expected.baskets > 0, "sqlite3 printed no items");
     Ok(expected)
 }
 

@@ -77,18 +77,12 @@ pub async fn kill_node(node: &mut Service, after_baskets: usize) -> Result<Incid
 pub async fn kill_aggregator(aggregator: &mut Service, after_baskets: usize) -> Result<Incident> {
     let killed = Instant::now();
     aggregator.kill()?;
-    let ready = aggregator
-        .restart()
-        .await
-        .context("restarting a killed aggregator")?;
+    let ready = aggregator.restart().await.context("restarting a killed aggregator")?;
     let client = aggregator.client().clone();
     until("all stores live again", CATCH_UP_DEADLINE, || async {
         let status = sync_status(&client).await?;
         let stores = status["stores"].as_array()?;
-        stores
-            .iter()
-            .all(|store| store["state"] == "live")
-            .then_some(())
+        stores.iter().all(|store| store["state"] == "live").then_some(())
     })
     .await?;
     Ok(Incident {
@@ -120,10 +114,9 @@ pub async fn caught_up(aggregator: &Client, nodes: &[Client]) -> Result<Duration
     let mut seqs = Vec::new();
     for node in nodes {
         let status = node.get("/api/sync/status").await?.ok()?.json()?;
-        let (Some(store), Some(seq)) = (
-            status["storeId"].as_str().map(str::to_owned),
-            status["durableSeq"].as_u64(),
-        ) else {
+        let (Some(store), Some(seq)) =
+            (status["storeId"].as_str().map(str::to_owned), status["durableSeq"].as_u64())
+        else {
             bail!("a node's sync status lacks storeId or durableSeq: {status}");
         };
         seqs.push((store, seq));

@@ -94,15 +94,9 @@ impl DataSet {
         };
         let path = data_folder.join(file);
         if path.exists() {
-            return Source {
-                path,
-                is_sample: false,
-            };
+            return Source { path, is_sample: false };
         }
-        Source {
-            path: samples.join(format!("sample-{}.csv", self.name())),
-            is_sample: true,
-        }
+        Source { path: samples.join(format!("sample-{}.csv", self.name())), is_sample: true }
     }
 
     /// All rows, in the file's order.
@@ -205,9 +199,7 @@ fn online_retail_row(number: u64, line: OnlineRetailLine) -> Row {
 }
 
 fn checked(sku: &str, movement: Movement) -> Result<Movement, SkipReason> {
-    Sku::new(sku)
-        .map(|_| movement)
-        .map_err(|_| SkipReason::InvalidSku)
+    Sku::new(sku).map(|_| movement).map_err(|_| SkipReason::InvalidSku)
 }
 
 #[cfg(test)]
@@ -232,34 +224,13 @@ mod tests {
     #[test]
     fn every_kind_of_row_has_one_meaning() {
         let cases = [
-            (
-                online("536365", "85123A", 6, 2.55, "17850"),
-                Ok(Movement::Sell(6)),
-            ),
-            (
-                online("536365", "m", 6, 0.0, "17850"),
-                Ok(Movement::Sell(6)),
-            ),
-            (
-                online("536414", "22139", 56, 0.0, ""),
-                Ok(Movement::Adjust(56)),
-            ),
-            (
-                online("536589", "21777", -10, 0.0, ""),
-                Ok(Movement::Adjust(-10)),
-            ),
-            (
-                online("C536379", "D", -1, 27.5, "14527"),
-                Ok(Movement::Return(1)),
-            ),
-            (
-                online("536365", "POST", 0, 1.0, ""),
-                Err(SkipReason::ZeroQuantity),
-            ),
-            (
-                online("536365", "a ", 1, 1.0, ""),
-                Err(SkipReason::InvalidSku),
-            ),
+            (online("536365", "85123A", 6, 2.55, "17850"), Ok(Movement::Sell(6))),
+            (online("536365", "m", 6, 0.0, "17850"), Ok(Movement::Sell(6))),
+            (online("536414", "22139", 56, 0.0, ""), Ok(Movement::Adjust(56))),
+            (online("536589", "21777", -10, 0.0, ""), Ok(Movement::Adjust(-10))),
+            (online("C536379", "D", -1, 27.5, "14527"), Ok(Movement::Return(1))),
+            (online("536365", "POST", 0, 1.0, ""), Err(SkipReason::ZeroQuantity)),
+            (online("536365", "a ", 1, 1.0, ""), Err(SkipReason::InvalidSku)),
         ];
         for (row, movement) in cases {
             assert_eq!(row.movement, movement, "{row:?}");

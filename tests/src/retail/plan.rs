@@ -76,21 +76,15 @@ impl Plan {
         let busiest = busiest_stores(rows, stores_max);
         let groups = baskets_in_time_order(rows, &busiest, basket_limit);
         let played: Vec<&Row> = groups.iter().flatten().copied().collect();
-        let stores: Vec<StorePlan> = busiest
-            .iter()
-            .map(|store| plan_store(store, &played))
-            .collect();
+        let stores: Vec<StorePlan> =
+            busiest.iter().map(|store| plan_store(store, &played)).collect();
         let index: HashMap<&str, usize> = busiest.iter().copied().zip(0..).collect();
         let baskets = groups
             .iter()
             .filter_map(|group| plan_basket(index[group[0].store.as_str()], group))
             .collect();
         let skipped = played.iter().filter_map(|row| skipped(row)).collect();
-        Self {
-            stores,
-            baskets,
-            skipped,
-        }
+        Self { stores, baskets, skipped }
     }
 
     /// How many lines all baskets have.
@@ -107,11 +101,7 @@ fn busiest_stores(rows: &[Row], stores_max: usize) -> BTreeSet<&str> {
     }
     let mut ranked: Vec<(&str, usize)> = counts.into_iter().collect();
     ranked.sort_by_key(|(store, count)| (std::cmp::Reverse(*count), *store));
-    ranked
-        .into_iter()
-        .take(stores_max)
-        .map(|(store, _)| store)
-        .collect()
+    ranked.into_iter().take(stores_max).map(|(store, _)| store).collect()
 }
 
 /// The rows of each basket, the baskets by the time of their first row (then by where that stands
@@ -123,13 +113,8 @@ fn baskets_in_time_order<'a>(
 ) -> Vec<Vec<&'a Row>> {
     let mut place: HashMap<(&str, &str), usize> = HashMap::new();
     let mut groups: Vec<Vec<&Row>> = Vec::new();
-    for row in rows
-        .iter()
-        .filter(|row| stores.contains(row.store.as_str()))
-    {
-        let index = *place
-            .entry((&row.store, &row.basket))
-            .or_insert(groups.len());
+    for row in rows.iter().filter(|row| stores.contains(row.store.as_str())) {
+        let index = *place.entry((&row.store, &row.basket)).or_insert(groups.len());
         if index == groups.len() {
             groups.push(Vec::new());
         }
@@ -147,10 +132,9 @@ fn plan_store(store: &str, played: &[&Row]) -> StorePlan {
     for row in played.iter().filter(|row| row.store == store) {
         let Ok(movement) = row.movement else { continue };
         let margin = OPENING_MARGIN + row.sku.chars().count() as u64;
-        let item = opening.entry(row.sku.clone()).or_insert_with(|| Opening {
-            quantity: margin,
-            name: None,
-        });
+        let item = opening
+            .entry(row.sku.clone())
+            .or_insert_with(|| Opening { quantity: margin, name: None });
         item.name = item.name.take().or_else(|| row.name.clone());
         match movement {
             Movement::Sell(quantity) => {
@@ -163,22 +147,14 @@ fn plan_store(store: &str, played: &[&Row]) -> StorePlan {
             }
         }
     }
-    let mut ranked: Vec<(&str, usize)> = lines_sold
-        .into_iter()
-        .filter(|(sku, _)| !comes_back.contains(sku))
-        .collect();
+    let mut ranked: Vec<(&str, usize)> =
+        lines_sold.into_iter().filter(|(sku, _)| !comes_back.contains(sku)).collect();
     ranked.sort_by_key(|(sku, lines)| (std::cmp::Reverse(*lines), *sku));
-    let missing = ranked
-        .get(MISSING_RANK - 1)
-        .map(|(sku, _)| (*sku).to_owned());
+    let missing = ranked.get(MISSING_RANK - 1).map(|(sku, _)| (*sku).to_owned());
     if let Some(item) = missing.as_ref().and_then(|sku| opening.get_mut(sku)) {
         item.quantity = 0;
     }
-    StorePlan {
-        store: store.to_owned(),
-        opening,
-        missing,
-    }
+    StorePlan { store: store.to_owned(), opening, missing }
 }
 
 fn plan_basket(store: usize, group: &[&Row]) -> Option<Basket> {

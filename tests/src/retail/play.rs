@@ -70,12 +70,7 @@ enum Answer {
 impl Playback {
     /// Ready to play; `clients[i]` speaks to the node of `plan.stores[i]`.
     pub fn new(plan: Arc<Plan>, clients: Vec<Client>) -> Arc<Self> {
-        Arc::new(Self {
-            plan,
-            clients,
-            next: AtomicUsize::new(0),
-            answered: AtomicUsize::new(0),
-        })
+        Arc::new(Self { plan, clients, next: AtomicUsize::new(0), answered: AtomicUsize::new(0) })
     }
 
     /// How many baskets have been answered so far.
@@ -85,9 +80,7 @@ impl Playback {
 
     /// Starts the tills, each a task of its own.
     pub fn start(self: &Arc<Self>, tills: usize) -> Vec<tokio::task::JoinHandle<Result<Played>>> {
-        (0..tills)
-            .map(|_| tokio::spawn(Arc::clone(self).till()))
-            .collect()
+        (0..tills).map(|_| tokio::spawn(Arc::clone(self).till())).collect()
     }
 
     async fn till(self: Arc<Self>) -> Result<Played> {
@@ -106,9 +99,7 @@ impl Playback {
     }
 
     fn take(&self) -> Option<&Basket> {
-        self.plan
-            .baskets
-            .get(self.next.fetch_add(1, Ordering::Relaxed))
+        self.plan.baskets.get(self.next.fetch_add(1, Ordering::Relaxed))
     }
 
     async fn play(&self, basket: &Basket, played: &mut Played) -> Result<Answer> {
@@ -124,11 +115,9 @@ impl Playback {
             409 if reply.error_code() == "BatchRejected" => {
                 Ok(Answer::Refused(refused(store, basket, &reply)?))
             }
-            status => bail!(
-                "basket {} of store {store} got status {status}: {}",
-                basket.id,
-                reply.text()
-            ),
+            status => {
+                bail!("basket {} of store {store} got status {status}: {}", basket.id, reply.text())
+            }
         }
     }
 }
@@ -153,9 +142,7 @@ pub async fn until_answered(client: &Client, key: &str, body: &str) -> Result<(R
     loop {
         tries += 1;
         let headers = [("idempotency-key", key)];
-        let sent = client
-            .send(Method::POST, "/api/batch", &headers, Some(body.to_owned()))
-            .await;
+        let sent = client.send(Method::POST, "/api/batch", &headers, Some(body.to_owned())).await;
         match sent {
             Ok(reply) if !matches!(reply.status, 408 | 429 | 503 | 504) => {
                 return Ok((reply, tries));
@@ -192,27 +179,18 @@ pub async fn open_store(client: &Client, store: &StorePlan) -> Result<u64> {
         let body = json!({"atomic": true, "operations": operations}).to_string();
         let key = format!("opening-{}-{number}", store.store);
         let (reply, _) = until_answered(client, &key, &body).await?;
-        reply
-            .ok()
-            .with_context(|| format!("opening stock of store {}", store.store))?;
+        reply.ok().with_context(|| format!("opening stock of store {}", store.store))?;
     }
     Ok(store.opening.values().map(|opening| opening.quantity).sum())
 }
 
 fn refused(store: &str, basket: &Basket, reply: &Reply) -> Result<Refused> {
     let body = reply.json()?;
-    let results = body["results"]
-        .as_array()
-        .context("a rejected batch lists its lines")?;
-    let at_fault: Vec<&Value> = results
-        .iter()
-        .filter(|line| line["status"] != 424)
-        .collect();
+    let results = body["results"].as_array().context("a rejected batch lists its lines")?;
+    let at_fault: Vec<&Value> = results.iter().filter(|line| line["status"] != 424).collect();
     let texts = |field: &str| {
-        let mut texts: Vec<String> = at_fault
-            .iter()
-            .filter_map(|line| line[field].as_str().map(str::to_owned))
-            .collect();
+        let mut texts: Vec<String> =
+            at_fault.iter().filter_map(|line| line[field].as_str().map(str::to_owned)).collect();
         texts.sort();
         texts.dedup();
         texts

@@ -93,20 +93,11 @@ impl Report {
     }
 
     fn load_rows(&self) -> Vec<(&'static str, String)> {
-        let sample = if self.is_sample {
-            " (generated sample)"
-        } else {
-            ""
-        };
+        let sample = if self.is_sample { " (generated sample)" } else { "" };
         let (stores, tills) = (self.stores.join(" "), self.tills);
-        let opening = format!(
-            "{} units of {} SKU × store",
-            self.opening_units, self.opening_cells
-        );
-        let baskets = format!(
-            "{} with {} lines, from {tills} tills at once",
-            self.baskets, self.lines
-        );
+        let opening = format!("{} units of {} SKU × store", self.opening_units, self.opening_cells);
+        let baskets =
+            format!("{} with {} lines, from {tills} tills at once", self.baskets, self.lines);
         let speed = format!(
             "{:.0} baskets/s, {:.0} lines/s over {:.1} s, kills included",
             self.baskets_per_second, self.lines_per_second, self.seconds
@@ -116,10 +107,7 @@ impl Report {
             ("stores", format!("{} ({stores})", self.stores.len())),
             ("opening stock", opening),
             ("baskets", baskets),
-            (
-                "applied",
-                format!("{} with {} lines", self.applied_baskets, self.applied_lines),
-            ),
+            ("applied", format!("{} with {} lines", self.applied_baskets, self.applied_lines)),
             ("refused", self.refused_text()),
             ("skipped rows", self.skipped_text()),
             ("speed", speed),
@@ -141,15 +129,9 @@ impl Report {
             lag.live_events, lag.live_ms, lag.any_events, lag.any_ms, lag.samples
         );
         rows.extend([
-            (
-                "sent again",
-                format!("{}, {} answered as before", self.retries, self.replayed),
-            ),
+            ("sent again", format!("{}, {} answered as before", self.retries, self.replayed)),
             ("worst lag", worst),
-            (
-                "view caught up",
-                format!("{:.0} ms after the last answer", self.caught_up_ms),
-            ),
+            ("view caught up", format!("{:.0} ms after the last answer", self.caught_up_ms)),
             ("digests", self.digests_text()),
             ("dead letters", self.dead_letters.to_string()),
             ("comparison", self.comparison_text()),
@@ -162,10 +144,8 @@ impl Report {
         for refused in &self.refused {
             *by_error.entry(refused.errors.join("+")).or_default() += 1;
         }
-        let counts: Vec<String> = by_error
-            .iter()
-            .map(|(error, count)| format!("{count} {error}"))
-            .collect();
+        let counts: Vec<String> =
+            by_error.iter().map(|(error, count)| format!("{count} {error}")).collect();
         let named: Vec<String> = self
             .refused
             .iter()
@@ -188,24 +168,13 @@ impl Report {
     }
 
     fn skipped_text(&self) -> String {
-        let counts: Vec<String> = self
-            .skipped
-            .iter()
-            .map(|(reason, count)| format!("{count} {reason}"))
-            .collect();
-        if counts.is_empty() {
-            "0".to_owned()
-        } else {
-            counts.join(", ")
-        }
+        let counts: Vec<String> =
+            self.skipped.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+        if counts.is_empty() { "0".to_owned() } else { counts.join(", ") }
     }
 
     fn digests_text(&self) -> String {
-        let verified = if self.all_verified {
-            "all verified"
-        } else {
-            "NOT VERIFIED"
-        };
+        let verified = if self.all_verified { "all verified" } else { "NOT VERIFIED" };
         format!(
             "{verified} at the nodes' last seqs; {} of {} logs verified offline",
             self.logs_verified,

@@ -56,11 +56,7 @@ pub async fn run(set: DataSet, source: &Source, options: &Options) -> Result<Rep
     let plan = Arc::new(Plan::new(&rows, stores_max, options.basket_limit));
     drop(rows);
     let mut chain = start(&plan, options).await?;
-    let clients: Vec<Client> = chain
-        .nodes
-        .iter()
-        .map(|node| node.client().clone())
-        .collect();
+    let clients: Vec<Client> = chain.nodes.iter().map(|node| node.client().clone()).collect();
     let mut opening_units = 0;
     for (store, client) in plan.stores.iter().zip(&clients) {
         opening_units += open_store(client, store).await?;
@@ -81,11 +77,7 @@ pub async fn run(set: DataSet, source: &Source, options: &Options) -> Result<Rep
         data_set: set.name().to_owned(),
         file: file.display().to_string(),
         is_sample: source.is_sample,
-        stores: plan
-            .stores
-            .iter()
-            .map(|store| store.store.clone())
-            .collect(),
+        stores: plan.stores.iter().map(|store| store.store.clone()).collect(),
         opening_cells: plan.stores.iter().map(|store| store.opening.len()).sum(),
         opening_units,
         tills: TILLS,
@@ -121,10 +113,7 @@ async fn start(plan: &Plan, options: &Options) -> Result<Chain> {
             .ends_with_its_starter(&options.binaries);
         nodes.push(Service::start(spec).await?);
     }
-    let urls: Vec<String> = nodes
-        .iter()
-        .map(|node| node.client().base().to_owned())
-        .collect();
+    let urls: Vec<String> = nodes.iter().map(|node| node.client().base().to_owned()).collect();
     let data = folder.join("aggregator");
     let spec = ServiceSpec::aggregator(&options.binaries, &data, free_address()?, &urls)
         .ends_with_its_starter(&options.binaries);
@@ -151,12 +140,7 @@ async fn load(plan: &Arc<Plan>, clients: Vec<Client>, chain: &mut Chain) -> Resu
     let (played, took) = finished.await.context("the tills' task")??;
     watcher.abort();
     let worst_lag = *lag.borrow();
-    Ok(Load {
-        played,
-        seconds: took.as_secs_f64(),
-        incidents: vec![first, second],
-        worst_lag,
-    })
+    Ok(Load { played, seconds: took.as_secs_f64(), incidents: vec![first, second], worst_lag })
 }
 
 async fn join(
@@ -200,10 +184,7 @@ async fn stop_and_verify(chain: &mut Chain, binaries: &Binaries) -> Result<usize
 
 fn log_is_intact(binaries: &Binaries, data_dir: &Path) -> Result<bool> {
     let directory = data_dir.display().to_string();
-    let output = process::run(
-        &binaries.store_node(),
-        &["verify", "--data-dir", &directory],
-    )?;
+    let output = process::run(&binaries.store_node(), &["verify", "--data-dir", &directory])?;
     if output.code != Some(0) {
         eprintln!("verify {directory}: {}{}", output.stdout, output.stderr);
     }

@@ -24,9 +24,7 @@ impl Binaries {
         static BUILT: OnceLock<std::result::Result<PathBuf, String>> = OnceLock::new();
         let built = BUILT.get_or_init(|| build().map_err(|error| format!("{error:#}")));
         match built {
-            Ok(directory) => Ok(Self {
-                directory: directory.clone(),
-            }),
+            Ok(directory) => Ok(Self { directory: directory.clone() }),
             Err(reason) => bail!("{reason}"),
         }
     }
@@ -85,9 +83,7 @@ pub fn repository() -> PathBuf {
 /// `<target>/<profile>`: the folder of this program, or the one above a test's `deps`.
 fn profile_directory() -> Result<PathBuf> {
     let program = std::env::current_exe().context("finding this program's own path")?;
-    let folder = program
-        .parent()
-        .context("a program has a folder around it")?;
+    let folder = program.parent().context("a program has a folder around it")?;
     let profile = if folder.ends_with("deps") {
         folder.parent().context("deps has a folder around it")?
     } else {
@@ -102,15 +98,10 @@ fn build() -> Result<PathBuf> {
         if directory.join("store-node").exists() {
             return Ok(directory);
         }
-        bail!(
-            "{BINARIES_VARIABLE} is {}, but store-node isn't there",
-            directory.display()
-        );
+        bail!("{BINARIES_VARIABLE} is {}, but store-node isn't there", directory.display());
     }
     let directory = profile_directory()?;
-    let target = directory
-        .parent()
-        .context("a profile has a target folder")?;
+    let target = directory.parent().context("a profile has a target folder")?;
     // One process per test: the first of a run builds, the others find its mark.
     let run = std::env::var("NEXTEST_RUN_ID").unwrap_or_default();
     let mark = target.join("onhand-built");
@@ -140,10 +131,7 @@ fn cargo_build(directory: &Path, target: &Path) -> Result<()> {
     }
     let output = command.output().context("running cargo build")?;
     if !output.status.success() {
-        bail!(
-            "cargo build failed:\n{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        bail!("cargo build failed:\n{}", String::from_utf8_lossy(&output.stderr));
     }
     Ok(())
 }

@@ -53,21 +53,14 @@ impl Process {
         };
         let child = Command::new(program)
             .args(arguments)
-            .envs(
-                environment
-                    .iter()
-                    .map(|(name, value)| (name.as_str(), value.as_str())),
-            )
+            .envs(environment.iter().map(|(name, value)| (name.as_str(), value.as_str())))
             .stdin(Stdio::null())
             .stdout(open()?)
             .stderr(open()?)
             .process_group(0)
             .spawn()
             .with_context(|| format!("starting {}", program.display()))?;
-        Ok(Self {
-            child,
-            log: log.to_path_buf(),
-        })
+        Ok(Self { child, log: log.to_path_buf() })
     }
 
     /// The process id.
@@ -83,9 +76,7 @@ impl Process {
 
     /// SIGKILL, and waits until it is gone.
     pub fn kill(&mut self) -> Result<ExitStatus> {
-        self.child
-            .kill()
-            .with_context(|| format!("killing process {}", self.id()))?;
+        self.child.kill().with_context(|| format!("killing process {}", self.id()))?;
         self.child.wait().context("waiting for a killed process")
     }
 

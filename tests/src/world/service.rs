@@ -53,8 +53,7 @@ impl ServiceSpec {
     /// `store-node serve` for a store.
     pub fn node(binaries: &Binaries, store_id: &str, data_dir: &Path, address: SocketAddr) -> Self {
         let mut spec = Self::serve(store_id, binaries.store_node(), data_dir, address);
-        spec.arguments
-            .extend(["--store-id".to_owned(), store_id.to_owned()]);
+        spec.arguments.extend(["--store-id".to_owned(), store_id.to_owned()]);
         spec
     }
 
@@ -125,10 +124,8 @@ impl ServiceSpec {
         match &self.launcher {
             None => Process::start(&self.program, &self.arguments, &self.environment, &self.log),
             Some(launcher) => {
-                let mut arguments = vec![
-                    std::process::id().to_string(),
-                    self.program.display().to_string(),
-                ];
+                let mut arguments =
+                    vec![std::process::id().to_string(), self.program.display().to_string()];
                 arguments.extend_from_slice(&self.arguments);
                 Process::start(launcher, &arguments, &self.environment, &self.log)
             }
@@ -140,11 +137,7 @@ impl Service {
     /// Starts it and waits until it answers that it is ready; an error shows the end of its log.
     pub async fn start(spec: ServiceSpec) -> Result<Self> {
         let client = Client::new(format!("http://{}", spec.address))?;
-        let mut service = Self {
-            spec,
-            process: None,
-            client,
-        };
+        let mut service = Self { spec, process: None, client };
         service.restart().await?;
         Ok(service)
     }
@@ -192,15 +185,10 @@ impl Service {
 
     /// SIGTERM, and waits for its end.
     pub async fn stop(&mut self) -> Result<ExitStatus> {
-        let mut process = self
-            .process
-            .take()
-            .with_context(|| format!("{} doesn't run", self.spec.name))?;
+        let mut process =
+            self.process.take().with_context(|| format!("{} doesn't run", self.spec.name))?;
         process.signal(Signal::TERM)?;
-        process
-            .wait(STOP_DEADLINE)
-            .await
-            .with_context(|| format!("stopping {}", self.spec.name))
+        process.wait(STOP_DEADLINE).await.with_context(|| format!("stopping {}", self.spec.name))
     }
 
     async fn wait_ready(&mut self) -> Result<()> {
@@ -217,10 +205,7 @@ impl Service {
                 return Ok(());
             }
             if started.elapsed() > READY_DEADLINE {
-                bail!(
-                    "{name} isn't ready after {READY_DEADLINE:?}:\n{}",
-                    process.log_tail()
-                );
+                bail!("{name} isn't ready after {READY_DEADLINE:?}:\n{}", process.log_tail());
             }
             tokio::time::sleep(ASK_EVERY).await;
         }
