@@ -1,8 +1,9 @@
-//! A disk that fails to sync: the promise is withheld, the log latches, nothing acknowledged is lost.
+//! A disk that fails, and a process that dies, at a chosen call: the promise is withheld, the log
+//! latches, nothing acknowledged is lost.
 
 use std::path::PathBuf;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use tests::checker::{Attempt, Outcome, check, found};
 use tests::workload::{create_items, sell};
 use tests::world::{Service, ServiceSpec, World};
@@ -11,13 +12,11 @@ use crate::support::{item, leave_out, skus, succeeds};
 
 const OPENING: u64 = 1_000;
 
-/// Runs the spec's program under strace with these injections; the program keeps its own id.
-fn under_strace(mut spec: ServiceSpec, injections: &[&str]) -> ServiceSpec {
+/// Runs the spec's program under strace with an injection; the program keeps its own id.
+fn under_strace(mut spec: ServiceSpec, injection: &str) -> ServiceSpec {
     let mut arguments: Vec<String> =
         ["-D", "-f", "-qq", "-o", "/dev/null"].map(str::to_owned).to_vec();
-    for injection in injections {
-        arguments.extend(["-e".to_owned(), format!("inject={injection}")]);
-    }
+    arguments.extend(["-e".to_owned(), format!("inject={injection}")]);
     arguments.push(spec.program.display().to_string());
     arguments.append(&mut spec.arguments);
     spec.program = PathBuf::from("strace");
@@ -39,21 +38,29 @@ async fn sell_until_trouble(node: &Service) -> Result<Vec<Attempt>> {
     bail!("{OPENING} sales and no sync failed")
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_failed_sync_poisons_the_log_and_loses_nothing_acknowledged() -> Result<()> {
-    const TEST: &str = "a_failed_sync_poisons_the_log_and_loses_nothing_acknowledged";
-    if !succeeds("strace", &["-qq", "-o", "/dev/null", "true"]) {
-        leave_out(TEST, "strace isn't installed or may not trace here");
-        return Ok(());
+/// Whether programs may be traced here.
+fn can_trace(test: &str) -> bool {
+    let can = succeeds("strace", &["-qq", "-o", "/dev/null", "true"]);
+    if !can {
+        leave_out(test, "strace isn't installed or may not trace here");
     }
-    let world = World::new()?;
-    let mut plain = world.node("store-a").await?;
-    create_items(plain.client(), &skus("SKU", 2), OPENING).await?;
-    plain.stop().await?;
+    can
+}
 
-    // From its eighth on, every sync of every thread fails: the committer meets it first.
-    let spec = under_strace(world.node_spec("store-a")?, &["fdatasync:error=EIO:when=8+"]);
-    let mut node = Service::start(spec).await?;
+/// A world with a stopped node that has two items.
+async fn stopped_store() -> Result<(World, Service)> {
+    let world = World::new()?;
+    let mut node = world.node("store-a").await?;
+    create_items(node.client(), &skus("SKU", 2), OPENING).await?;
+    node.stop().await?;
+    Ok((world, node))
+}
+
+/// From its eighth on, this call fails in every thread: the committer's is met first, by a sale.
+async fn expect_poisoned(call: &str) -> Result<()> {
+    let (world, mut plain) = stopped_store().await?;
+    let injection = format!("{call}:error=EIO:when=8+");
+    let mut node = Service::start(under_strace(world.node_spec("store-a")?, &injection)).await?;
     let attempts = sell_until_trouble(&node).await?;
     let last = attempts.last().map(|attempt| attempt.outcome.clone());
     assert_eq!(last, Some(Outcome::Unknown), "the sale in flight can't be promised either way");
@@ -61,17 +68,53 @@ async fn a_failed_sync_poisons_the_log_and_loses_nothing_acknowledged() -> Resul
     let next = sell(node.client(), "SKU-0", None).await?;
     let poisoned = Outcome::Refused { status: 503, error: "LogPoisoned".to_owned() };
     assert_eq!(next, poisoned, "the fault latches");
-    assert_eq!(
-        item(node.client(), "SKU-1").await?["stock"],
-        OPENING,
-        "settled items stay readable"
-    );
+    let settled = item(node.client(), "SKU-1").await?;
+    assert_eq!(settled["stock"], OPENING, "settled items stay readable");
     let unsettled = node.client().get("/api/inventory/SKU-0").await?;
     assert_eq!((unsettled.status, unsettled.error_code().as_str()), (503, "Unsettled"));
     let ready = node.client().get("/api/health/ready").await?;
     assert_eq!(ready.status, 503, "{}", ready.text());
     node.kill()?;
-
     plain.restart().await?;
     check(&attempts, OPENING, &found(plain.client()).await?)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_sync_poisons_the_log_and_loses_nothing_acknowledged() -> Result<()> {
+    if can_trace("a_failed_sync_poisons_the_log_and_loses_nothing_acknowledged") {
+        expect_poisoned("fdatasync").await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_write_poisons_the_log_and_loses_nothing_acknowledged() -> Result<()> {
+    if can_trace("a_failed_write_poisons_the_log_and_loses_nothing_acknowledged") {
+        expect_poisoned("pwrite64").await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_a_chosen_write_or_sync_it_keeps_every_promise() -> Result<()> {
+    if !can_trace("killed_at_a_chosen_write_or_sync_it_keeps_every_promise") {
+        return Ok(());
+    }
+    let (world, mut plain) = stopped_store().await?;
+    let mut attempts = Vec::new();
+    for call in ["pwrite64", "fdatasync"] {
+        for when in [7, 8, 11] {
+            let injection = format!("{call}:signal=KILL:when={when}");
+            let spec = under_strace(world.node_spec("store-a")?, &injection);
+            let node = Service::start(spec).await.with_context(|| injection.clone())?;
+            let told = sell_until_trouble(&node).await?;
+            let last = told.last().map(|attempt| attempt.outcome.clone());
+            assert_eq!(last, Some(Outcome::Unknown), "{injection}");
+            attempts.extend(told);
+            plain.restart().await?;
+            check(&attempts, OPENING, &found(plain.client()).await?).context(injection)?;
+            plain.kill()?;
+        }
+    }
+    Ok(())
 }
