@@ -44,10 +44,7 @@ pub(crate) enum ArchiveError {
 
 /// The archive's file, relative to the storage root.
 pub(crate) fn archive_file_name(first: Seq) -> String {
-    join(
-        ARCHIVE_DIR,
-        &format!("{}{ARCHIVE_SUFFIX}", segment_file_name(first)),
-    )
+    join(ARCHIVE_DIR, &format!("{}{ARCHIVE_SUFFIX}", segment_file_name(first)))
 }
 
 /// The first seq of an archived segment by its name in the archive's directory.
@@ -58,10 +55,7 @@ pub(crate) fn parse_archive_file_name(name: &str) -> Option<Seq> {
 /// The first seqs of all archived segments, in order.
 pub(crate) fn list<S: Storage>(storage: &S) -> io::Result<Vec<Seq>> {
     let names = list_if_there(storage, ARCHIVE_DIR)?;
-    Ok(names
-        .iter()
-        .filter_map(|name| parse_archive_file_name(name))
-        .collect())
+    Ok(names.iter().filter_map(|name| parse_archive_file_name(name)).collect())
 }
 
 /// Opens the archive of the segment that begins with `first`.
@@ -86,10 +80,8 @@ pub(crate) fn archive_segment<S: Storage>(
 ) -> Result<u64, ArchiveError> {
     let first = sealed.first;
     let segment = segment_file_name(first);
-    let bytes = read_segment(storage, &segment).map_err(|source| ArchiveError::Io {
-        file: segment,
-        source,
-    })?;
+    let bytes = read_segment(storage, &segment)
+        .map_err(|source| ArchiveError::Io { file: segment, source })?;
     let used = check_segment(&bytes, sealed).map_err(ArchiveError::Damaged)?;
     let name = archive_file_name(first);
     let failed = |source| archive_io_error(&name, source);
@@ -104,14 +96,9 @@ pub(crate) fn archive_segment<S: Storage>(
     same_archive(storage, first, &bytes[..used]).ok_or_else(|| {
         // It mustn't be taken for an archive by anybody.
         let _ = storage.remove(&name);
-        let source = io::Error::new(
-            io::ErrorKind::InvalidData,
-            "read back, it isn't what was written",
-        );
-        ArchiveError::Io {
-            file: name.clone(),
-            source,
-        }
+        let source =
+            io::Error::new(io::ErrorKind::InvalidData, "read back, it isn't what was written");
+        ArchiveError::Io { file: name.clone(), source }
     })
 }
 
@@ -156,22 +143,14 @@ fn same_archive<S: Storage>(storage: &S, first: Seq, bytes: &[u8]) -> Option<u64
         }
         rest = rest.strip_prefix(&piece[..count])?;
     }
-    let length = storage
-        .open(&archive_file_name(first), OpenMode::Read)
-        .ok()?
-        .len()
-        .ok()?;
+    let length = storage.open(&archive_file_name(first), OpenMode::Read).ok()?.len().ok()?;
     rest.is_empty().then_some(length)
 }
 
 /// Checks every frame, the chain, and that the segment ends where the log says; answers where the
 /// last frame ends, in bytes.
 fn check_segment(bytes: &[u8], sealed: &SealedSegment) -> Result<usize, Damage> {
-    let SealedSegment {
-        first,
-        last,
-        end_chain,
-    } = *sealed;
+    let SealedSegment { first, last, end_chain } = *sealed;
     let file = segment_file_name(first);
     let damage = |offset, length, what: String| Damage {
         file: file.clone(),
@@ -188,32 +167,15 @@ fn check_segment(bytes: &[u8], sealed: &SealedSegment) -> Result<usize, Damage> 
     let mut next = header.first_seq;
     loop {
         match walk.step() {
-            Step::Frame {
-                offset,
-                header,
-                stored,
-            } => {
+            Step::Frame { offset, header, stored } => {
                 if header.first_seq != next || !verify_link(&chain, &header, stored) {
-                    return Err(damage(
-                        offset,
-                        stored.len() as u64,
-                        "the chain breaks".to_owned(),
-                    ));
+                    return Err(damage(offset, stored.len() as u64, "the chain breaks".to_owned()));
                 }
                 chain = header.chain;
                 next = header.last_seq().next();
             }
-            Step::BadPayload {
-                offset,
-                length,
-                error,
-                ..
-            }
-            | Step::Garbage {
-                offset,
-                length,
-                error,
-            } => {
+            Step::BadPayload { offset, length, error, .. }
+            | Step::Garbage { offset, length, error } => {
                 return Err(damage(offset, length, error.to_string()));
             }
             Step::End { offset } => {
@@ -233,9 +195,6 @@ fn archive_io_error(file: &str, source: io::Error) -> ArchiveError {
     if is_no_space(&source) {
         ArchiveError::NoSpace
     } else {
-        ArchiveError::Io {
-            file: file.to_owned(),
-            source,
-        }
+        ArchiveError::Io { file: file.to_owned(), source }
     }
 }

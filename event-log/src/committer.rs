@@ -7,12 +7,12 @@ use std::io;
 use std::task::Waker;
 use std::time::Instant;
 
+use crate::catalog::{Place, Spare};
 use crate::error::{CommitError, WaitError};
 use crate::format::{SegmentHeader, align_up, header_len_for};
 use crate::frame::{FRAME_HEADER_BYTES, FrameHeader, FrameKind, seal};
 use crate::log::{Committed, Published, Shared};
 use crate::queue::{Batch, Gate, Taken};
-use crate::catalog::{Place, Spare};
 use crate::seq::{Chain, Seq, SeqRange, StateDigest, Tip};
 use crate::storage::{Storage, StorageFile, read_exact_at};
 
@@ -56,7 +56,11 @@ impl<S: Storage> Shared<S> {
         done
     }
 
-    fn commit_batch(&self, committer: &mut Committer<S>, taken: Taken<S>) -> Result<Committed, CommitError> {
+    fn commit_batch(
+        &self,
+        committer: &mut Committer<S>,
+        taken: Taken<S>,
+    ) -> Result<Committed, CommitError> {
         let draft = Draft {
             kind: FrameKind::Data,
             offset: taken.offset,
@@ -66,7 +70,8 @@ impl<S: Storage> Shared<S> {
             logged_at_us: taken.logged_at_us,
         };
         if let Some(spare) = taken.rotate_to {
-            self.rotate(committer, spare, draft.first_seq).map_err(|error| self.poison("rotating", &error))?;
+            self.rotate(committer, spare, draft.first_seq)
+                .map_err(|error| self.poison("rotating", &error))?;
             self.room.notify_one();
         }
         committer.unsealed = true;
@@ -87,7 +92,11 @@ impl<S: Storage> Shared<S> {
     }
 
     /// Writes a frame without records behind everything, unless records wait or there is no room.
-    fn write_trailer(&self, committer: &mut Committer<S>, kind: FrameKind) -> Result<Committed, CommitError> {
+    fn write_trailer(
+        &self,
+        committer: &mut Committer<S>,
+        kind: FrameKind,
+    ) -> Result<Committed, CommitError> {
         self.refuse_poisoned()?;
         let draft = {
             let mut queue = self.queue.lock();
@@ -111,7 +120,11 @@ impl<S: Storage> Shared<S> {
         done
     }
 
-    fn write_frame(&self, committer: &mut Committer<S>, draft: &Draft) -> Result<Committed, CommitError> {
+    fn write_frame(
+        &self,
+        committer: &mut Committer<S>,
+        draft: &Draft,
+    ) -> Result<Committed, CommitError> {
         let stored = &mut committer.batch.bytes;
         let unsealed = FrameHeader {
             kind: draft.kind,
@@ -154,7 +167,12 @@ impl<S: Storage> Shared<S> {
     }
 
     /// Seals the active segment and goes on in `spare`, whose first seq will be `first_seq`.
-    fn rotate(&self, committer: &mut Committer<S>, spare: Spare<S>, first_seq: Seq) -> io::Result<()> {
+    fn rotate(
+        &self,
+        committer: &mut Committer<S>,
+        spare: Spare<S>,
+        first_seq: Seq,
+    ) -> io::Result<()> {
         committer.file.sync_data()?;
         if first_seq == committer.segment {
             return self.outgrow(committer, spare);

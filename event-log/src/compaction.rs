@@ -105,11 +105,7 @@ impl<S: Storage> Log<S> {
         now_us: i64,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<CompactionReport, CompactionError> {
-        let _running = self
-            .retained
-            .compacting
-            .try_lock()
-            .ok_or(CompactionError::Running)?;
+        let _running = self.retained.compacting.try_lock().ok_or(CompactionError::Running)?;
         if let Some(problem) = self.consumers_problem() {
             return Err(CompactionError::Refused { what: problem });
         }
@@ -155,9 +151,7 @@ impl<S: Storage> Log<S> {
     fn snapshots_or_refuse(&self) -> Result<Vec<SnapshotInfo>, CompactionError> {
         self.retained.verified.lock().clear();
         let refused = |what: String| CompactionError::Refused { what };
-        let list = self
-            .list_snapshots()
-            .map_err(|error| refused(error.to_string()))?;
+        let list = self.list_snapshots().map_err(|error| refused(error.to_string()))?;
         match list.damaged.into_iter().next() {
             None => Ok(list.valid),
             Some((_, error)) => Err(refused(error.to_string())),
@@ -200,10 +194,8 @@ impl<S: Storage> Log<S> {
     ) -> Result<(), CompactionError> {
         if to_archive {
             let is_full = |error: &ArchiveError| matches!(error, ArchiveError::NoSpace);
-            self.with_reserve(is_full, || {
-                archive::archive_segment(self.storage(), segment)
-            })
-            .map_err(archive_error)?;
+            self.with_reserve(is_full, || archive::archive_segment(self.storage(), segment))
+                .map_err(archive_error)?;
         }
         let file = segment_file_name(segment.first);
         // From here on readers look for it in the archive; those that have the file open keep it.
@@ -298,8 +290,7 @@ impl<S: Storage> Log<S> {
             if holders.floor_without_consumers() < first_sealed.last {
                 return Ok(());
             }
-            self.deregister(&slowest.id)
-                .map_err(CompactionError::Drop)?;
+            self.deregister(&slowest.id).map_err(CompactionError::Drop)?;
             report.consumers_dropped.push(slowest);
             self.remove_below_floor(retention, kept, now_us, report, progress)?;
             let holders = Holders::new(kept, self.consumers(), self.retained.pins(now_us));
@@ -318,8 +309,5 @@ fn archive_error(error: ArchiveError) -> CompactionError {
 }
 
 fn io_error(operation: &str, file: &str, source: io::Error) -> CompactionError {
-    CompactionError::Io {
-        operation: format!("{operation} {file}"),
-        source,
-    }
+    CompactionError::Io { operation: format!("{operation} {file}"), source }
 }

@@ -114,16 +114,9 @@ impl Retained {
             Ok(consumers) => (consumers, None),
             Err(error) => (Vec::new(), Some(error.to_string())),
         };
-        let by_id = consumers
-            .into_iter()
-            .map(|consumer| (consumer.id.clone(), consumer))
-            .collect();
+        let by_id = consumers.into_iter().map(|consumer| (consumer.id.clone(), consumer)).collect();
         Self {
-            consumers: Mutex::new(Consumers {
-                by_id,
-                pins: BTreeMap::new(),
-                problem,
-            }),
+            consumers: Mutex::new(Consumers { by_id, pins: BTreeMap::new(), problem }),
             writing: Mutex::new(()),
             verified: Mutex::new(BTreeMap::new()),
             snapshot_running: AtomicBool::new(false),
@@ -135,24 +128,14 @@ impl Retained {
     pub(crate) fn pins(&self, now_us: i64) -> Vec<(String, Seq)> {
         let mut consumers = self.consumers.lock();
         consumers.pins.retain(|_, pin| pin.until_us > now_us);
-        consumers
-            .pins
-            .iter()
-            .map(|(id, pin)| (id.clone(), pin.seq))
-            .collect()
+        consumers.pins.iter().map(|(id, pin)| (id.clone(), pin.seq)).collect()
     }
 }
 
 impl<S: Storage> Log<S> {
     /// The registered consumers, by id.
     pub fn consumers(&self) -> Vec<Consumer> {
-        self.retained
-            .consumers
-            .lock()
-            .by_id
-            .values()
-            .cloned()
-            .collect()
+        self.retained.consumers.lock().by_id.values().cloned().collect()
     }
 
     /// What is wrong with the file of consumers, if it couldn't be read at opening: raise an alarm.
@@ -178,12 +161,7 @@ impl<S: Storage> Log<S> {
             return Err(CursorError::Ahead { last: durable }.into());
         }
         self.chain_matches(seq, &chain)?;
-        let consumer = Consumer {
-            id: id.to_owned(),
-            seq,
-            chain,
-            acknowledged_at_us: now_us,
-        };
+        let consumer = Consumer { id: id.to_owned(), seq, chain, acknowledged_at_us: now_us };
         self.change_consumers(|by_id| {
             if by_id.len() >= CONSUMERS_MAX && !by_id.contains_key(id) {
                 return Err(AcknowledgeError::TooMany);
@@ -228,9 +206,7 @@ impl<S: Storage> Log<S> {
         let mut by_id = {
             let consumers = self.retained.consumers.lock();
             if let Some(problem) = &consumers.problem {
-                return Err(AcknowledgeError::Unreadable {
-                    problem: problem.clone(),
-                });
+                return Err(AcknowledgeError::Unreadable { problem: problem.clone() });
             }
             consumers.by_id.clone()
         };
@@ -239,10 +215,8 @@ impl<S: Storage> Log<S> {
         }
         let bytes = codec::encode(by_id.values(), self.log_id());
         // A cursor that can't move on a full disk would keep compaction from making room.
-        self.with_reserve(is_no_space, || {
-            replace_file(self.storage(), "", CONSUMERS_FILE, &bytes)
-        })
-        .map_err(AcknowledgeError::Io)?;
+        self.with_reserve(is_no_space, || replace_file(self.storage(), "", CONSUMERS_FILE, &bytes))
+            .map_err(AcknowledgeError::Io)?;
         self.retained.consumers.lock().by_id = by_id;
         Ok(true)
     }

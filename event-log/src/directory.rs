@@ -5,11 +5,11 @@
 
 use std::collections::VecDeque;
 
+use crate::catalog::Catalog;
 use crate::error::{CursorError, OpenError, ReadError};
 use crate::format::{LOCK_FILE, SegmentHeader, segment_file_name};
 use crate::frame::Frame;
 use crate::recovery::{TailError, catalog_of, scan_tail};
-use crate::catalog::Catalog;
 use crate::seq::{Chain, Cursor, LogId, Seq};
 use crate::storage::Storage;
 use crate::walk::read_segment;
@@ -37,8 +37,15 @@ impl<S: Storage> DirectoryReader<S> {
         };
         let segment = open_segment(&storage, &catalog, &newest, first)?;
         let current = empty_frame();
-        let mut reader =
-            Self { storage, catalog, newest, segment, waiting: VecDeque::new(), proven: Seq::ZERO, current };
+        let mut reader = Self {
+            storage,
+            catalog,
+            newest,
+            segment,
+            waiting: VecDeque::new(),
+            proven: Seq::ZERO,
+            current,
+        };
         reader.pass(after)?;
         Ok(reader)
     }
@@ -54,13 +61,18 @@ impl<S: Storage> DirectoryReader<S> {
     }
 
     /// The next frame that is proven durable; `None` where nothing more is, for now.
-    #[expect(clippy::should_implement_trait, reason = "the frame is lent, which an Iterator can't say")]
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "the frame is lent, which an Iterator can't say"
+    )]
     pub fn next(&mut self) -> Result<Option<&Frame>, ReadError> {
         loop {
             if let Some(frame) = self.waiting.front() {
                 let followed = self.waiting.len() > 1;
                 let seq = frame.header.last_seq();
-                if seq <= self.proven && (frame.header.record_count > 0 || followed || self.sealed()) {
+                if seq <= self.proven
+                    && (frame.header.record_count > 0 || followed || self.sealed())
+                {
                     return Ok(self.deliver());
                 }
             }
@@ -97,7 +109,9 @@ impl<S: Storage> DirectoryReader<S> {
                     return Ok(true);
                 }
                 Ok(false) if end.is_some() => {
-                    return Err(self.segment.damage_here("zeros where a frame should be".to_owned()));
+                    return Err(self
+                        .segment
+                        .damage_here("zeros where a frame should be".to_owned()));
                 }
                 Ok(false) => {}
                 Err(error) if end.is_some() => return Err(error),
@@ -108,7 +122,8 @@ impl<S: Storage> DirectoryReader<S> {
             if self.segment.place.seq < self.segment.first {
                 // As long as it has no record, a larger file may have taken its place.
                 let place = self.segment.place;
-                self.segment = open_segment(&self.storage, &self.catalog, &self.newest, self.segment.first)?;
+                self.segment =
+                    open_segment(&self.storage, &self.catalog, &self.newest, self.segment.first)?;
                 self.segment.seek(place);
             }
             if self.catalog.get(self.segment.first).is_none_or(|segment| segment.end.is_none()) {
@@ -125,8 +140,10 @@ impl<S: Storage> DirectoryReader<S> {
             return Err(error);
         }
         let file = segment_file_name(self.segment.first);
-        let bytes = read_segment(&self.storage, &file).map_err(|source| ReadError::Io { file, source })?;
-        let header = SegmentHeader::decode(&bytes).map_err(|_| self.segment.damage_here("the header".to_owned()))?;
+        let bytes =
+            read_segment(&self.storage, &file).map_err(|source| ReadError::Io { file, source })?;
+        let header = SegmentHeader::decode(&bytes)
+            .map_err(|_| self.segment.damage_here("the header".to_owned()))?;
         match scan_tail(&bytes, &header) {
             Ok(_) => Ok(()),
             Err(TailError::Corrupt(_) | TailError::UnsupportedVersion { .. }) => Err(error),
@@ -135,7 +152,8 @@ impl<S: Storage> DirectoryReader<S> {
 
     fn go_on(&mut self) -> Result<(), ReadError> {
         let next = self.catalog.after(self.segment.first);
-        let next = next.ok_or_else(|| self.segment.damage_here("the next segment is missing".to_owned()))?;
+        let next =
+            next.ok_or_else(|| self.segment.damage_here("the next segment is missing".to_owned()))?;
         // A segment is begun only when all before it is durable.
         self.proven = self.proven.max(next.previous());
         let place = self.segment.place;
@@ -157,7 +175,10 @@ impl<S: Storage> DirectoryReader<S> {
         while let Some(header) = self.segment.peek(u64::MAX)? {
             if header.last_seq() > after.seq {
                 if header.first_seq <= after.seq {
-                    return Err(CursorError::NotAFrameEnd { seq: after.seq, frame_end: header.last_seq() });
+                    return Err(CursorError::NotAFrameEnd {
+                        seq: after.seq,
+                        frame_end: header.last_seq(),
+                    });
                 }
                 return Err(CursorError::Rewritten { at: after.seq });
             }
@@ -168,12 +189,18 @@ impl<S: Storage> DirectoryReader<S> {
             }
         }
         let last = self.segment.place.seq;
-        if after.seq > last { Err(CursorError::Ahead { last }) } else { Err(CursorError::Rewritten { at: after.seq }) }
+        if after.seq > last {
+            Err(CursorError::Ahead { last })
+        } else {
+            Err(CursorError::Rewritten { at: after.seq })
+        }
     }
 
     fn is_idle(&self) -> Result<bool, ReadError> {
         let holder = self.storage.lock_holder(LOCK_FILE);
-        holder.map(|holder| holder.is_none()).map_err(|source| ReadError::Io { file: LOCK_FILE.to_owned(), source })
+        holder
+            .map(|holder| holder.is_none())
+            .map_err(|source| ReadError::Io { file: LOCK_FILE.to_owned(), source })
     }
 }
 
@@ -196,7 +223,9 @@ fn read_error(error: OpenError) -> CursorError {
 fn plain_read_error(error: OpenError) -> ReadError {
     match error {
         OpenError::Corrupt(damage) => ReadError::Corrupt(damage),
-        OpenError::UnsupportedVersion { file, found } => ReadError::UnsupportedVersion { file, found },
+        OpenError::UnsupportedVersion { file, found } => {
+            ReadError::UnsupportedVersion { file, found }
+        }
         OpenError::Io { operation, source } => ReadError::Io { file: operation, source },
         other @ (OpenError::Locked { .. }
         | OpenError::WrongOwner { .. }

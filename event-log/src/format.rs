@@ -149,7 +149,8 @@ impl SegmentHeader {
             return Err(SegmentHeaderError::Version { found });
         }
         let owner_len = usize::from(read_u16(page, 128));
-        let owner = (owner_len <= OWNER_BYTES_MAX).then(|| page[OWNER_OFFSET..OWNER_OFFSET + owner_len].to_vec());
+        let owner = (owner_len <= OWNER_BYTES_MAX)
+            .then(|| page[OWNER_OFFSET..OWNER_OFFSET + owner_len].to_vec());
         let header = SegmentHeader {
             header_len: read_u16(page, 10),
             alignment: read_u32(page, 12),
@@ -182,12 +183,18 @@ impl SegmentHeader {
 
 /// Whether frames may be laid out at this distance.
 pub(crate) const fn alignment_is_valid(alignment: u32) -> bool {
-    alignment.is_power_of_two() && alignment >= ALIGNMENT_BYTES_MIN && alignment <= ALIGNMENT_BYTES_MAX
+    alignment.is_power_of_two()
+        && alignment >= ALIGNMENT_BYTES_MIN
+        && alignment <= ALIGNMENT_BYTES_MAX
 }
 
 /// Where the first frame begins in a segment of this alignment.
 pub(crate) const fn header_len_for(alignment: u32) -> u16 {
-    if alignment as usize > SEGMENT_HEADER_BYTES { alignment as u16 } else { SEGMENT_HEADER_BYTES as u16 }
+    if alignment as usize > SEGMENT_HEADER_BYTES {
+        alignment as u16
+    } else {
+        SEGMENT_HEADER_BYTES as u16
+    }
 }
 
 /// The next multiple of the alignment (a power of two).
@@ -279,7 +286,12 @@ mod tests {
     fn names() {
         assert_eq!(segment_file_name(Seq::new(1)), "00000000000000000001.log");
         assert_eq!(parse_segment_file_name("00000000000000000001.log"), Some(Seq::new(1)));
-        for name in ["1.log", "00000000000000000001.log.zst", "0000000000000000000x.log", "99999999999999999999.log"] {
+        for name in [
+            "1.log",
+            "00000000000000000001.log.zst",
+            "0000000000000000000x.log",
+            "99999999999999999999.log",
+        ] {
             assert_eq!(parse_segment_file_name(name), None, "{name}");
         }
     }

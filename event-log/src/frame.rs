@@ -106,7 +106,8 @@ impl FrameHeader {
     fn encode(&self, log_id: LogId) -> [u8; FRAME_HEADER_BYTES] {
         let mut bytes = self.encode_unsealed();
         bytes[CHAIN_OFFSET..CHAIN_END].copy_from_slice(self.chain.as_bytes());
-        bytes[PAYLOAD_CRC_OFFSET..HEADER_CRC_OFFSET].copy_from_slice(&self.payload_crc.to_le_bytes());
+        bytes[PAYLOAD_CRC_OFFSET..HEADER_CRC_OFFSET]
+            .copy_from_slice(&self.payload_crc.to_le_bytes());
         let crc = header_crc(&bytes, log_id);
         bytes[HEADER_CRC_OFFSET..].copy_from_slice(&crc.to_le_bytes());
         bytes
@@ -170,16 +171,23 @@ impl FrameHeader {
         }
         let holds_records = match self.kind {
             FrameKind::Data => self.record_count > 0,
-            FrameKind::Checkpoint | FrameKind::Close | FrameKind::KeepAlive => self.record_count == 0 && self.payload_len == 0,
+            FrameKind::Checkpoint | FrameKind::Close | FrameKind::KeepAlive => {
+                self.record_count == 0 && self.payload_len == 0
+            }
         };
         let payload_len_min = u64::from(self.record_count) * RECORD_LENGTH_BYTES as u64;
         if !holds_records || u64::from(self.payload_len) < payload_len_min {
             return Err(FrameError::Field { what: "record count" });
         }
-        if self.first_seq == Seq::ZERO || self.first_seq.get().checked_add(u64::from(self.record_count)).is_none() {
+        if self.first_seq == Seq::ZERO
+            || self.first_seq.get().checked_add(u64::from(self.record_count)).is_none()
+        {
             return Err(FrameError::Field { what: "first seq" });
         }
-        if self.watermark >= self.first_seq || self.segment_first_seq > self.first_seq || self.segment_first_seq == Seq::ZERO {
+        if self.watermark >= self.first_seq
+            || self.segment_first_seq > self.first_seq
+            || self.segment_first_seq == Seq::ZERO
+        {
             return Err(FrameError::Field { what: "watermark or segment" });
         }
         Ok(())
@@ -298,7 +306,9 @@ pub fn verify_chain(previous: &Chain, frame: &Frame) -> bool {
 pub(crate) fn verify_link(previous: &Chain, header: &FrameHeader, stored: &[u8]) -> bool {
     match header.kind {
         FrameKind::KeepAlive => header.chain == *previous,
-        FrameKind::Data | FrameKind::Checkpoint | FrameKind::Close => link(previous, stored) == header.chain,
+        FrameKind::Data | FrameKind::Checkpoint | FrameKind::Close => {
+            link(previous, stored) == header.chain
+        }
     }
 }
 
@@ -322,7 +332,12 @@ pub fn keep_alive(log_id: LogId, epoch_counter: u64, tip: &Tip) -> Vec<u8> {
 }
 
 /// Seals `stored` (room for the header, then the payload) into a frame: writes the header and returns it with its crcs and chain.
-pub fn seal(stored: &mut [u8], mut header: FrameHeader, log_id: LogId, previous: &Chain) -> FrameHeader {
+pub fn seal(
+    stored: &mut [u8],
+    mut header: FrameHeader,
+    log_id: LogId,
+    previous: &Chain,
+) -> FrameHeader {
     assert_eq!(stored.len(), header.stored_len(), "a frame is sealed over exactly its payload");
     header.payload_crc = crc32fast::hash(&stored[FRAME_HEADER_BYTES..]);
     stored[..FRAME_HEADER_BYTES].copy_from_slice(&header.encode_unsealed());

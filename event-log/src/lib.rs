@@ -25,6 +25,7 @@
 //! the caller's. Only [`storage::disk`] touches `std::fs`.
 
 mod archive;
+mod catalog;
 mod committer;
 mod compaction;
 mod consumers;
@@ -37,7 +38,6 @@ mod queue;
 mod reader;
 mod record;
 mod recovery;
-mod catalog;
 mod seq;
 pub mod snapshot;
 mod status;
@@ -50,15 +50,18 @@ mod window;
 
 pub use compaction::{CompactionError, CompactionReport, Retention, SNAPSHOTS_KEEP_MIN};
 pub use consumers::{
-    AcknowledgeError, CONSUMER_ID_BYTES_MAX, CONSUMERS_MAX, Consumer, ConsumersError, PINS_MAX, read_consumers,
+    AcknowledgeError, CONSUMER_ID_BYTES_MAX, CONSUMERS_MAX, Consumer, ConsumersError, PINS_MAX,
+    read_consumers,
 };
 pub use directory::DirectoryReader;
 pub use error::{
-    AppendError, CommitError, CursorError, Damage, OpenError, PreallocateError, ReadError, WaitError,
+    AppendError, CommitError, CursorError, Damage, OpenError, PreallocateError, ReadError,
+    WaitError,
 };
 pub use format::{
-    ALIGNMENT_BYTES_MAX, ALIGNMENT_BYTES_MIN, APPEND_BYTES_MAX, FORMAT_VERSION, FRAME_BYTES_MAX, OWNER_BYTES_MAX,
-    SEGMENT_HEADER_BYTES, SegmentHeader, parse_segment_file_name, segment_file_name,
+    ALIGNMENT_BYTES_MAX, ALIGNMENT_BYTES_MIN, APPEND_BYTES_MAX, FORMAT_VERSION, FRAME_BYTES_MAX,
+    OWNER_BYTES_MAX, SEGMENT_HEADER_BYTES, SegmentHeader, parse_segment_file_name,
+    segment_file_name,
 };
 pub use frame::{Frame, FrameHeader, FrameKind, decode_frame, keep_alive, verify_chain};
 pub use log::{Committed, Log, LogOptions};

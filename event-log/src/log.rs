@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 
 use parking_lot::{Condvar, Mutex};
 
+use crate::catalog::Catalog;
 use crate::committer::Committer;
 use crate::compaction::SealedSegment;
 use crate::consumers::Retained;
@@ -16,7 +17,6 @@ use crate::format::{APPEND_BYTES_MAX, FRAME_BYTES_MAX};
 use crate::frame::FRAME_HEADER_BYTES;
 use crate::queue::{Gate, Queue};
 use crate::record::RecordBuffer;
-use crate::catalog::Catalog;
 use crate::seq::{Chain, Epoch, LogId, Seq, SeqRange, StateDigest, Tip};
 use crate::status::{OpenedAs, SyncClock};
 use crate::storage::Storage;
@@ -139,7 +139,12 @@ impl<S: Storage> Log<S> {
     pub fn open(storage: S, options: LogOptions) -> Result<Arc<Self>, OpenError> {
         let (shared, lock) = crate::recovery::open(storage, options)?;
         let retained = Retained::load(&shared.storage, shared.log_id);
-        Ok(Arc::new(Self { shared: Arc::new(shared), retained, threads: Mutex::default(), _lock: lock }))
+        Ok(Arc::new(Self {
+            shared: Arc::new(shared),
+            retained,
+            threads: Mutex::default(),
+            _lock: lock,
+        }))
     }
 
     /// Puts records into the next frame, all of them into the same one, and gives them their seqs.
@@ -154,8 +159,9 @@ impl<S: Storage> Log<S> {
     ) -> Result<SeqRange, AppendError> {
         let shared = &*self.shared;
         let bytes = records.byte_len();
-        let max = APPEND_BYTES_MAX
-            .min(shared.limits.frame_bytes_max - FRAME_HEADER_BYTES - shared.limits.alignment as usize);
+        let max = APPEND_BYTES_MAX.min(
+            shared.limits.frame_bytes_max - FRAME_HEADER_BYTES - shared.limits.alignment as usize,
+        );
         if records.is_empty() {
             return Err(AppendError::Empty);
         }

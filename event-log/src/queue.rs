@@ -3,12 +3,12 @@
 //! Everything here happens under one short lock. It must never touch the disk, never block, and never accept a byte for which
 //! there is no preallocated room: so the committer never meets a full disk.
 
+use crate::catalog::Spare;
 use crate::error::AppendError;
 use crate::format::{align_up, header_len_for};
 use crate::frame::FRAME_HEADER_BYTES;
 use crate::log::Limits;
 use crate::record::RecordBuffer;
-use crate::catalog::Spare;
 use crate::seq::{Seq, SeqRange, StateDigest, Tip};
 use crate::storage::Storage;
 
@@ -45,7 +45,9 @@ pub(crate) enum Gate {
     Open,
     /// No spare could be made and the room is used up; opens again by itself.
     Shut(Shortage),
-    Poisoned { reason: String },
+    Poisoned {
+        reason: String,
+    },
     Closed,
 }
 
@@ -119,8 +121,16 @@ impl<S: Storage> Queue<S> {
     }
 
     /// Puts the records into the batch and gives them their seqs; the caller has checked their size against the limits.
-    pub(crate) fn append(&mut self, records: &RecordBuffer, logged_at_us: i64, digest_delta: StateDigest, limits: &Limits) -> Result<SeqRange, AppendError> {
-        if self.gate != Gate::Open || self.batch.bytes.len() + records.byte_len() > self.batch_bytes_max {
+    pub(crate) fn append(
+        &mut self,
+        records: &RecordBuffer,
+        logged_at_us: i64,
+        digest_delta: StateDigest,
+        limits: &Limits,
+    ) -> Result<SeqRange, AppendError> {
+        if self.gate != Gate::Open
+            || self.batch.bytes.len() + records.byte_len() > self.batch_bytes_max
+        {
             return Err(self.refuse(records.byte_len(), limits));
         }
         let first = self.last.next();
@@ -137,11 +147,14 @@ impl<S: Storage> Queue<S> {
         match &self.gate {
             Gate::Open => {}
             Gate::Shut(Shortage::NoSpace { .. }) => return AppendError::NoSpace,
-            Gate::Shut(Shortage::Io { reason }) => return AppendError::ReadOnly { reason: reason.clone() },
+            Gate::Shut(Shortage::Io { reason }) => {
+                return AppendError::ReadOnly { reason: reason.clone() };
+            }
             Gate::Poisoned { reason } => return AppendError::Poisoned { reason: reason.clone() },
             Gate::Closed => return AppendError::Closed,
         }
-        let alone = limits.segment_bytes_for(self.spare_start(limits), (FRAME_HEADER_BYTES + bytes) as u64);
+        let alone =
+            limits.segment_bytes_for(self.spare_start(limits), (FRAME_HEADER_BYTES + bytes) as u64);
         if alone > limits.segment_bytes && !self.spares.iter().any(|spare| spare.bytes >= alone) {
             self.wanted_bytes = Some(alone);
         }
@@ -179,7 +192,13 @@ impl<S: Storage> Queue<S> {
         let offset = self.room.offset;
         self.room.offset += align_up(taken.bytes.len() as u64, limits.alignment);
         self.measure(limits);
-        Some(Taken { rotate_to, offset, first_seq, digest: self.digest, logged_at_us: self.logged_at_us })
+        Some(Taken {
+            rotate_to,
+            offset,
+            first_seq,
+            digest: self.digest,
+            logged_at_us: self.logged_at_us,
+        })
     }
 
     /// Takes the place of a frame without records, if the segment has one left; `keep_frames` more must fit after it.
@@ -203,7 +222,11 @@ impl<S: Storage> Queue<S> {
     /// Where the batch would begin in a spare. A segment that has no record yet keeps its name, so
     /// a larger one takes its place and its frames without records come along.
     fn spare_start(&self, limits: &Limits) -> u64 {
-        if self.batch_first() == self.segment { self.room.offset } else { u64::from(header_len_for(limits.alignment)) }
+        if self.batch_first() == self.segment {
+            self.room.offset
+        } else {
+            u64::from(header_len_for(limits.alignment))
+        }
     }
 
     /// The smallest spare of at least this size: a usable one, or the reserved one if that is what is left.
@@ -221,7 +244,9 @@ impl<S: Storage> Queue<S> {
             return None;
         }
         let usable = SPARES_RESERVED.min(self.spares.len());
-        let wanted = self.wanted_bytes.filter(|wanted| !self.spares[usable..].iter().any(|spare| spare.bytes >= *wanted));
+        let wanted = self
+            .wanted_bytes
+            .filter(|wanted| !self.spares[usable..].iter().any(|spare| spare.bytes >= *wanted));
         wanted.or((self.spares.len() < limits.spare_segments).then_some(limits.segment_bytes))
     }
 
@@ -262,7 +287,10 @@ impl<S: Storage> Queue<S> {
     fn measure(&mut self, limits: &Limits) {
         let usable = SPARES_RESERVED.min(self.spares.len());
         let start = self.spare_start(limits);
-        let in_spares = self.spares[usable..].iter().map(|spare| limits.batch_bytes_in(Room { offset: start, capacity: spare.bytes })).max();
+        let in_spares = self.spares[usable..]
+            .iter()
+            .map(|spare| limits.batch_bytes_in(Room { offset: start, capacity: spare.bytes }))
+            .max();
         let max = limits.batch_bytes_in(self.room).max(in_spares.unwrap_or(0));
         self.batch_bytes_max = max.min(limits.frame_bytes_max - limits.alignment as usize);
     }

@@ -5,10 +5,10 @@
 
 use std::sync::Arc;
 
+use crate::catalog::{Place, Segment};
 use crate::error::{CursorError, ReadError};
 use crate::frame::Frame;
 use crate::log::{Log, Shared};
-use crate::catalog::{Place, Segment};
 use crate::seq::{Chain, Cursor, Seq};
 use crate::storage::Storage;
 use crate::window::{SegmentReader, empty_frame};
@@ -51,7 +51,9 @@ impl<S: Storage> Log<S> {
             let next = first.get() + records.len() as u64;
             let Some(frame) = reader.next()? else { break };
             let wanted = frame.records().skip_while(|(seq, _)| seq.get() < next);
-            records.extend(wanted.take(count as usize - records.len()).map(|(_, record)| record.to_vec()));
+            records.extend(
+                wanted.take(count as usize - records.len()).map(|(_, record)| record.to_vec()),
+            );
         }
         Ok(records)
     }
@@ -59,7 +61,10 @@ impl<S: Storage> Log<S> {
 
 impl<S: Storage> FrameReader<S> {
     /// The next durable frame; `None` at the watermark: ask again later.
-    #[expect(clippy::should_implement_trait, reason = "the frame is lent, which an Iterator can't say")]
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "the frame is lent, which an Iterator can't say"
+    )]
     pub fn next(&mut self) -> Result<Option<&Frame>, ReadError> {
         loop {
             let view = self.shared.view(self.segment.first)?;
@@ -92,9 +97,12 @@ impl<S: Storage> FrameReader<S> {
 
     fn go_on(&mut self) -> Result<(), ReadError> {
         let next = self.shared.catalog.lock().after(self.segment.first);
-        let next = next.ok_or_else(|| self.segment.damage_here("the next segment is missing".to_owned()))?;
+        let next =
+            next.ok_or_else(|| self.segment.damage_here("the next segment is missing".to_owned()))?;
         let view = self.shared.view(next)?;
-        if view.segment.start.chain != self.segment.place.chain || view.segment.start.seq != self.segment.place.seq {
+        if view.segment.start.chain != self.segment.place.chain
+            || view.segment.start.seq != self.segment.place.seq
+        {
             return Err(self.segment.damage_here("a segment is missing after it".to_owned()));
         }
         self.segment = self.shared.open_segment(next, &view.segment)?;
@@ -108,13 +116,19 @@ impl<S: Storage> Shared<S> {
         self.find(seq, chain).map(|(_, place)| place)
     }
 
-    fn find(&self, seq: Seq, chain: Option<Chain>) -> Result<(SegmentReader<S>, Place), CursorError> {
+    fn find(
+        &self,
+        seq: Seq,
+        chain: Option<Chain>,
+    ) -> Result<(SegmentReader<S>, Place), CursorError> {
         let durable = self.waiters.durable();
         if seq > durable {
             return Err(CursorError::Ahead { last: durable });
         }
         let mut segment = match self.open_holding(seq) {
-            Err(ReadError::Compacted { resume_from }) => return Err(CursorError::Compacted { resume_from }),
+            Err(ReadError::Compacted { resume_from }) => {
+                return Err(CursorError::Compacted { resume_from });
+            }
             other => other?,
         };
         let first = segment.first;
@@ -155,11 +169,21 @@ impl<S: Storage> Shared<S> {
     }
 
     fn open_segment(&self, first: Seq, segment: &Segment) -> Result<SegmentReader<S>, ReadError> {
-        match SegmentReader::open(&self.storage, (self.log_id, self.limits.alignment), first, segment) {
+        match SegmentReader::open(
+            &self.storage,
+            (self.log_id, self.limits.alignment),
+            first,
+            segment,
+        ) {
             // Archived or deleted a moment ago: the catalog knows by now.
             Err(ReadError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
                 let view = self.view(first)?;
-                SegmentReader::open(&self.storage, (self.log_id, self.limits.alignment), first, &view.segment)
+                SegmentReader::open(
+                    &self.storage,
+                    (self.log_id, self.limits.alignment),
+                    first,
+                    &view.segment,
+                )
             }
             other => other,
         }

@@ -32,7 +32,8 @@ impl RecordBuffer {
         encode(&mut self.bytes);
         let body = start + RECORD_LENGTH_BYTES;
         assert!(self.bytes.len() >= body, "an encoder only appends");
-        let length = u32::try_from(self.bytes.len() - body).expect("a record is far smaller than 4 GiB");
+        let length =
+            u32::try_from(self.bytes.len() - body).expect("a record is far smaller than 4 GiB");
         self.bytes[start..body].copy_from_slice(&length.to_le_bytes());
         self.count = self.count.checked_add(1).expect("a buffer holds far fewer than 2^32 records");
     }
@@ -119,7 +120,10 @@ mod tests {
         assert_eq!((buffer.count(), buffer.byte_len()), (3, 3 * 4 + 8));
         assert!(layout_is_valid(buffer.as_bytes(), 3));
         let records: Vec<_> = Records::new(buffer.as_bytes(), Seq::new(7)).collect();
-        assert_eq!(records, [(Seq::new(7), &b"one"[..]), (Seq::new(8), b""), (Seq::new(9), b"three")]);
+        assert_eq!(
+            records,
+            [(Seq::new(7), &b"one"[..]), (Seq::new(8), b""), (Seq::new(9), b"three")]
+        );
         buffer.clear();
         assert!(buffer.is_empty() && buffer.as_bytes().is_empty());
     }

@@ -9,21 +9,24 @@ mod tail;
 use std::io;
 
 use crate::archive;
+use crate::catalog::{Catalog, Spare};
 use crate::committer::Committer;
 use crate::consumers::{remove_leftovers, witnesses};
 use crate::error::{Damage, OpenError};
 use crate::format::{
     ALIGNMENT_BYTES_MIN, ARCHIVE_DIR, CONSUMERS_FILE, FRAME_BYTES_MAX, LOCK_FILE, OWNER_BYTES_MAX,
-    SEGMENT_HEADER_BYTES, SNAPSHOTS_DIR, SPARE_PREFIX, SegmentHeader, SegmentHeaderError, TEMPORARY_SUFFIX,
-    alignment_is_valid, header_len_for, parse_segment_file_name, segment_file_name,
+    SEGMENT_HEADER_BYTES, SNAPSHOTS_DIR, SPARE_PREFIX, SegmentHeader, SegmentHeaderError,
+    TEMPORARY_SUFFIX, alignment_is_valid, header_len_for, parse_segment_file_name,
+    segment_file_name,
 };
 use crate::frame::FRAME_HEADER_BYTES;
 use crate::log::{Limits, LogOptions, Published, Shared};
 use crate::queue::{Batch, Queue, Room, SPARES_RESERVED};
-use crate::catalog::{Catalog, Spare};
 use crate::seq::{Chain, Epoch, Seq, Tip};
 use crate::status::{OpenedAs, SyncClock};
-use crate::storage::{OpenMode, Storage, StorageFile, is_no_space, list_if_there, read_exact_at, remove_if_there};
+use crate::storage::{
+    OpenMode, Storage, StorageFile, is_no_space, list_if_there, read_exact_at, remove_if_there,
+};
 use crate::waiters::Waiters;
 
 pub(crate) use tail::{Tail, TailError, scan_tail};
@@ -55,7 +58,10 @@ struct Found<S: Storage> {
 }
 
 /// Opens or makes the log; see [`crate::Log::open`].
-pub(crate) fn open<S: Storage>(storage: S, options: LogOptions) -> Result<(Shared<S>, S::Lock), OpenError> {
+pub(crate) fn open<S: Storage>(
+    storage: S,
+    options: LogOptions,
+) -> Result<(Shared<S>, S::Lock), OpenError> {
     check_options(&options)?;
     let listing = list(&storage)?;
     if listing.segments.is_empty() {
@@ -77,7 +83,12 @@ pub(crate) fn open<S: Storage>(storage: S, options: LogOptions) -> Result<(Share
     Ok((share(storage, options, listing.unknown, found), lock))
 }
 
-fn share<S: Storage>(storage: S, options: LogOptions, unknown_files: Vec<String>, found: Found<S>) -> Shared<S> {
+fn share<S: Storage>(
+    storage: S,
+    options: LogOptions,
+    unknown_files: Vec<String>,
+    found: Found<S>,
+) -> Shared<S> {
     let limits = Limits {
         alignment: found.header.alignment,
         segment_bytes: options.segment_bytes,
@@ -99,7 +110,12 @@ fn share<S: Storage>(storage: S, options: LogOptions, unknown_files: Vec<String>
         wakers: Vec::new(),
     };
     Shared {
-        queue: parking_lot::Mutex::new(Queue::new(&tip, found.header.first_seq, found.room, &limits)),
+        queue: parking_lot::Mutex::new(Queue::new(
+            &tip,
+            found.header.first_seq,
+            found.room,
+            &limits,
+        )),
         limits,
         log_id: found.header.log_id,
         owner: found.header.owner,
@@ -129,7 +145,9 @@ fn check_options(options: &LogOptions) -> Result<(), OpenError> {
     if options.segment_bytes < u64::from(header_len_for(alignment)) + 4 * u64::from(alignment) {
         return refuse("a segment must hold its header and at least four blocks");
     }
-    if options.frame_bytes_max > FRAME_BYTES_MAX || options.frame_bytes_max < 4 * FRAME_HEADER_BYTES + 2 * alignment as usize {
+    if options.frame_bytes_max > FRAME_BYTES_MAX
+        || options.frame_bytes_max < 4 * FRAME_HEADER_BYTES + 2 * alignment as usize
+    {
         return refuse("the longest frame is out of range");
     }
     Ok(())
@@ -172,7 +190,11 @@ fn refuse_leftovers<S: Storage>(storage: &S, listing: &Listing) -> Result<(), Op
     Ok(())
 }
 
-fn make<S: Storage>(storage: &S, options: &LogOptions, listing: &Listing) -> Result<Found<S>, OpenError> {
+fn make<S: Storage>(
+    storage: &S,
+    options: &LogOptions,
+    listing: &Listing,
+) -> Result<Found<S>, OpenError> {
     remove_temporary(storage, listing).map_err(failed("removing leftovers"))?;
     let block = storage.block_bytes().map_err(failed("asking for the block size"))?;
     let usable = if alignment_is_valid(block) { block } else { ALIGNMENT_BYTES_MIN };
@@ -190,30 +212,54 @@ fn make<S: Storage>(storage: &S, options: &LogOptions, listing: &Listing) -> Res
         created_at_us: options.opened_at_us,
         owner: options.owner.clone(),
     };
-    let spare = Spare::make(storage, 0, options.segment_bytes).map_err(space_or("making the first segment"))?;
+    let spare = Spare::make(storage, 0, options.segment_bytes)
+        .map_err(space_or("making the first segment"))?;
     let capacity = spare.bytes;
-    let file = spare.become_segment(storage, &header).map_err(space_or("making the first segment"))?;
+    let file =
+        spare.become_segment(storage, &header).map_err(space_or("making the first segment"))?;
     let mut catalog = Catalog::default();
     catalog.push(&header, false, capacity);
     let room = Room { offset: u64::from(header.header_len), capacity };
     let tip = Tip { seq: Seq::ZERO, chain, digest: 0, logged_at_us: options.opened_at_us };
-    Ok(Found { file, header, catalog, room, tip, epoch_counter: 0, unsealed: false, opened: OpenedAs::New })
+    Ok(Found {
+        file,
+        header,
+        catalog,
+        room,
+        tip,
+        epoch_counter: 0,
+        unsealed: false,
+        opened: OpenedAs::New,
+    })
 }
 
-fn recover<S: Storage>(storage: &S, options: &LogOptions, listing: &Listing) -> Result<Found<S>, OpenError> {
+fn recover<S: Storage>(
+    storage: &S,
+    options: &LogOptions,
+    listing: &Listing,
+) -> Result<Found<S>, OpenError> {
     let (catalog, header) = read_headers(storage, options, listing)?;
     let name = segment_file_name(header.first_seq);
-    let file = storage.open(&name, OpenMode::ReadWrite).map_err(failed("opening the last segment"))?;
+    let file =
+        storage.open(&name, OpenMode::ReadWrite).map_err(failed("opening the last segment"))?;
     let capacity = file.len().map_err(failed("opening the last segment"))?;
-    let mut bytes = vec![0; usize::try_from(capacity).map_err(|error| failed("opening the last segment")(io::Error::other(error)))?];
+    let mut bytes =
+        vec![
+            0;
+            usize::try_from(capacity)
+                .map_err(|error| failed("opening the last segment")(io::Error::other(error)))?
+        ];
     read_exact_at(&file, &mut bytes, 0).map_err(failed("reading the last segment"))?;
     let tail = scan_tail(&bytes, &header).map_err(|error| match error {
         TailError::Corrupt(damage) => OpenError::Corrupt(damage),
-        TailError::UnsupportedVersion { found } => OpenError::UnsupportedVersion { file: name.clone(), found },
+        TailError::UnsupportedVersion { found } => {
+            OpenError::UnsupportedVersion { file: name.clone(), found }
+        }
     })?;
     ask_witnesses(storage, &header, &tail, &name)?;
     // A close frame whose own sync failed looks just like a clean one: it is written again as well.
-    let repaired = repair(storage, &file, &bytes, &tail).map_err(failed("rewriting the unwitnessed tail"))?;
+    let repaired =
+        repair(storage, &file, &bytes, &tail).map_err(failed("rewriting the unwitnessed tail"))?;
     let opened = if tail.closed && tail.torn_bytes == 0 { OpenedAs::Clean } else { repaired };
     let mut catalog = catalog;
     for place in &tail.places {
@@ -221,7 +267,16 @@ fn recover<S: Storage>(storage: &S, options: &LogOptions, listing: &Listing) -> 
     }
     let room = Room { offset: tail.end, capacity };
     let unsealed = tail.unsealed;
-    Ok(Found { file, header, catalog, room, tip: tail.tip, epoch_counter: tail.epoch_counter, unsealed, opened })
+    Ok(Found {
+        file,
+        header,
+        catalog,
+        room,
+        tip: tail.tip,
+        epoch_counter: tail.epoch_counter,
+        unsealed,
+        opened,
+    })
 }
 
 /// Decodes every header page; all must be of one log, this owner's, in order.
@@ -238,7 +293,8 @@ fn read_headers<S: Storage>(
     let archived = archived.iter().filter(|first| **first < live_first).map(|first| (*first, true));
     for (first, archived) in archived.chain(listing.segments.iter().map(|first| (*first, false))) {
         let (header, bytes) = if archived {
-            let header = archive::read_header(storage, first).map_err(|error| archive_error(first, error))?;
+            let header = archive::read_header(storage, first)
+                .map_err(|error| archive_error(first, error))?;
             let file = storage.open(&archive::archive_file_name(first), OpenMode::Read);
             let bytes = file.and_then(|file| file.len()).map_err(failed("reading the archive"))?;
             (header, bytes)
@@ -247,13 +303,20 @@ fn read_headers<S: Storage>(
         };
         let name = segment_file_name(first);
         if header.first_seq != first {
-            return Err(OpenError::NotALog { what: format!("{name} begins with seq {}", header.first_seq) });
+            return Err(OpenError::NotALog {
+                what: format!("{name} begins with seq {}", header.first_seq),
+            });
         }
         if header.owner != options.owner {
-            return Err(OpenError::WrongOwner { found: header.owner, expected: options.owner.clone() });
+            return Err(OpenError::WrongOwner {
+                found: header.owner,
+                expected: options.owner.clone(),
+            });
         }
         if newest.as_ref().is_some_and(|newest| newest.log_id != header.log_id) {
-            return Err(OpenError::NotALog { what: format!("{name} is of another log than the segments before it") });
+            return Err(OpenError::NotALog {
+                what: format!("{name} is of another log than the segments before it"),
+            });
         }
         catalog.push(&header, archived, bytes);
         newest = Some(header);
@@ -269,7 +332,14 @@ fn archive_error(first: Seq, error: io::Error) -> OpenError {
         return OpenError::Io { operation: format!("reading {file}"), source: error };
     }
     let what = error.to_string();
-    OpenError::Corrupt(Damage { file, offset: 0, length: 0, first_seq: first, last_seq: first, what })
+    OpenError::Corrupt(Damage {
+        file,
+        offset: 0,
+        length: 0,
+        first_seq: first,
+        last_seq: first,
+        what,
+    })
 }
 
 fn read_header<S: Storage>(storage: &S, first: Seq) -> Result<(SegmentHeader, u64), OpenError> {
@@ -280,7 +350,9 @@ fn read_header<S: Storage>(storage: &S, first: Seq) -> Result<(SegmentHeader, u6
     read_exact_at(&file, &mut page, 0).map_err(failed("reading a segment's header"))?;
     match SegmentHeader::decode(&page) {
         Ok(header) => Ok((header, bytes)),
-        Err(SegmentHeaderError::Version { found }) => Err(OpenError::UnsupportedVersion { file: name, found }),
+        Err(SegmentHeaderError::Version { found }) => {
+            Err(OpenError::UnsupportedVersion { file: name, found })
+        }
         Err(error) => Err(OpenError::Corrupt(Damage {
             file: name,
             offset: 0,
@@ -293,7 +365,12 @@ fn read_header<S: Storage>(storage: &S, first: Seq) -> Result<(SegmentHeader, u6
 }
 
 /// Refuses if a snapshot or a consumer proves that the log was longer, or was another.
-fn ask_witnesses<S: Storage>(storage: &S, header: &SegmentHeader, tail: &Tail, name: &str) -> Result<(), OpenError> {
+fn ask_witnesses<S: Storage>(
+    storage: &S,
+    header: &SegmentHeader,
+    tail: &Tail,
+    name: &str,
+) -> Result<(), OpenError> {
     let last = tail.tip.seq;
     for witness in witnesses(storage, header.log_id).map_err(failed("reading the witnesses"))? {
         let damage = |first_seq: Seq, what: String| {
@@ -307,7 +384,10 @@ fn ask_witnesses<S: Storage>(storage: &S, header: &SegmentHeader, tail: &Tail, n
             })
         };
         if witness.seq > last {
-            let what = format!("the log ends at {last}, but {} proves it was durable up to {}", witness.source, witness.seq);
+            let what = format!(
+                "the log ends at {last}, but {} proves it was durable up to {}",
+                witness.source, witness.seq
+            );
             return Err(damage(last.next(), what));
         }
         let in_tail = witness.seq >= header.first_seq;
@@ -315,7 +395,8 @@ fn ask_witnesses<S: Storage>(storage: &S, header: &SegmentHeader, tail: &Tail, n
             && in_tail
             && !tail.chains.contains(&(witness.seq, chain))
         {
-            let what = format!("the log has another chain at {} than {}", witness.seq, witness.source);
+            let what =
+                format!("the log has another chain at {} than {}", witness.seq, witness.source);
             return Err(damage(witness.seq, what));
         }
     }
@@ -324,7 +405,12 @@ fn ask_witnesses<S: Storage>(storage: &S, header: &SegmentHeader, tail: &Tail, n
 
 /// Zeroes what is torn, and writes and syncs again what no later watermark covers: after a failed
 /// sync such pages are readable and clean, yet not on the disk.
-fn repair<S: Storage>(storage: &S, file: &S::File, bytes: &[u8], tail: &Tail) -> io::Result<OpenedAs> {
+fn repair<S: Storage>(
+    storage: &S,
+    file: &S::File,
+    bytes: &[u8],
+    tail: &Tail,
+) -> io::Result<OpenedAs> {
     if tail.torn_bytes > 0 {
         file.write_at(&vec![0; tail.torn_bytes as usize], tail.end)?;
     }
@@ -359,7 +445,9 @@ fn space_or(operation: &'static str) -> impl Fn(io::Error) -> OpenError {
 pub(crate) fn catalog_of<S: Storage>(storage: &S) -> Result<(Catalog, SegmentHeader), OpenError> {
     let listing = list(storage)?;
     let first = listing.segments.first().copied();
-    let Some(first) = first else { return Err(OpenError::NotALog { what: "no segment".to_owned() }) };
+    let Some(first) = first else {
+        return Err(OpenError::NotALog { what: "no segment".to_owned() });
+    };
     let owner = read_header(storage, first)?.0.owner;
     read_headers(storage, &LogOptions { owner, ..LogOptions::default() }, &listing)
 }

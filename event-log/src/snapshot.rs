@@ -234,9 +234,7 @@ impl SnapshotHeader {
             return Err(HeaderProblem::Version(found));
         }
         if bytes[12..16] != [0; 4] {
-            return Err(HeaderProblem::Damaged(
-                "reserved bytes of the header aren't zero",
-            ));
+            return Err(HeaderProblem::Damaged("reserved bytes of the header aren't zero"));
         }
         Ok(SnapshotHeader {
             log_id: LogId::new(read_array(bytes, 16)),
@@ -258,15 +256,12 @@ enum HeaderProblem {
 impl HeaderProblem {
     fn in_file(self, file: &str) -> SnapshotReadError {
         match self {
-            HeaderProblem::Damaged(what) => SnapshotReadError::Damaged {
-                file: file.to_owned(),
-                offset: 0,
-                what,
-            },
-            HeaderProblem::Version(found) => SnapshotReadError::UnsupportedVersion {
-                file: file.to_owned(),
-                found,
-            },
+            HeaderProblem::Damaged(what) => {
+                SnapshotReadError::Damaged { file: file.to_owned(), offset: 0, what }
+            }
+            HeaderProblem::Version(found) => {
+                SnapshotReadError::UnsupportedVersion { file: file.to_owned(), found }
+            }
         }
     }
 }

@@ -126,7 +126,8 @@ impl SyncClock {
     }
 
     fn stats(&self) -> SyncStats {
-        let mut stats = SyncStats { sum_us: self.sum_us.load(Ordering::Relaxed), ..SyncStats::default() };
+        let mut stats =
+            SyncStats { sum_us: self.sum_us.load(Ordering::Relaxed), ..SyncStats::default() };
         for (bucket, counter) in stats.buckets.iter_mut().zip(&self.buckets) {
             *bucket = counter.load(Ordering::Relaxed);
             stats.count += *bucket;
@@ -145,13 +146,22 @@ impl<S: Storage> Log<S> {
             (state_of(&queue.gate), queue.last, waiting, queue.spare_count())
         };
         let tip = self.tip();
-        let segments = shared.catalog.lock().iter().map(|(first, segment)| SegmentStatus {
-            file: if segment.archived { crate::archive::archive_file_name(*first) } else { segment_file_name(*first) },
-            first: *first,
-            last: segment.end.map_or(tip.seq, |(last, _)| last),
-            bytes: segment.bytes,
-            archived: segment.archived,
-        }).collect();
+        let segments = shared
+            .catalog
+            .lock()
+            .iter()
+            .map(|(first, segment)| SegmentStatus {
+                file: if segment.archived {
+                    crate::archive::archive_file_name(*first)
+                } else {
+                    segment_file_name(*first)
+                },
+                first: *first,
+                last: segment.end.map_or(tip.seq, |(last, _)| last),
+                bytes: segment.bytes,
+                archived: segment.archived,
+            })
+            .collect();
         LogStatus {
             log_id: shared.log_id,
             epoch: shared.epoch,
@@ -180,7 +190,9 @@ impl<S: Storage> Log<S> {
 fn state_of(gate: &Gate) -> LogState {
     match gate {
         Gate::Open => LogState::Writable,
-        Gate::Shut(Shortage::NoSpace { reason } | Shortage::Io { reason }) => LogState::ReadOnly { reason: reason.clone() },
+        Gate::Shut(Shortage::NoSpace { reason } | Shortage::Io { reason }) => {
+            LogState::ReadOnly { reason: reason.clone() }
+        }
         Gate::Poisoned { reason } => LogState::Poisoned { reason: reason.clone() },
         Gate::Closed => LogState::Closed,
     }

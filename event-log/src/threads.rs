@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::thread::Builder;
 use std::time::{Duration, Instant};
 
+use crate::catalog::Spare;
 use crate::error::PreallocateError;
 use crate::log::{Committed, Log, Shared};
 use crate::queue::{Gate, Shortage};
-use crate::catalog::Spare;
 use crate::storage::{Storage, is_no_space};
 
 /// How long after a shortage the preallocator looks again.
@@ -20,9 +20,14 @@ impl<S: Storage> Log<S> {
     pub fn start(&self) -> io::Result<()> {
         let mut threads = self.threads.lock();
         let shared = Arc::clone(&self.shared);
-        threads.push(Builder::new().name("log-committer".into()).spawn(move || commit_loop(&shared))?);
+        threads
+            .push(Builder::new().name("log-committer".into()).spawn(move || commit_loop(&shared))?);
         let shared = Arc::clone(&self.shared);
-        threads.push(Builder::new().name("log-preallocate".into()).spawn(move || preallocate_loop(&shared))?);
+        threads.push(
+            Builder::new()
+                .name("log-preallocate".into())
+                .spawn(move || preallocate_loop(&shared))?,
+        );
         Ok(())
     }
 
@@ -55,7 +60,11 @@ impl<S: Storage> Shared<S> {
                     Shortage::Io { reason: reason.clone() }
                 };
                 self.queue.lock().note_shortage(shortage);
-                Err(if no_space { PreallocateError::NoSpace { reason } } else { PreallocateError::Io { reason } })
+                Err(if no_space {
+                    PreallocateError::NoSpace { reason }
+                } else {
+                    PreallocateError::Io { reason }
+                })
             }
         }
     }
@@ -63,7 +72,10 @@ impl<S: Storage> Shared<S> {
     fn make_spare(&self, number: u64, bytes: u64) -> io::Result<Spare<S>> {
         let free = self.storage.available_bytes()?;
         if free < bytes.saturating_add(self.limits.disk_floor_bytes) {
-            let reason = format!("{free} bytes are free, a segment of {bytes} must leave {}", self.limits.disk_floor_bytes);
+            let reason = format!(
+                "{free} bytes are free, a segment of {bytes} must leave {}",
+                self.limits.disk_floor_bytes
+            );
             return Err(io::Error::new(io::ErrorKind::StorageFull, reason));
         }
         Spare::make(&self.storage, number, bytes)

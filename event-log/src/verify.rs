@@ -97,18 +97,13 @@ pub fn verify<S: Storage>(
     };
     let archived = archive::list(storage).map_err(listed(crate::format::ARCHIVE_DIR))?;
     let names = storage.list("").map_err(listed(""))?;
-    let live: Vec<Seq> = names
-        .iter()
-        .filter_map(|name| parse_segment_file_name(name))
-        .collect();
+    let live: Vec<Seq> = names.iter().filter_map(|name| parse_segment_file_name(name)).collect();
     if archived.is_empty() && live.is_empty() {
         return Err(VerifyError::NotALog);
     }
     let mut walker = Walker::new(storage, &live);
-    let files = archived
-        .iter()
-        .map(|first| (*first, true))
-        .chain(live.iter().map(|first| (*first, false)));
+    let files =
+        archived.iter().map(|first| (*first, true)).chain(live.iter().map(|first| (*first, false)));
     let files: Vec<(Seq, bool, u64)> = files
         .map(|(first, is_archive)| (first, is_archive, file_bytes(storage, first, is_archive)))
         .collect();
@@ -135,10 +130,7 @@ fn file_bytes<S: Storage>(storage: &S, first: Seq, is_archive: bool) -> u64 {
     } else {
         crate::format::segment_file_name(first)
     };
-    storage
-        .open(&file, OpenMode::Read)
-        .and_then(|file| file.len())
-        .unwrap_or(0)
+    storage.open(&file, OpenMode::Read).and_then(|file| file.len()).unwrap_or(0)
 }
 
 fn check_snapshots<S: Storage>(
@@ -153,10 +145,7 @@ fn check_snapshots<S: Storage>(
             SnapshotReadError::Damaged { offset, .. } => *offset,
             SnapshotReadError::UnsupportedVersion { .. } | SnapshotReadError::Io { .. } => 0,
         };
-        let end = storage
-            .open(&file, OpenMode::Read)
-            .and_then(|file| file.len())
-            .unwrap_or(offset);
+        let end = storage.open(&file, OpenMode::Read).and_then(|file| file.len()).unwrap_or(offset);
         let (first_seq, last_seq) = seqs_of_name(&file);
         let what = error.to_string();
         report.add(Damage {
@@ -200,16 +189,12 @@ fn check_witnesses<S: Storage>(
     report: &mut VerifyReport,
 ) -> io::Result<()> {
     let Some(log_id) = log_id else { return Ok(()) };
-    let beyond = witnesses(storage, log_id)?
-        .into_iter()
-        .filter(|witness| witness.seq > report.last);
+    let beyond =
+        witnesses(storage, log_id)?.into_iter().filter(|witness| witness.seq > report.last);
     let Some(furthest) = beyond.max_by_key(|witness| witness.seq) else {
         return Ok(());
     };
-    let what = format!(
-        "missing, though {} proves that it was durable",
-        furthest.source
-    );
+    let what = format!("missing, though {} proves that it was durable", furthest.source);
     let damage = report.torn_tail.take().unwrap_or_else(|| Damage {
         file: furthest.source.clone(),
         offset: 0,
@@ -218,10 +203,6 @@ fn check_witnesses<S: Storage>(
         last_seq: furthest.seq,
         what: String::new(),
     });
-    report.add(Damage {
-        last_seq: furthest.seq,
-        what,
-        ..damage
-    });
+    report.add(Damage { last_seq: furthest.seq, what, ..damage });
     Ok(())
 }

@@ -65,7 +65,12 @@ impl Waiters {
         wakers.into_values().for_each(Waker::wake);
     }
 
-    fn poll(&self, seq: Seq, ticket: &mut Option<u64>, waker: &Waker) -> Poll<Result<(), WaitError>> {
+    fn poll(
+        &self,
+        seq: Seq,
+        ticket: &mut Option<u64>,
+        waker: &Waker,
+    ) -> Poll<Result<(), WaitError>> {
         if self.durable() >= seq {
             return Poll::Ready(Ok(()));
         }
@@ -98,7 +103,8 @@ impl Waiters {
         if self.durable() >= seq {
             return Ok(());
         }
-        let parker = Arc::new(Parker { thread: std::thread::current(), woken: AtomicBool::new(false) });
+        let parker =
+            Arc::new(Parker { thread: std::thread::current(), woken: AtomicBool::new(false) });
         let waker = Waker::from(Arc::clone(&parker));
         let mut ticket = None;
         loop {
@@ -179,7 +185,10 @@ mod tests {
         assert!(flags[3].0.load(Ordering::Relaxed));
         let waker = Waker::from(Arc::clone(&flags[0]));
         assert_eq!(waiters.poll(Seq::new(2), &mut None, &waker), Poll::Ready(Ok(())));
-        assert_eq!(waiters.poll(Seq::new(3), &mut None, &waker), Poll::Ready(Err(WaitError::Closed)));
+        assert_eq!(
+            waiters.poll(Seq::new(3), &mut None, &waker),
+            Poll::Ready(Err(WaitError::Closed))
+        );
     }
 
     #[test]
@@ -188,7 +197,10 @@ mod tests {
         let (old, new) = (Arc::new(Flag::default()), Arc::new(Flag::default()));
         let mut ticket = None;
         for flag in [&old, &new] {
-            assert_eq!(waiters.poll(Seq::new(1), &mut ticket, &Waker::from(Arc::clone(flag))), Poll::Pending);
+            assert_eq!(
+                waiters.poll(Seq::new(1), &mut ticket, &Waker::from(Arc::clone(flag))),
+                Poll::Pending
+            );
         }
         assert_eq!(waiters.table.lock().wakers.len(), 1);
         waiters.publish(Seq::new(1), &mut Vec::new());

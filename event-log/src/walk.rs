@@ -18,24 +18,11 @@ const SEGMENT_BYTES_MAX: u64 = 1 << 30;
 #[derive(Debug)]
 pub(crate) enum Step<'bytes> {
     /// A whole frame, crcs checked, chain not.
-    Frame {
-        offset: u64,
-        header: FrameHeader,
-        stored: &'bytes [u8],
-    },
+    Frame { offset: u64, header: FrameHeader, stored: &'bytes [u8] },
     /// A frame whose header is right and whose payload isn't.
-    BadPayload {
-        offset: u64,
-        length: u64,
-        header: FrameHeader,
-        error: FrameError,
-    },
+    BadPayload { offset: u64, length: u64, header: FrameHeader, error: FrameError },
     /// Bytes that are no frame of this segment, up to the next one or to the last byte that isn't zero.
-    Garbage {
-        offset: u64,
-        length: u64,
-        error: FrameError,
-    },
+    Garbage { offset: u64, length: u64, error: FrameError },
     /// Nothing but zeros from here on.
     End { offset: u64 },
 }
@@ -60,54 +47,30 @@ pub(crate) struct SegmentWalk<'bytes> {
 
 impl<'bytes> SegmentWalk<'bytes> {
     pub(crate) fn new(bytes: &'bytes [u8], header: &'bytes SegmentHeader) -> Self {
-        let used = bytes
-            .iter()
-            .rposition(|byte| *byte != 0)
-            .map_or(0, |index| index + 1);
-        Self {
-            bytes,
-            log_id: header.log_id,
-            header,
-            offset: usize::from(header.header_len),
-            used,
-        }
+        let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |index| index + 1);
+        Self { bytes, log_id: header.log_id, header, offset: usize::from(header.header_len), used }
     }
 
     pub(crate) fn step(&mut self) -> Step<'bytes> {
         let offset = self.offset;
         if offset >= self.used {
-            return Step::End {
-                offset: offset as u64,
-            };
+            return Step::End { offset: offset as u64 };
         }
         match self.look(offset) {
             Look::Frame(header) => {
                 let stored = &self.bytes[offset..offset + header.stored_len()];
                 self.offset = self.frame_end(offset, &header);
-                Step::Frame {
-                    offset: offset as u64,
-                    header,
-                    stored,
-                }
+                Step::Frame { offset: offset as u64, header, stored }
             }
             Look::BadPayload(header, error) => {
                 self.offset = self.frame_end(offset, &header).min(self.bytes.len());
                 let length = (self.offset - offset) as u64;
-                Step::BadPayload {
-                    offset: offset as u64,
-                    length,
-                    header,
-                    error,
-                }
+                Step::BadPayload { offset: offset as u64, length, header, error }
             }
             Look::Nothing(error) => {
                 self.offset = self.next_frame(offset);
                 let length = (self.offset.min(self.used) - offset) as u64;
-                Step::Garbage {
-                    offset: offset as u64,
-                    length,
-                    error,
-                }
+                Step::Garbage { offset: offset as u64, length, error }
             }
         }
     }
@@ -120,14 +83,12 @@ impl<'bytes> SegmentWalk<'bytes> {
             Err(error) => return Look::Nothing(error),
         };
         if header.segment_first_seq != self.header.first_seq {
-            return Look::Nothing(FrameError::Field {
-                what: "a frame of another segment",
-            });
+            return Look::Nothing(FrameError::Field { what: "a frame of another segment" });
         }
         match rest.get(FRAME_HEADER_BYTES..header.stored_len()) {
-            None => Look::Nothing(FrameError::Field {
-                what: "payload length: longer than the file",
-            }),
+            None => {
+                Look::Nothing(FrameError::Field { what: "payload length: longer than the file" })
+            }
             Some(payload) => match check_payload(&header, payload) {
                 Ok(()) => Look::Frame(header),
                 Err(error) => Look::BadPayload(header, error),
@@ -186,10 +147,7 @@ mod tests {
             header_len: header_len_for(512),
             alignment: 512,
             log_id,
-            epoch: Epoch {
-                counter: 1,
-                random: 2,
-            },
+            epoch: Epoch { counter: 1, random: 2 },
             first_seq: Seq::new(1),
             previous_chain: Chain::genesis(log_id),
             previous_digest: 0,
@@ -254,12 +212,7 @@ mod tests {
         let bytes = segment(&[10, 600, 1]);
         assert_eq!(
             steps(&bytes),
-            [
-                ('f', 4096, 142),
-                ('f', 4608, 732),
-                ('f', 5632, 133),
-                ('e', 6144, 0)
-            ]
+            [('f', 4096, 142), ('f', 4608, 732), ('f', 5632, 133), ('e', 6144, 0)]
         );
         assert_eq!(steps(&bytes[..SEGMENT_HEADER_BYTES]), [('e', 4096, 0)]);
     }
@@ -272,12 +225,7 @@ mod tests {
         bytes[4608 + 20] ^= 1;
         assert_eq!(
             steps(&bytes),
-            [
-                ('f', 4096, 142),
-                ('g', 4608, 1024),
-                ('f', 5632, 133),
-                ('e', 6144, 0)
-            ]
+            [('f', 4096, 142), ('g', 4608, 1024), ('f', 5632, 133), ('e', 6144, 0)]
         );
         bytes[5632] ^= 1;
         assert_eq!(steps(&bytes)[1], ('g', 4608, 5632 + 133 - 4608));
@@ -295,9 +243,7 @@ mod tests {
             damaged[at] ^= 0x81;
             steps(&damaged);
         }
-        let noise: Vec<u8> = (0..8192_u32)
-            .map(|index| (index * index % 253) as u8)
-            .collect();
+        let noise: Vec<u8> = (0..8192_u32).map(|index| (index * index % 253) as u8).collect();
         steps(&noise);
     }
 }

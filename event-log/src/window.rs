@@ -5,10 +5,12 @@
 use std::io::{self, Read};
 
 use crate::archive::{self, ArchiveReader};
+use crate::catalog::{Place, Segment};
 use crate::error::{Damage, ReadError};
 use crate::format::{align_up, segment_file_name};
-use crate::frame::{FRAME_HEADER_BYTES, Frame, FrameError, FrameHeader, check_payload, verify_link};
-use crate::catalog::{Place, Segment};
+use crate::frame::{
+    FRAME_HEADER_BYTES, Frame, FrameError, FrameHeader, check_payload, verify_link,
+};
 use crate::seq::{LogId, Seq};
 use crate::storage::{OpenMode, Storage, StorageFile};
 
@@ -44,7 +46,11 @@ impl<S: Storage> SegmentReader<S> {
         first: Seq,
         segment: &Segment,
     ) -> Result<Self, ReadError> {
-        let file = if segment.archived { archive::archive_file_name(first) } else { segment_file_name(first) };
+        let file = if segment.archived {
+            archive::archive_file_name(first)
+        } else {
+            segment_file_name(first)
+        };
         let source = if segment.archived {
             archive::open(storage, first).map(Source::Archive)
         } else {
@@ -52,7 +58,17 @@ impl<S: Storage> SegmentReader<S> {
         };
         let source = source.map_err(|source| ReadError::Io { file: file.clone(), source })?;
         let replaced = segment.replaced;
-        Ok(Self { first, place: segment.start, replaced, file, source, log_id, alignment, bytes: Vec::new(), start: 0 })
+        Ok(Self {
+            first,
+            place: segment.start,
+            replaced,
+            file,
+            source,
+            log_id,
+            alignment,
+            bytes: Vec::new(),
+            start: 0,
+        })
     }
 
     /// Goes to a known place ahead (in an archive) or anywhere (in a live segment).
@@ -79,7 +95,10 @@ impl<S: Storage> SegmentReader<S> {
         }
         let decoded = FrameHeader::decode(bytes, log_id);
         match decoded {
-            Ok(Some(header)) if header.segment_first_seq == self.first && header.first_seq == self.place.seq.next() => {
+            Ok(Some(header))
+                if header.segment_first_seq == self.first
+                    && header.first_seq == self.place.seq.next() =>
+            {
                 Ok(Some(header))
             }
             Ok(Some(header)) => Err(self.damage(&header, "a frame that doesn't follow".to_owned())),
@@ -121,10 +140,12 @@ impl<S: Storage> SegmentReader<S> {
         let offset = self.place.offset;
         let left = usize::try_from(limit.saturating_sub(offset)).unwrap_or(usize::MAX);
         let length = length.min(left);
-        let held = offset >= self.start && offset + length as u64 <= self.start + self.bytes.len() as u64;
+        let held =
+            offset >= self.start && offset + length as u64 <= self.start + self.bytes.len() as u64;
         if !held {
             let wanted = length.max(WINDOW_BYTES.min(left));
-            self.fill(offset, wanted).map_err(|source| ReadError::Io { file: self.file.clone(), source })?;
+            self.fill(offset, wanted)
+                .map_err(|source| ReadError::Io { file: self.file.clone(), source })?;
         }
         let begin = (offset - self.start) as usize;
         let end = self.bytes.len().min(begin + length);

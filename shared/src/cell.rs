@@ -71,24 +71,8 @@ impl Quantities {
 
     /// The inverse of [`Quantities::to_array`].
     pub fn from_array(array: [Quantity; 7]) -> Self {
-        let [
-            stock,
-            reserved,
-            sold,
-            incoming,
-            in_transit_out,
-            reorder_point,
-            safety_stock,
-        ] = array;
-        Self {
-            stock,
-            reserved,
-            sold,
-            incoming,
-            in_transit_out,
-            reorder_point,
-            safety_stock,
-        }
+        let [stock, reserved, sold, incoming, in_transit_out, reorder_point, safety_stock] = array;
+        Self { stock, reserved, sold, incoming, in_transit_out, reorder_point, safety_stock }
     }
 
     /// max(0, stock − reserved).
@@ -125,11 +109,7 @@ pub struct Flags {
 
 impl Default for Flags {
     fn default() -> Self {
-        Self {
-            active: true,
-            provisional: false,
-            low_stock_armed: true,
-        }
+        Self { active: true, provisional: false, low_stock_armed: true }
     }
 }
 
@@ -143,11 +123,7 @@ impl Flags {
 
     /// The flags of these bits; bits above 2 are ignored.
     pub fn from_bits(bits: u8) -> Self {
-        Self {
-            active: bits & 1 != 0,
-            provisional: bits & 2 != 0,
-            low_stock_armed: bits & 4 != 0,
-        }
+        Self { active: bits & 1 != 0, provisional: bits & 2 != 0, low_stock_armed: bits & 4 != 0 }
     }
 }
 
@@ -221,10 +197,7 @@ impl Cell {
     /// moved = after for every quantity. `Cell::default()` stands for an item that doesn't exist.
     pub fn check(&self, event: &Event) -> Result<(), CheckError> {
         if event.version != self.version.next() {
-            return Err(CheckError::VersionGap {
-                current: self.version,
-                found: event.version,
-            });
+            return Err(CheckError::VersionGap { current: self.version, found: event.version });
         }
         let exists = self.version != Version::ZERO;
         if matches!(event.change, Change::Created { .. }) == exists {
@@ -243,43 +216,13 @@ impl Cell {
             _ => (false, false),
         };
         let fields = [
-            (
-                "stock",
-                before.stock,
-                movement.stock,
-                after.stock,
-                stock_free,
-            ),
-            (
-                "reserved",
-                before.reserved,
-                movement.reserved,
-                after.reserved,
-                false,
-            ),
+            ("stock", before.stock, movement.stock, after.stock, stock_free),
+            ("reserved", before.reserved, movement.reserved, after.reserved, false),
             ("sold", before.sold, movement.sold, after.sold, false),
             ("incoming", before.incoming, 0, after.incoming, false),
-            (
-                "inTransitOut",
-                before.in_transit_out,
-                0,
-                after.in_transit_out,
-                false,
-            ),
-            (
-                "reorderPoint",
-                before.reorder_point,
-                0,
-                after.reorder_point,
-                thresholds_free,
-            ),
-            (
-                "safetyStock",
-                before.safety_stock,
-                0,
-                after.safety_stock,
-                thresholds_free,
-            ),
+            ("inTransitOut", before.in_transit_out, 0, after.in_transit_out, false),
+            ("reorderPoint", before.reorder_point, 0, after.reorder_point, thresholds_free),
+            ("safetyStock", before.safety_stock, 0, after.safety_stock, thresholds_free),
         ];
         for (field, before, moved, found, free) in fields {
             let expected = before.checked_add_signed(moved);
@@ -323,10 +266,9 @@ impl Movement {
             | Change::Extended { .. } => (0, 0, 0),
             Change::Received { quantity } => (signed(quantity), 0, 0),
             Change::Sold { quantity } => (-signed(quantity), 0, signed(quantity)),
-            Change::Returned {
-                quantity,
-                restocked,
-            } => (if *restocked { signed(quantity) } else { 0 }, 0, 0),
+            Change::Returned { quantity, restocked } => {
+                (if *restocked { signed(quantity) } else { 0 }, 0, 0)
+            }
             Change::Adjusted { delta, .. } => (*delta, 0, 0),
             Change::Reserved { quantity, .. } => (0, signed(quantity), 0),
             Change::Released { quantity, .. } | Change::Expired { quantity, .. } => {
@@ -336,10 +278,6 @@ impl Movement {
                 (-signed(quantity), -signed(quantity), signed(quantity))
             }
         };
-        Self {
-            stock,
-            reserved,
-            sold,
-        }
+        Self { stock, reserved, sold }
     }
 }

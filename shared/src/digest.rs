@@ -50,10 +50,7 @@ mod tests {
     fn every_counted_field_moves_the_digest() {
         let sku = Sku::new("A").unwrap();
         let one = Quantity::new(1).unwrap();
-        let base = Cell {
-            version: Version::new(1),
-            ..Cell::default()
-        };
+        let base = Cell { version: Version::new(1), ..Cell::default() };
         let changes: [fn(&mut Cell, Quantity); 10] = [
             |c, _| c.version = c.version.next(),
             |c, q| c.quantities.stock = q,
@@ -83,14 +80,8 @@ mod tests {
     fn deltas_add_up_to_the_sum() {
         let sku = Sku::new("A").unwrap();
         let none = Cell::default();
-        let first = Cell {
-            version: Version::new(1),
-            ..none
-        };
-        let second = Cell {
-            version: Version::new(2),
-            ..none
-        };
+        let first = Cell { version: Version::new(1), ..none };
+        let second = Cell { version: Version::new(2), ..none };
         let sum = delta(&sku, &none, &first).wrapping_add(delta(&sku, &first, &second));
         assert_eq!(sum, item_digest(&sku, &second));
     }

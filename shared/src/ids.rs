@@ -70,10 +70,7 @@ fn check_length(text: &str, max: usize) -> Result<(), IdError> {
         return Err(IdError::Empty);
     }
     if text.len() > max {
-        return Err(IdError::TooLong {
-            found: text.len(),
-            max,
-        });
+        return Err(IdError::TooLong { found: text.len(), max });
     }
     Ok(())
 }
@@ -128,9 +125,6 @@ mod tests {
     #[test]
     fn order_ids_refuse_control_characters() {
         assert!(OrderId::new("order 1/2").is_ok());
-        assert_eq!(
-            OrderId::new("a\n").unwrap_err(),
-            IdError::BadCharacter('\n')
-        );
+        assert_eq!(OrderId::new("a\n").unwrap_err(), IdError::BadCharacter('\n'));
     }
 }

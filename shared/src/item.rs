@@ -61,13 +61,7 @@ impl Item {
         let honest = reservations.total() == cell.quantities.reserved
             && metadata.hash() == cell.metadata_hash;
         let reservations = (!reservations.is_empty()).then(|| Box::new(reservations));
-        honest.then_some(Self {
-            cell,
-            metadata,
-            reservations,
-            created_at,
-            updated_at,
-        })
+        honest.then_some(Self { cell, metadata, reservations, created_at, updated_at })
     }
 
     /// The counted part.
@@ -105,9 +99,9 @@ impl Item {
         self.cell.check(event)?;
         let live = |order_id| self.reservations().and_then(|all| all.live(order_id));
         let fits = match &event.change {
-            Change::Reserved {
-                order_id, quantity, ..
-            } => live(order_id).is_none() && !quantity.is_zero(),
+            Change::Reserved { order_id, quantity, .. } => {
+                live(order_id).is_none() && !quantity.is_zero()
+            }
             Change::Extended { order_id, .. } => live(order_id).is_some(),
             Change::Released { order_id, quantity } | Change::Deducted { order_id, quantity } => {
                 !quantity.is_zero() && live(order_id).is_some_and(|r| r.remaining >= *quantity)
@@ -123,13 +117,7 @@ impl Item {
             | Change::Returned { .. }
             | Change::Adjusted { .. } => true,
         };
-        if fits {
-            Ok(())
-        } else {
-            Err(CheckError::Reservation {
-                change: event.change.name(),
-            })
-        }
+        if fits { Ok(()) } else { Err(CheckError::Reservation { change: event.change.name() }) }
     }
 
     /// Takes over what `event` says. Total over events that [`Item::check`] accepts; asserts that
@@ -148,11 +136,7 @@ impl Item {
                 self.metadata = metadata.clone();
                 Some(())
             }
-            Change::Reserved {
-                order_id,
-                quantity,
-                expires_at,
-            } => {
+            Change::Reserved { order_id, quantity, expires_at } => {
                 let reservation = Reservation {
                     requested: *quantity,
                     remaining: *quantity,
@@ -160,17 +144,11 @@ impl Item {
                     deducted: crate::Quantity::ZERO,
                     expires_at: *expires_at,
                 };
-                self.reservations
-                    .get_or_insert_default()
-                    .open(order_id.clone(), reservation)
+                self.reservations.get_or_insert_default().open(order_id.clone(), reservation)
             }
-            Change::Extended {
-                order_id,
-                expires_at,
-            } => self
-                .reservations
-                .get_or_insert_default()
-                .extend(order_id, *expires_at),
+            Change::Extended { order_id, expires_at } => {
+                self.reservations.get_or_insert_default().extend(order_id, *expires_at)
+            }
             Change::Released { order_id, quantity } => self
                 .reservations
                 .get_or_insert_default()
@@ -189,18 +167,9 @@ impl Item {
             | Change::Returned { .. }
             | Change::Adjusted { .. } => Some(()),
         };
-        assert!(
-            done.is_some(),
-            "{} was applied without a check",
-            event.change.name()
-        );
-        let total = self
-            .reservations()
-            .map_or(crate::Quantity::ZERO, Reservations::total);
-        assert_eq!(
-            total, self.cell.quantities.reserved,
-            "reserved is the sum of the reservations"
-        );
+        assert!(done.is_some(), "{} was applied without a check", event.change.name());
+        let total = self.reservations().map_or(crate::Quantity::ZERO, Reservations::total);
+        assert_eq!(total, self.cell.quantities.reserved, "reserved is the sum of the reservations");
     }
 }
 

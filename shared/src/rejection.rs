@@ -1,7 +1,6 @@
 //! The answers "no": each is decided from durable state, is stored with its idempotency key, and
 //! says what the caller needs to do better. A rejection must never stand for a defect.
 
-
 use crate::cell::Version;
 use crate::ids::OrderId;
 use crate::quantity::Quantity;
@@ -93,30 +92,16 @@ impl Rejection {
             Self::AlreadyExists { current } => {
                 format!("{sku} exists already, at version {current}")
             }
-            Self::VersionConflict {
-                current, expected, ..
-            } => {
+            Self::VersionConflict { current, expected, .. } => {
                 format!("{sku} has version {current}, {expected} was expected")
             }
-            Self::InsufficientStock {
-                available,
-                required,
-                ..
-            } => {
+            Self::InsufficientStock { available, required, .. } => {
                 format!("{sku} has {available} available, {required} required")
             }
-            Self::InsufficientReservedStock {
-                order_id,
-                reserved,
-                required,
-            } => {
+            Self::InsufficientReservedStock { order_id, reserved, required } => {
                 format!("order {order_id} has {reserved} of {sku} reserved, {required} required")
             }
-            Self::ReservationMismatch {
-                order_id,
-                reserved,
-                required,
-            } => {
+            Self::ReservationMismatch { order_id, reserved, required } => {
                 format!("order {order_id} has {reserved} of {sku} reserved, not {required}")
             }
             Self::ReservationClosed { order_id } => {

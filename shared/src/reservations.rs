@@ -86,10 +86,7 @@ impl Reservations {
 
     /// The orders whose time has come at `now`, oldest first.
     pub fn overdue(&self, now: Timestamp) -> impl Iterator<Item = &OrderId> {
-        self.expiries
-            .iter()
-            .take_while(move |(at, _)| *at <= now)
-            .map(|(_, order_id)| order_id)
+        self.expiries.iter().take_while(move |(at, _)| *at <= now).map(|(_, order_id)| order_id)
     }
 
     /// Adds a live reservation. `None` if the order has one or the total leaves the range.
@@ -171,10 +168,7 @@ impl Reservations {
     /// Forgets a closed reservation whose time of remembrance is over; false if it was closed
     /// again after `closed_by` or isn't there.
     pub fn forget_closed(&mut self, order_id: &OrderId, closed_by: Timestamp) -> bool {
-        let old = self
-            .closed
-            .get(order_id)
-            .is_some_and(|closed| closed.closed_at <= closed_by);
+        let old = self.closed.get(order_id).is_some_and(|closed| closed.closed_at <= closed_by);
         old && self.closed.remove(order_id).is_some()
     }
 }

@@ -31,9 +31,7 @@ pub fn decide(item: &Item, command: &Command, now: Timestamp) -> Decision {
     let exists = cell.version.get() > 0;
     if let Action::Create(new) = &command.action {
         return if exists {
-            Err(Rejection::AlreadyExists {
-                current: cell.version,
-            })
+            Err(Rejection::AlreadyExists { current: cell.version })
         } else {
             Ok(Some(create(&command.sku, new, now)))
         };
@@ -71,13 +69,8 @@ pub fn expirations(item: &Item, sku: &Sku, now: Timestamp) -> Vec<Event> {
         };
         let mut after = cell.quantities;
         after.reserved = after.reserved.saturating_sub(quantity);
-        let moved = Moved {
-            after,
-            change: Change::Expired {
-                order_id: order_id.clone(),
-                quantity,
-            },
-        };
+        let moved =
+            Moved { after, change: Change::Expired { order_id: order_id.clone(), quantity } };
         let event = moved.into_event_at(&cell, item.updated_at(), sku, now);
         cell.apply(&event);
         events.push(event);
@@ -147,21 +140,14 @@ fn create(sku: &Sku, new: &NewItem, now: Timestamp) -> Event {
         safety_stock: new.safety_stock,
         ..Quantities::default()
     };
-    let unit = if new.unit.is_empty() {
-        DEFAULT_UNIT.into()
-    } else {
-        new.unit.clone()
-    };
+    let unit = if new.unit.is_empty() { DEFAULT_UNIT.into() } else { new.unit.clone() };
     let metadata = Metadata {
         name: new.name.clone(),
         category: new.category.clone(),
         location: new.location.clone(),
         unit,
     };
-    let flags = Flags {
-        low_stock_armed: !after.is_low_stock(),
-        ..Flags::default()
-    };
+    let flags = Flags { low_stock_armed: !after.is_low_stock(), ..Flags::default() };
     Event {
         sku: sku.clone(),
         version: Cell::default().version.next(),
@@ -189,43 +175,23 @@ fn decide_existing(
         return Err(Rejection::ItemInactive);
     }
     match action {
-        Action::Create(_) => Err(Rejection::AlreadyExists {
-            current: item.cell().version,
-        }),
+        Action::Create(_) => Err(Rejection::AlreadyExists { current: item.cell().version }),
         Action::Update(patch) => update(item, patch),
         Action::Deactivate => deactivate(item),
-        Action::Receive { quantity } => move_stock(
-            item,
-            quantity.get() as i64,
-            Change::Received {
-                quantity: *quantity,
-            },
-        ),
+        Action::Receive { quantity } => {
+            move_stock(item, quantity.get() as i64, Change::Received { quantity: *quantity })
+        }
         Action::Sell { quantity } => sell(item, *quantity),
         Action::Return { quantity, restock } => {
-            let change = Change::Returned {
-                quantity: *quantity,
-                restocked: *restock,
-            };
-            move_stock(
-                item,
-                if *restock { quantity.get() as i64 } else { 0 },
-                change,
-            )
+            let change = Change::Returned { quantity: *quantity, restocked: *restock };
+            move_stock(item, if *restock { quantity.get() as i64 } else { 0 }, change)
         }
         Action::Adjust { delta, reason } => adjust(item, *delta, *reason),
-        Action::Reserve {
-            order_id,
-            quantity,
-            expires_in_seconds,
-        } => {
+        Action::Reserve { order_id, quantity, expires_in_seconds } => {
             let expires_at = expires_in_seconds.map(|seconds| now.plus_seconds(seconds));
             reservation_rules::reserve(item, order_id, *quantity, expires_at)
         }
-        Action::Extend {
-            order_id,
-            expires_in_seconds,
-        } => {
+        Action::Extend { order_id, expires_in_seconds } => {
             let expires_at = expires_in_seconds.map(|seconds| now.plus_seconds(seconds));
             reservation_rules::extend(item, order_id, expires_at)
         }
@@ -263,10 +229,7 @@ fn update(item: &Item, patch: &ItemPatch) -> Result<Option<Moved>, Rejection> {
     if active && metadata == *item.metadata() && after == item.cell().quantities {
         return Ok(None);
     }
-    let change = Change::Updated {
-        metadata,
-        created_at: item.created_at(),
-    };
+    let change = Change::Updated { metadata, created_at: item.created_at() };
     Ok(Some(Moved { after, change }))
 }
 
@@ -276,24 +239,16 @@ fn deactivate(item: &Item) -> Result<Option<Moved>, Rejection> {
         return Ok(None);
     }
     if !after.stock.is_zero() || !after.reserved.is_zero() {
-        return Err(Rejection::ItemNotEmpty {
-            stock: after.stock,
-            reserved: after.reserved,
-        });
+        return Err(Rejection::ItemNotEmpty { stock: after.stock, reserved: after.reserved });
     }
-    let change = Change::Deactivated {
-        metadata: item.metadata().clone(),
-        created_at: item.created_at(),
-    };
+    let change =
+        Change::Deactivated { metadata: item.metadata().clone(), created_at: item.created_at() };
     Ok(Some(Moved { after, change }))
 }
 
 fn move_stock(item: &Item, delta: i64, change: Change) -> Result<Option<Moved>, Rejection> {
     let mut after = item.cell().quantities;
-    after.stock = after
-        .stock
-        .checked_add_signed(delta)
-        .ok_or(Rejection::QuantityOverflow)?;
+    after.stock = after.stock.checked_add_signed(delta).ok_or(Rejection::QuantityOverflow)?;
     Ok(Some(Moved { after, change }))
 }
 
@@ -301,14 +256,8 @@ fn sell(item: &Item, quantity: Quantity) -> Result<Option<Moved>, Rejection> {
     let mut after = item.cell().quantities;
     require_available(item, quantity)?;
     after.stock = after.stock.saturating_sub(quantity);
-    after.sold = after
-        .sold
-        .checked_add(quantity)
-        .ok_or(Rejection::QuantityOverflow)?;
-    Ok(Some(Moved {
-        after,
-        change: Change::Sold { quantity },
-    }))
+    after.sold = after.sold.checked_add(quantity).ok_or(Rejection::QuantityOverflow)?;
+    Ok(Some(Moved { after, change: Change::Sold { quantity } }))
 }
 
 fn adjust(
@@ -322,14 +271,8 @@ fn adjust(
         require_available(item, taken)?;
     }
     let mut after = before;
-    after.stock = before
-        .stock
-        .checked_add_signed(delta)
-        .ok_or(Rejection::QuantityOverflow)?;
-    Ok(Some(Moved {
-        after,
-        change: Change::Adjusted { delta, reason },
-    }))
+    after.stock = before.stock.checked_add_signed(delta).ok_or(Rejection::QuantityOverflow)?;
+    Ok(Some(Moved { after, change: Change::Adjusted { delta, reason } }))
 }
 
 /// What is promised is not available: neither a sale nor a correction may take it.
@@ -337,11 +280,7 @@ fn require_available(item: &Item, required: Quantity) -> Result<(), Rejection> {
     let available = item.cell().quantities.available();
     if available < required {
         let current = item.cell().version;
-        return Err(Rejection::InsufficientStock {
-            available,
-            required,
-            current,
-        });
+        return Err(Rejection::InsufficientStock { available, required, current });
     }
     Ok(())
 }

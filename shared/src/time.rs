@@ -35,19 +35,13 @@ impl Timestamp {
     pub fn parse(text: &str) -> Result<Self, TimestampError> {
         let parsed: jiff::Timestamp = text.parse().map_err(|_| TimestampError)?;
         let micros = parsed.as_microsecond();
-        if (0..=MICROS_MAX).contains(&micros) {
-            Ok(Self(micros))
-        } else {
-            Err(TimestampError)
-        }
+        if (0..=MICROS_MAX).contains(&micros) { Ok(Self(micros)) } else { Err(TimestampError) }
     }
 
     /// Later by so many whole seconds.
     #[must_use]
     pub fn plus_seconds(self, seconds: u64) -> Self {
-        let micros = i64::try_from(seconds)
-            .unwrap_or(i64::MAX)
-            .saturating_mul(1_000_000);
+        let micros = i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1_000_000);
         Self::from_micros(self.0.saturating_add(micros))
     }
 
@@ -71,11 +65,7 @@ impl fmt::Display for Timestamp {
         let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
         let month_from_march = (5 * day_of_year + 2) / 153;
         let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-        let month = if month_from_march < 10 {
-            month_from_march + 3
-        } else {
-            month_from_march - 9
-        };
+        let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
         let year = year_of_era + era * 400 + i64::from(month <= 2);
         write!(
             f,
@@ -110,18 +100,10 @@ mod tests {
             assert_eq!(Timestamp::parse(text).unwrap().to_string(), text);
         }
         assert_eq!(
-            Timestamp::parse("2026-11-21T11:00:00+01:00")
-                .unwrap()
-                .to_string(),
+            Timestamp::parse("2026-11-21T11:00:00+01:00").unwrap().to_string(),
             "2026-11-21T10:00:00.000000Z"
         );
-        for bad in [
-            "",
-            "yesterday",
-            "2026-11-21",
-            "1969-12-31T23:59:59Z",
-            "2026-13-01T00:00:00Z",
-        ] {
+        for bad in ["", "yesterday", "2026-11-21", "1969-12-31T23:59:59Z", "2026-13-01T00:00:00Z"] {
             assert!(Timestamp::parse(bad).is_err(), "{bad}");
         }
     }
@@ -131,10 +113,7 @@ mod tests {
         for day in (0..2_932_896).step_by(37) {
             let micros = day * 86_400_000_000 + 1;
             let library = jiff::Timestamp::from_microsecond(micros).unwrap();
-            assert_eq!(
-                Timestamp::from_micros(micros).to_string(),
-                format!("{library:.6}")
-            );
+            assert_eq!(Timestamp::from_micros(micros).to_string(), format!("{library:.6}"));
         }
     }
 }

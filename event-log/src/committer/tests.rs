@@ -11,7 +11,11 @@ use crate::status::{LogState, OpenedAs};
 use crate::storage::sim::{Fault, SimStorage};
 
 fn options() -> LogOptions {
-    LogOptions { segment_bytes: 16 * 1024, new_log_id: LogId::new([9; 16]), ..LogOptions::default() }
+    LogOptions {
+        segment_bytes: 16 * 1024,
+        new_log_id: LogId::new([9; 16]),
+        ..LogOptions::default()
+    }
 }
 
 fn open(storage: &SimStorage) -> Arc<Log<SimStorage>> {
@@ -49,7 +53,9 @@ fn what_waits_becomes_one_frame_and_the_watermark_follows_the_sync() {
     log.append(&records(&[1]), 5, 1).unwrap();
     log.append(&records(&[2, 3]), 6, 2).unwrap();
     assert_eq!((log.last(), log.durable()), (Seq::new(3), Seq::ZERO));
-    assert!(matches!(log.commit_once(), Ok(Committed::Frame { seqs: Some(seqs), .. }) if seqs.count() == 3));
+    assert!(
+        matches!(log.commit_once(), Ok(Committed::Frame { seqs: Some(seqs), .. }) if seqs.count() == 3)
+    );
     assert_eq!((log.durable(), log.tip().digest, log.tip().logged_at_us), (Seq::new(3), 3, 6));
     assert_eq!(log.commit_once(), Ok(Committed::Nothing));
     assert_eq!(kinds(&log), [(FrameKind::Data, 3)]);
@@ -66,7 +72,12 @@ fn one_checkpoint_follows_the_data_and_none_follows_nothing() {
     log.append(&records(&[1]), 1, 1).unwrap();
     assert_eq!(log.checkpoint_once(), Ok(Committed::Nothing), "records go first");
     log.close().unwrap();
-    let all = [(FrameKind::Data, 1), (FrameKind::Checkpoint, 1), (FrameKind::Data, 2), (FrameKind::Close, 2)];
+    let all = [
+        (FrameKind::Data, 1),
+        (FrameKind::Checkpoint, 1),
+        (FrameKind::Data, 2),
+        (FrameKind::Close, 2),
+    ];
     assert_eq!(kinds(&log), all);
     log.close().unwrap();
     assert_eq!(log.append(&records(&[1]), 1, 1), Err(AppendError::Closed));
@@ -83,14 +94,25 @@ fn a_failed_write_or_sync_latches() {
         put(&log, 10);
         let lost = log.append(&records(&[20]), 1, 1).unwrap().last;
         storage.fail_at(storage.op_count() + skip, Fault::Eio);
-        let Err(CommitError::Poisoned { reason }) = log.commit_once() else { panic!("operation {skip} didn't fail") };
+        let Err(CommitError::Poisoned { reason }) = log.commit_once() else {
+            panic!("operation {skip} didn't fail")
+        };
         assert_eq!(log.wait_blocking(lost), Err(WaitError::OutcomeUnknown(reason.clone())));
         assert_eq!(log.wait_blocking(Seq::new(1)), Ok(()), "what was settled stays so");
-        assert_eq!(log.append(&records(&[1]), 1, 1), Err(AppendError::Poisoned { reason: reason.clone() }));
+        assert_eq!(
+            log.append(&records(&[1]), 1, 1),
+            Err(AppendError::Poisoned { reason: reason.clone() })
+        );
         // The disk works again; the log must not believe it.
-        assert!(log.commit_once().is_err() && log.checkpoint_once().is_err() && log.close().is_err());
+        assert!(
+            log.commit_once().is_err() && log.checkpoint_once().is_err() && log.close().is_err()
+        );
         assert_eq!(log.status().state, LogState::Poisoned { reason });
-        assert_eq!(kinds(&log), [(FrameKind::Data, 1)], "settled frames stay readable, unsettled ones hidden");
+        assert_eq!(
+            kinds(&log),
+            [(FrameKind::Data, 1)],
+            "settled frames stay readable, unsettled ones hidden"
+        );
     }
 }
 

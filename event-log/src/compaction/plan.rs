@@ -38,31 +38,18 @@ impl Holders {
     ) -> Self {
         let enough = kept.len() >= SNAPSHOTS_KEEP_MIN;
         // The order of the names is that of `lo`.
-        let oldest = kept
-            .iter()
-            .min_by_key(|snapshot| snapshot.lo())
-            .filter(|_| enough);
+        let oldest = kept.iter().min_by_key(|snapshot| snapshot.lo()).filter(|_| enough);
         let snapshot = oldest.map(|snapshot| (snapshot.lo(), snapshot.file.clone()));
-        let snapshot_ends = kept
-            .iter()
-            .map(|snapshot| (snapshot.lo(), snapshot.header.chain))
-            .collect();
-        Self {
-            snapshot,
-            snapshot_ends,
-            consumers,
-            pins,
-        }
+        let snapshot_ends =
+            kept.iter().map(|snapshot| (snapshot.lo(), snapshot.header.chain)).collect();
+        Self { snapshot, snapshot_ends, consumers, pins }
     }
 
     /// Whether somebody stands inside the segment that ends at `last` with `end_chain`, though at its
     /// last seq: before the frames without records that end it. Without the segment nobody could
     /// tell any more that their chain is the log's.
     pub(super) fn need_end_of(&self, last: Seq, end_chain: Option<Chain>) -> bool {
-        let consumers = self
-            .consumers
-            .iter()
-            .map(|consumer| (consumer.seq, consumer.chain));
+        let consumers = self.consumers.iter().map(|consumer| (consumer.seq, consumer.chain));
         let mut known = self.snapshot_ends.iter().copied().chain(consumers);
         let known_needs = known.any(|(seq, chain)| seq == last && end_chain != Some(chain));
         known_needs || self.pins.iter().any(|(_, seq)| *seq == last)
@@ -71,25 +58,15 @@ impl Holders {
     /// The floor, and what holds it there.
     pub(super) fn floor(&self) -> (Seq, String) {
         let Some((seq, file)) = &self.snapshot else {
-            return (
-                Seq::ZERO,
-                format!("fewer than {SNAPSHOTS_KEEP_MIN} snapshots"),
-            );
+            return (Seq::ZERO, format!("fewer than {SNAPSHOTS_KEEP_MIN} snapshots"));
         };
         let consumers = self
             .consumers
             .iter()
             .map(|consumer| (consumer.seq, format!("consumer {}", consumer.id)));
-        let pins = self
-            .pins
-            .iter()
-            .map(|(id, seq)| (*seq, format!("pin {id}")));
+        let pins = self.pins.iter().map(|(id, seq)| (*seq, format!("pin {id}")));
         let snapshot = std::iter::once((*seq, file.clone()));
-        snapshot
-            .chain(consumers)
-            .chain(pins)
-            .min_by_key(|(seq, _)| *seq)
-            .unwrap_or_default()
+        snapshot.chain(consumers).chain(pins).min_by_key(|(seq, _)| *seq).unwrap_or_default()
     }
 
     /// The floor if no consumer held it.
@@ -128,29 +105,19 @@ pub(super) fn used_bytes<S: Storage>(storage: &S) -> Result<u64, CompactionError
 pub(super) fn oldest_segment_header<S: Storage>(
     storage: &S,
 ) -> Result<SegmentHeader, CompactionError> {
-    let names = storage
-        .list("")
-        .map_err(|source| io_error("listing", "the directory", source))?;
-    let name = names
-        .iter()
-        .find(|name| parse_segment_file_name(name).is_some());
-    let name = name.ok_or(CompactionError::Refused {
-        what: "there is no segment".to_owned(),
-    })?;
+    let names = storage.list("").map_err(|source| io_error("listing", "the directory", source))?;
+    let name = names.iter().find(|name| parse_segment_file_name(name).is_some());
+    let name = name.ok_or(CompactionError::Refused { what: "there is no segment".to_owned() })?;
     let failed = |source| io_error("reading", name, source);
     let file = storage.open(name, OpenMode::Read).map_err(failed)?;
     let mut page = [0; crate::format::SEGMENT_HEADER_BYTES];
     read_exact_at(&file, &mut page, 0).map_err(failed)?;
-    SegmentHeader::decode(&page).map_err(|error| CompactionError::Refused {
-        what: format!("{name} is damaged: {error}"),
-    })
+    SegmentHeader::decode(&page)
+        .map_err(|error| CompactionError::Refused { what: format!("{name} is damaged: {error}") })
 }
 
 fn length<S: Storage>(storage: &S, path: &str) -> Result<u64, CompactionError> {
-    match storage
-        .open(path, OpenMode::Read)
-        .and_then(|file| file.len())
-    {
+    match storage.open(path, OpenMode::Read).and_then(|file| file.len()) {
         Ok(bytes) => Ok(bytes),
         // A spare that got its name, a leftover that went.
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),

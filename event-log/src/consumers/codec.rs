@@ -46,9 +46,9 @@ pub fn read_consumers<S: Storage>(
     match read_small_file(storage, CONSUMERS_FILE, FILE_BYTES_MAX) {
         Ok(bytes) => decode(&bytes, log_id),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) if error.kind() == io::ErrorKind::FileTooLarge => Err(ConsumersError::Damaged {
-            what: "longer than it can be",
-        }),
+        Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+            Err(ConsumersError::Damaged { what: "longer than it can be" })
+        }
         Err(error) => Err(ConsumersError::Io(error)),
     }
 }

@@ -36,25 +36,13 @@ pub(crate) fn witnesses<S: Storage>(storage: &S, log_id: LogId) -> io::Result<Ve
             Ok(info) if info.lo() == lo => Some(info.header.chain),
             Ok(_) | Err(_) => None,
         };
-        witnesses.push(Witness {
-            seq: lo,
-            chain,
-            source: file.clone(),
-        });
-        witnesses.push(Witness {
-            seq: hi,
-            chain: None,
-            source: file,
-        });
+        witnesses.push(Witness { seq: lo, chain, source: file.clone() });
+        witnesses.push(Witness { seq: hi, chain: None, source: file });
     }
     // An unreadable file is reported by `Retained`, which then refuses to compact.
     for consumer in read_consumers(storage, Some(log_id)).unwrap_or_default() {
         let source = format!("{CONSUMERS_FILE} ({})", consumer.id);
-        witnesses.push(Witness {
-            seq: consumer.seq,
-            chain: Some(consumer.chain),
-            source,
-        });
+        witnesses.push(Witness { seq: consumer.seq, chain: Some(consumer.chain), source });
     }
     Ok(witnesses)
 }

@@ -73,8 +73,12 @@ fn every_flipped_bit_is_noticed() {
         damaged[bit / 8] ^= 1 << (bit % 8);
         match decode_frame(&damaged, LOG_ID) {
             Err(_) => {}
-            Ok(Some((frame, _))) => assert!(!verify_chain(&previous, &frame), "bit {bit} was accepted"),
-            Ok(None) => panic!("bit {bit} asked for more bytes: a length was trusted before its crc"),
+            Ok(Some((frame, _))) => {
+                assert!(!verify_chain(&previous, &frame), "bit {bit} was accepted")
+            }
+            Ok(None) => {
+                panic!("bit {bit} asked for more bytes: a length was trusted before its crc")
+            }
         }
     }
 }

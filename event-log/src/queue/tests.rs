@@ -51,7 +51,10 @@ impl World {
         let end = taken.offset + align_up(self.empty.bytes.len() as u64, ALIGNMENT as u32);
         let rotated = taken.rotate_to.map(|spare| spare.bytes);
         let capacity = rotated.unwrap_or(before.capacity);
-        assert!(end + TRAILER_FRAMES * ALIGNMENT <= capacity, "a frame to {end} in {capacity} bytes");
+        assert!(
+            end + TRAILER_FRAMES * ALIGNMENT <= capacity,
+            "a frame to {end} in {capacity} bytes"
+        );
         assert!(rotated.is_some() || taken.offset == before.offset, "frames follow one another");
         self.empty.clear();
         Some((rotated, taken.offset))
@@ -82,7 +85,10 @@ fn a_batch_carries_seqs_digest_and_the_latest_time() {
     assert_eq!(world.queue.append(&records, 200, 20, limits).unwrap().first, Seq::new(3));
     let taken = world.queue.take(&mut world.empty, limits).unwrap();
     assert_eq!((taken.first_seq, taken.digest, taken.logged_at_us), (Seq::new(1), 35, 300));
-    assert_eq!((world.empty.record_count, world.empty.bytes.len()), (3, FRAME_HEADER_BYTES + 7 + 7 + 9));
+    assert_eq!(
+        (world.empty.record_count, world.empty.bytes.len()),
+        (3, FRAME_HEADER_BYTES + 7 + 7 + 9)
+    );
     world.empty.clear();
     assert!(world.queue.take(&mut world.empty, limits).is_none(), "nothing is taken twice");
     assert_eq!(world.append(10).unwrap().first, Seq::new(4));
@@ -94,9 +100,17 @@ fn without_usable_spares_the_active_segment_is_all_there_is() {
     for spares in 0..=1 {
         let mut world = World::new();
         (0..spares).for_each(|_| world.add_spare(SEGMENT_BYTES));
-        assert_eq!(world.fill(1000), AppendError::Busy, "{spares} spares, of which one is reserved");
+        assert_eq!(
+            world.fill(1000),
+            AppendError::Busy,
+            "{spares} spares, of which one is reserved"
+        );
         assert_eq!(world.take().unwrap(), (None, 4096));
-        assert_eq!(world.append(8000), Err(AppendError::Busy), "only the reserved spare would have room");
+        assert_eq!(
+            world.append(8000),
+            Err(AppendError::Busy),
+            "only the reserved spare would have room"
+        );
         assert_eq!(world.queue.spare_count(), spares);
     }
 }
@@ -198,7 +212,11 @@ fn records_never_take_the_trailers_room() {
         }
     }
     assert!(world.queue.take_trailer(1, &world.limits).is_some(), "a checkpoint");
-    assert_eq!(world.queue.take_trailer(1, &world.limits), None, "a second one would take the close frame's");
+    assert_eq!(
+        world.queue.take_trailer(1, &world.limits),
+        None,
+        "a second one would take the close frame's"
+    );
     assert!(world.queue.take_trailer(0, &world.limits).is_some(), "a close frame");
     assert_eq!(world.queue.take_trailer(0, &world.limits), None);
 }
@@ -210,11 +228,16 @@ fn whatever_is_accepted_has_a_place() {
     let mut random: u64 = 1;
     let (mut accepted, mut rotations) = (0, 0);
     for step in 0..5000 {
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        random =
+            random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         match (random >> 33) % 8 {
-            0..=3 => accepted += u32::from(world.append(4 + (random >> 40) as usize % 9000).is_ok()),
+            0..=3 => {
+                accepted += u32::from(world.append(4 + (random >> 40) as usize % 9000).is_ok())
+            }
             4..=5 => rotations += u32::from(matches!(world.take(), Some((Some(_), _)))),
-            6 if world.queue.batch.is_empty() => drop(world.queue.take_trailer(step % 2, &world.limits)),
+            6 if world.queue.batch.is_empty() => {
+                drop(world.queue.take_trailer(step % 2, &world.limits))
+            }
             _ => {
                 if let Some(bytes) = world.queue.spare_wanted(&world.limits) {
                     world.add_spare(bytes);

@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
+use crate::catalog::Place;
 use crate::error::Damage;
 use crate::format::{SegmentHeader, align_up, segment_file_name};
 use crate::frame::{FrameHeader, FrameKind, verify_link};
-use crate::catalog::Place;
 use crate::seq::{Chain, Seq, Tip};
 use crate::walk::{SegmentWalk, Step};
 
@@ -48,8 +48,15 @@ pub(crate) fn scan_tail(bytes: &[u8], header: &SegmentHeader) -> Result<Tail, Ta
     let invalid = loop {
         match walk.step() {
             Step::Frame { offset, header: frame, stored } => {
-                if frame.first_seq != tail.tip.seq.next() || !verify_link(&tail.tip.chain, &frame, stored) {
-                    return Err(corrupt(header, &frame, offset, "a whole frame that doesn't follow the one before it"));
+                if frame.first_seq != tail.tip.seq.next()
+                    || !verify_link(&tail.tip.chain, &frame, stored)
+                {
+                    return Err(corrupt(
+                        header,
+                        &frame,
+                        offset,
+                        "a whole frame that doesn't follow the one before it",
+                    ));
                 }
                 let end = align_up(offset + stored.len() as u64, header.alignment);
                 tail.take(&frame, end);
@@ -65,7 +72,8 @@ pub(crate) fn scan_tail(bytes: &[u8], header: &SegmentHeader) -> Result<Tail, Ta
             return Err(TailError::UnsupportedVersion { found });
         }
         if let Some(beyond) = next_whole(&mut walk, tail.tip.seq.next()) {
-            let what = format!("{error}, and a frame sealed later lies beyond it, at byte {}", beyond.1);
+            let what =
+                format!("{error}, and a frame sealed later lies beyond it, at byte {}", beyond.1);
             return Err(TailError::Corrupt(Damage {
                 file: segment_file_name(header.first_seq),
                 offset,

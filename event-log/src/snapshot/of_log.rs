@@ -95,10 +95,8 @@ impl<S: Storage> Log<S> {
         info: &SnapshotInfo,
     ) -> Result<FileReader<S::File>, SnapshotReadError> {
         let file = self.storage().open(&info.file, OpenMode::Read);
-        let file = file.map_err(|source| SnapshotReadError::Io {
-            file: info.file.clone(),
-            source,
-        })?;
+        let file =
+            file.map_err(|source| SnapshotReadError::Io { file: info.file.clone(), source })?;
         Ok(FileReader::new(file, 0))
     }
 
@@ -111,15 +109,8 @@ impl<S: Storage> Log<S> {
             return Err(SnapshotError::Running);
         }
         // From here on the writer's drop gives the place free again.
-        let mut writer = SnapshotWriter {
-            log: Arc::clone(self),
-            file: None,
-            hi: None,
-        };
-        let failed = |source| SnapshotWriteError::Io {
-            file: SNAPSHOTS_DIR.to_owned(),
-            source,
-        };
+        let mut writer = SnapshotWriter { log: Arc::clone(self), file: None, hi: None };
+        let failed = |source| SnapshotWriteError::Io { file: SNAPSHOTS_DIR.to_owned(), source };
         self.storage().create_dir(SNAPSHOTS_DIR).map_err(failed)?;
         self.storage().sync_dir("").map_err(failed)?;
         let tip = self.tip();
@@ -133,11 +124,7 @@ impl<S: Storage> Log<S> {
             created_at_us: now_us,
         };
         let temporary = join(SNAPSHOTS_DIR, &format!("{:020}.snap.tmp", tip.seq.get()));
-        writer.file = Some(SnapshotFile::create(
-            self.storage().clone(),
-            &temporary,
-            header,
-        )?);
+        writer.file = Some(SnapshotFile::create(self.storage().clone(), &temporary, header)?);
         Ok(writer)
     }
 
@@ -146,23 +133,15 @@ impl<S: Storage> Log<S> {
             return Ok(info.clone());
         }
         let info = self.verify_own(name)?;
-        self.retained
-            .verified
-            .lock()
-            .insert(name.to_owned(), info.clone());
+        self.retained.verified.lock().insert(name.to_owned(), info.clone());
         Ok(info)
     }
 
     /// Verifies the file and that it is a snapshot of this very log.
     fn verify_own(&self, name: &str) -> Result<SnapshotInfo, SnapshotReadError> {
         let info = verify_snapshot(self.storage(), &join(SNAPSHOTS_DIR, name))?;
-        let damaged = |what| {
-            Err(SnapshotReadError::Damaged {
-                file: info.file.clone(),
-                offset: 0,
-                what,
-            })
-        };
+        let damaged =
+            |what| Err(SnapshotReadError::Damaged { file: info.file.clone(), offset: 0, what });
         if info.header.log_id != self.log_id() || info.header.owner != self.owner() {
             return damaged("a snapshot of another log");
         }
@@ -182,10 +161,7 @@ impl<S: Storage> Log<S> {
             ) => damaged("the log has another chain at its lo"),
             Err(CursorError::Read(error)) => {
                 let source = std::io::Error::other(error);
-                Err(SnapshotReadError::Io {
-                    file: info.file,
-                    source,
-                })
+                Err(SnapshotReadError::Io { file: info.file, source })
             }
         }
     }
@@ -194,21 +170,16 @@ impl<S: Storage> Log<S> {
 impl<S: Storage> SnapshotWriter<S> {
     /// The seq replay begins behind.
     pub fn lo(&self) -> Seq {
-        self.file
-            .as_ref()
-            .map_or(Seq::ZERO, |file| file.header().lo)
+        self.file.as_ref().map_or(Seq::ZERO, |file| file.header().lo)
     }
 
     /// Adds one section; `kind` and `id` are the caller's.
     pub fn section(&mut self, kind: u16, id: u32, bytes: &[u8]) -> Result<(), SnapshotError> {
         if self.hi.is_some() {
-            return Err(SnapshotError::Order {
-                what: "a section after the seal",
-            });
+            return Err(SnapshotError::Order { what: "a section after the seal" });
         }
-        let file = self.file.as_mut().ok_or(SnapshotError::Order {
-            what: "a section after the end",
-        })?;
+        let file =
+            self.file.as_mut().ok_or(SnapshotError::Order { what: "a section after the end" })?;
         Ok(file.section(kind, id, bytes)?)
     }
 
@@ -220,23 +191,16 @@ impl<S: Storage> SnapshotWriter<S> {
     /// Makes it a snapshot: footer, sync, rename, directory sync, read back, verify. While the log
     /// isn't durable up to `hi` it refuses and may be called again.
     pub fn finish(&mut self, items_digest: u128) -> Result<SnapshotInfo, SnapshotError> {
-        let hi = self.hi.ok_or(SnapshotError::Order {
-            what: "finish before the seal",
-        })?;
+        let hi = self.hi.ok_or(SnapshotError::Order { what: "finish before the seal" })?;
         if self.log.durable() < hi {
             return Err(SnapshotError::NotDurableYet { hi });
         }
-        let file = self.file.take().ok_or(SnapshotError::Order {
-            what: "finished twice",
-        })?;
+        let file = self.file.take().ok_or(SnapshotError::Order { what: "finished twice" })?;
         let name = snapshot_file_name(file.header().lo, hi);
         // One that stands for the same seqs is as good, and is never put at risk.
         if let Ok(info) = self.log.verify_own(&name) {
             let synced = self.log.storage().sync_dir(SNAPSHOTS_DIR);
-            synced.map_err(|source| SnapshotWriteError::Io {
-                file: info.file.clone(),
-                source,
-            })?;
+            synced.map_err(|source| SnapshotWriteError::Io { file: info.file.clone(), source })?;
             return Ok(info);
         }
         self.log.retained.verified.lock().remove(&name);
@@ -248,10 +212,7 @@ impl<S: Storage> SnapshotWriter<S> {
 
 impl<S: Storage> Drop for SnapshotWriter<S> {
     fn drop(&mut self) {
-        self.log
-            .retained
-            .snapshot_running
-            .store(false, Ordering::Release);
+        self.log.retained.snapshot_running.store(false, Ordering::Release);
     }
 }
 
@@ -274,14 +235,8 @@ pub(crate) fn list_verified<S: Storage>(
             Ok(info) if log_id.is_none_or(|id| id == info.header.log_id) => list.valid.push(info),
             Ok(_) => {
                 let what = "a snapshot of another log";
-                list.damaged.push((
-                    file.clone(),
-                    SnapshotReadError::Damaged {
-                        file,
-                        offset: 0,
-                        what,
-                    },
-                ));
+                list.damaged
+                    .push((file.clone(), SnapshotReadError::Damaged { file, offset: 0, what }));
             }
             Err(error) => list.damaged.push((file, error)),
         }

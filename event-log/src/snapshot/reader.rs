@@ -87,15 +87,8 @@ impl<R: Read> SnapshotStream<R> {
         }
         // Grows with what really comes, not with what the length promises.
         let mut bytes = Vec::new();
-        let taken = self
-            .reader
-            .by_ref()
-            .take(length as u64)
-            .read_to_end(&mut bytes);
-        taken.map_err(|source| SnapshotReadError::Io {
-            file: self.file.clone(),
-            source,
-        })?;
+        let taken = self.reader.by_ref().take(length as u64).read_to_end(&mut bytes);
+        taken.map_err(|source| SnapshotReadError::Io { file: self.file.clone(), source })?;
         if bytes.len() != length {
             return Err(self.damaged("it ends inside a section"));
         }
@@ -104,11 +97,7 @@ impl<R: Read> SnapshotStream<R> {
         }
         self.offset += (SECTION_HEADER_BYTES + length) as u64;
         self.section_count += 1;
-        Ok(Section {
-            kind: read_u16(&head, 4),
-            id: read_u32(&head, 8),
-            bytes,
-        })
+        Ok(Section { kind: read_u16(&head, 4), id: read_u32(&head, 8), bytes })
     }
 
     fn read_footer(&mut self) -> Result<(), SnapshotReadError> {
@@ -126,10 +115,7 @@ impl<R: Read> SnapshotStream<R> {
             Ok(0) => {}
             Ok(_) => return Err(self.damaged("bytes behind the footer")),
             Err(source) => {
-                return Err(SnapshotReadError::Io {
-                    file: self.file.clone(),
-                    source,
-                });
+                return Err(SnapshotReadError::Io { file: self.file.clone(), source });
             }
         }
         self.footer = Some(footer);
@@ -137,11 +123,7 @@ impl<R: Read> SnapshotStream<R> {
     }
 
     fn damaged(&self, what: &'static str) -> SnapshotReadError {
-        SnapshotReadError::Damaged {
-            file: self.file.clone(),
-            offset: self.offset,
-            what,
-        }
+        SnapshotReadError::Damaged { file: self.file.clone(), offset: self.offset, what }
     }
 }
 
@@ -155,16 +137,10 @@ impl<S: Storage> SnapshotReader<S> {
     /// Opens a file and checks its beginning and its end; the sections are checked as they are read.
     pub fn open(storage: &S, path: &str) -> Result<Self, SnapshotReadError> {
         let info = peek(storage, path)?;
-        let failed = |source| SnapshotReadError::Io {
-            file: path.to_owned(),
-            source,
-        };
+        let failed = |source| SnapshotReadError::Io { file: path.to_owned(), source };
         let file = storage.open(path, OpenMode::Read).map_err(failed)?;
         let reader = BufReader::with_capacity(READ_BUFFER_BYTES, FileReader::new(file, 0));
-        Ok(Self {
-            stream: SnapshotStream::new(reader, path)?,
-            footer: info.footer,
-        })
+        Ok(Self { stream: SnapshotStream::new(reader, path)?, footer: info.footer })
     }
 
     /// What the snapshot's beginning says.
@@ -199,20 +175,13 @@ pub fn verify_snapshot<S: Storage>(
 
 /// Reads and checks only the beginning and the end of a file.
 pub(crate) fn peek<S: Storage>(storage: &S, path: &str) -> Result<SnapshotInfo, SnapshotReadError> {
-    let failed = |source| SnapshotReadError::Io {
-        file: path.to_owned(),
-        source,
-    };
+    let failed = |source| SnapshotReadError::Io { file: path.to_owned(), source };
     let file = storage.open(path, OpenMode::Read).map_err(failed)?;
     let length = file.len().map_err(failed)?;
     let header = SnapshotStream::new(FileReader::new(file, 0), path)?.header;
     let file = storage.open(path, OpenMode::Read).map_err(failed)?;
     let offset = length.saturating_sub(FOOTER_BYTES as u64);
-    let damaged = |what| SnapshotReadError::Damaged {
-        file: path.to_owned(),
-        offset,
-        what,
-    };
+    let damaged = |what| SnapshotReadError::Damaged { file: path.to_owned(), offset, what };
     let mut bytes = [0; FOOTER_BYTES];
     if length < FOOTER_BYTES as u64 {
         return Err(damaged("too short for a footer"));
@@ -222,11 +191,7 @@ pub(crate) fn peek<S: Storage>(storage: &S, path: &str) -> Result<SnapshotInfo, 
     if footer.file_bytes != length {
         return Err(damaged("the footer counts other bytes than there are"));
     }
-    Ok(SnapshotInfo {
-        file: path.to_owned(),
-        header,
-        footer,
-    })
+    Ok(SnapshotInfo { file: path.to_owned(), header, footer })
 }
 
 fn read_piece<R: Read>(
@@ -235,17 +200,10 @@ fn read_piece<R: Read>(
     file: &str,
     offset: u64,
 ) -> Result<(), SnapshotReadError> {
-    reader
-        .read_exact(bytes)
-        .map_err(|source| match source.kind() {
-            io::ErrorKind::UnexpectedEof => SnapshotReadError::Damaged {
-                file: file.to_owned(),
-                offset,
-                what: "it ends too early",
-            },
-            _ => SnapshotReadError::Io {
-                file: file.to_owned(),
-                source,
-            },
-        })
+    reader.read_exact(bytes).map_err(|source| match source.kind() {
+        io::ErrorKind::UnexpectedEof => {
+            SnapshotReadError::Damaged { file: file.to_owned(), offset, what: "it ends too early" }
+        }
+        _ => SnapshotReadError::Io { file: file.to_owned(), source },
+    })
 }

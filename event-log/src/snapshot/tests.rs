@@ -17,16 +17,8 @@ fn header() -> SnapshotHeader {
 }
 
 fn sections() -> Vec<Section> {
-    let section = |kind, id, bytes: &[u8]| Section {
-        kind,
-        id,
-        bytes: bytes.to_vec(),
-    };
-    vec![
-        section(1, 0, b"first"),
-        section(1, 1, b""),
-        section(2, 9, &[7; 600]),
-    ]
+    let section = |kind, id, bytes: &[u8]| Section { kind, id, bytes: bytes.to_vec() };
+    vec![section(1, 0, b"first"), section(1, 1, b""), section(2, 9, &[7; 600])]
 }
 
 fn write(storage: &SimStorage) -> Result<SnapshotInfo, SnapshotWriteError> {
@@ -43,11 +35,7 @@ fn read(bytes: &[u8]) -> Result<(SnapshotHeader, Vec<Section>, SnapshotFooter), 
     while let Some(section) = stream.next_section()? {
         sections.push(section);
     }
-    Ok((
-        stream.header().clone(),
-        sections,
-        *stream.footer().expect("the end was reached"),
-    ))
+    Ok((stream.header().clone(), sections, *stream.footer().expect("the end was reached")))
 }
 
 #[test]
@@ -57,14 +45,8 @@ fn what_was_written_is_what_is_read() {
     let bytes = read_small_file(&storage, "a.snap", 1 << 20).unwrap();
     let (read_header, read_sections, footer) = read(&bytes).unwrap();
     assert_eq!((read_header, read_sections), (header(), sections()));
-    assert_eq!(
-        (footer, footer.file_bytes),
-        (info.footer, bytes.len() as u64)
-    );
-    assert_eq!(
-        (footer.hi, footer.items_digest, footer.section_count),
-        (Seq::new(8), 77, 3)
-    );
+    assert_eq!((footer, footer.file_bytes), (info.footer, bytes.len() as u64));
+    assert_eq!((footer.hi, footer.items_digest, footer.section_count), (Seq::new(8), 77, 3));
     assert_eq!(peek(&storage, "a.snap").unwrap(), info);
 }
 
@@ -93,10 +75,7 @@ fn a_newer_version_is_told_from_damage() {
     let end = bytes.len() - CRC_BYTES;
     let crc = crc32fast::hash(&bytes[..end]);
     bytes[end..].copy_from_slice(&crc.to_le_bytes());
-    assert!(matches!(
-        read(&bytes),
-        Err(SnapshotReadError::UnsupportedVersion { found: 2, .. })
-    ));
+    assert!(matches!(read(&bytes), Err(SnapshotReadError::UnsupportedVersion { found: 2, .. })));
 }
 
 #[test]
@@ -110,11 +89,7 @@ fn whatever_fails_there_is_no_file_of_the_final_name_that_is_not_whole() {
         for fault in [Fault::Eio, Fault::Enospc, Fault::Crash] {
             let storage = SimStorage::new(1);
             storage.fail_at(index, fault);
-            assert!(
-                write(&storage).is_err(),
-                "{fault:?} at {:?}",
-                storage.operation(index)
-            );
+            assert!(write(&storage).is_err(), "{fault:?} at {:?}", storage.operation(index));
             for seed in 0..20 {
                 let after = storage.crashed(seed);
                 if after.list("").unwrap().contains(&"a.snap".to_owned()) {
@@ -136,15 +111,8 @@ fn whatever_fails_there_is_no_file_of_the_final_name_that_is_not_whole() {
 fn names_sort_by_lo() {
     let name = snapshot_file_name(Seq::new(5), Seq::new(8));
     assert_eq!(name, "00000000000000000005-00000000000000000008.snap");
-    assert_eq!(
-        parse_snapshot_file_name(&name),
-        Some((Seq::new(5), Seq::new(8)))
-    );
-    for name in [
-        "5-8.snap",
-        "00000000000000000005-00000000000000000008.snap.tmp",
-        "x.snap",
-    ] {
+    assert_eq!(parse_snapshot_file_name(&name), Some((Seq::new(5), Seq::new(8))));
+    for name in ["5-8.snap", "00000000000000000005-00000000000000000008.snap.tmp", "x.snap"] {
         assert_eq!(parse_snapshot_file_name(name), None);
     }
 }

@@ -76,9 +76,7 @@ impl<S: Storage> SnapshotFile<S> {
         }
         let failed = |source| io_error(temporary, source);
         remove_if_there(&storage, temporary).map_err(failed)?;
-        let file = storage
-            .open(temporary, OpenMode::CreateNew)
-            .map_err(failed)?;
+        let file = storage.open(temporary, OpenMode::CreateNew).map_err(failed)?;
         let pending = header.encode();
         Ok(Self {
             storage,
@@ -131,12 +129,8 @@ impl<S: Storage> SnapshotFile<S> {
         }
         let footer_bytes = super::FOOTER_BYTES as u64;
         let file_bytes = self.written_bytes + self.pending.len() as u64 + footer_bytes;
-        let footer = SnapshotFooter {
-            hi,
-            items_digest,
-            section_count: self.section_count,
-            file_bytes,
-        };
+        let footer =
+            SnapshotFooter { hi, items_digest, section_count: self.section_count, file_bytes };
         self.pending.extend_from_slice(&footer.encode(&self.header));
         self.flush()?;
         let failed = |source| io_error(path, source);
@@ -189,14 +183,9 @@ impl<S: Storage> Drop for SnapshotFile<S> {
 
 fn io_error(file: &str, source: io::Error) -> SnapshotWriteError {
     if is_no_space(&source) {
-        return SnapshotWriteError::NoSpace {
-            file: file.to_owned(),
-        };
+        return SnapshotWriteError::NoSpace { file: file.to_owned() };
     }
-    SnapshotWriteError::Io {
-        file: file.to_owned(),
-        source,
-    }
+    SnapshotWriteError::Io { file: file.to_owned(), source }
 }
 
 fn not_what_was_written(file: &str) -> SnapshotReadError {

@@ -57,11 +57,7 @@ impl DiskStorage {
                 format!("{path} leaves the storage root"),
             ));
         }
-        Ok(if path.is_empty() {
-            self.root.clone()
-        } else {
-            self.root.join(path)
-        })
+        Ok(if path.is_empty() { self.root.clone() } else { self.root.join(path) })
     }
 }
 
@@ -76,9 +72,7 @@ impl Storage for DiskStorage {
             OpenMode::ReadWrite => options.read(true).write(true),
             OpenMode::CreateNew => options.read(true).write(true).create_new(true),
         };
-        Ok(DiskFile {
-            file: options.open(self.path(path)?)?,
-        })
+        Ok(DiskFile { file: options.open(self.path(path)?)? })
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -116,12 +110,8 @@ impl Storage for DiskStorage {
 
     fn try_lock(&self, path: &str, holder: &str) -> io::Result<Result<DiskLock, String>> {
         let path = self.path(path)?;
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)?;
+        let mut file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         for attempt in 1..=LOCK_ATTEMPTS_MAX {
             match fs2::FileExt::try_lock_exclusive(&file) {
                 Ok(()) => {
@@ -159,11 +149,8 @@ impl Storage for DiskStorage {
 
     fn block_bytes(&self) -> io::Result<u32> {
         let device = fs::metadata(&self.root)?.dev();
-        let device_dir = format!(
-            "/sys/dev/block/{}:{}",
-            rustix::fs::major(device),
-            rustix::fs::minor(device)
-        );
+        let device_dir =
+            format!("/sys/dev/block/{}:{}", rustix::fs::major(device), rustix::fs::minor(device));
         // A partition has no queue of its own: its parent in sysfs is the whole device.
         let found = ["queue/physical_block_size", "../queue/physical_block_size"]
             .iter()
@@ -214,8 +201,6 @@ fn is_contended(error: &io::Error) -> bool {
 fn read_holder(file: &File) -> io::Result<String> {
     let mut text = Vec::new();
     let mut reader: &File = file;
-    Read::by_ref(&mut reader)
-        .take(HOLDER_BYTES_MAX)
-        .read_to_end(&mut text)?;
+    Read::by_ref(&mut reader).take(HOLDER_BYTES_MAX).read_to_end(&mut text)?;
     Ok(String::from_utf8_lossy(&text).trim().to_owned())
 }

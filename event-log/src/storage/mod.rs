@@ -183,9 +183,5 @@ pub fn list_if_there<S: Storage>(storage: &S, dir: &str) -> io::Result<Vec<Strin
 
 /// `dir/name`, or `name` alone in the root.
 pub fn join(dir: &str, name: &str) -> String {
-    if dir.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{dir}/{name}")
-    }
+    if dir.is_empty() { name.to_owned() } else { format!("{dir}/{name}") }
 }

@@ -55,9 +55,7 @@ impl SimStorage {
     }
 
     fn of(medium: Medium) -> Self {
-        Self {
-            medium: Arc::new(Mutex::new(medium)),
-        }
+        Self { medium: Arc::new(Mutex::new(medium)) }
     }
 
     /// The disk as one possible power cut at this instant leaves it: unlocked, without faults,
@@ -127,9 +125,7 @@ impl SimStorage {
 
     /// Flips one bit of a file, durably, as rot does; the bit is `offset * 8 + bit`.
     pub fn flip_bit(&self, path: &str, offset: u64, bit: u8) -> io::Result<()> {
-        self.medium
-            .lock()
-            .rot(path, offset, |byte| byte ^ (1 << (bit & 7)))
+        self.medium.lock().rot(path, offset, |byte| byte ^ (1 << (bit & 7)))
     }
 
     /// Puts a file there, durably and as a whole, without counting an operation.
@@ -161,12 +157,7 @@ impl Storage for SimStorage {
         medium.opened(inode);
         drop(medium);
         let medium = Arc::clone(&self.medium);
-        Ok(SimFile {
-            medium,
-            inode,
-            path: path.to_owned(),
-            writable: mode != OpenMode::Read,
-        })
+        Ok(SimFile { medium, inode, path: path.to_owned(), writable: mode != OpenMode::Read })
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -191,10 +182,7 @@ impl Storage for SimStorage {
 
     fn try_lock(&self, path: &str, holder: &str) -> io::Result<Result<SimLock, String>> {
         let taken = self.medium.lock().lock(path, holder)?;
-        Ok(taken.map(|()| SimLock {
-            medium: Arc::clone(&self.medium),
-            path: path.to_owned(),
-        }))
+        Ok(taken.map(|()| SimLock { medium: Arc::clone(&self.medium), path: path.to_owned() }))
     }
 
     fn lock_holder(&self, path: &str) -> io::Result<Option<String>> {
@@ -216,16 +204,12 @@ impl StorageFile for SimFile {
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.medium
-            .lock()
-            .read(self.inode, &self.path, buffer, offset)
+        self.medium.lock().read(self.inode, &self.path, buffer, offset)
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.check_writable()?;
-        self.medium
-            .lock()
-            .write(self.inode, &self.path, bytes, offset)
+        self.medium.lock().write(self.inode, &self.path, bytes, offset)
     }
 
     fn allocate(&self, bytes: u64) -> io::Result<()> {
@@ -243,10 +227,7 @@ impl SimFile {
         if self.writable {
             return Ok(());
         }
-        Err(io::Error::new(
-            io::ErrorKind::PermissionDenied,
-            "opened for reading",
-        ))
+        Err(io::Error::new(io::ErrorKind::PermissionDenied, "opened for reading"))
     }
 }
 

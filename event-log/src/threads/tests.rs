@@ -38,7 +38,9 @@ fn append<S: Storage>(log: &Log<S>, length: usize) -> Result<Seq, AppendError> {
     let begun = Instant::now();
     loop {
         match log.append(&record(length), 1, 1) {
-            Err(AppendError::Busy) if begun.elapsed() < PATIENCE => std::thread::sleep(Duration::from_micros(200)),
+            Err(AppendError::Busy) if begun.elapsed() < PATIENCE => {
+                std::thread::sleep(Duration::from_micros(200))
+            }
             other => return other.map(|appended| appended.last),
         }
     }

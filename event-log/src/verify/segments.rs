@@ -57,11 +57,7 @@ impl<'storage, S: Storage> Walker<'storage, S> {
 
     /// Walks one file; what is wrong with it goes into the report.
     pub(super) fn file(&mut self, first: Seq, is_archive: bool) {
-        let file = if is_archive {
-            archive_file_name(first)
-        } else {
-            segment_file_name(first)
-        };
+        let file = if is_archive { archive_file_name(first) } else { segment_file_name(first) };
         let Some(bytes) = self.read(first, is_archive, &file) else {
             return;
         };
@@ -77,13 +73,7 @@ impl<'storage, S: Storage> Walker<'storage, S> {
         let header = match SegmentHeader::decode(&bytes) {
             Ok(header) => header,
             Err(error) => {
-                self.add(
-                    &file,
-                    0,
-                    bytes.len() as u64,
-                    (first, Seq::MAX),
-                    error.to_string(),
-                );
+                self.add(&file, 0, bytes.len() as u64, (first, Seq::MAX), error.to_string());
                 self.place = None;
                 return;
             }
@@ -91,12 +81,7 @@ impl<'storage, S: Storage> Walker<'storage, S> {
         if !self.enter(&file, first, &header) {
             return;
         }
-        self.frames(
-            &file,
-            &bytes,
-            &header,
-            !is_archive && self.live.last() == Some(&first),
-        );
+        self.frames(&file, &bytes, &header, !is_archive && self.live.last() == Some(&first));
     }
 
     fn read(&mut self, first: Seq, is_archive: bool, file: &str) -> Option<Vec<u8>> {
@@ -142,9 +127,7 @@ impl<'storage, S: Storage> Walker<'storage, S> {
                 let what = "records are missing before this segment".to_owned();
                 self.add(file, 0, 0, (place.last.next(), previous), what);
             }
-            Some(Place {
-                chain: Some(chain), ..
-            }) if chain != header.previous_chain => {
+            Some(Place { chain: Some(chain), .. }) if chain != header.previous_chain => {
                 let what = "the chain breaks between this segment and the one before".to_owned();
                 self.add(file, 64, 32, (previous, previous), what);
             }
@@ -159,10 +142,7 @@ impl<'storage, S: Storage> Walker<'storage, S> {
                 "the chain doesn't begin at this log's id".to_owned(),
             );
         }
-        self.place = Some(Place {
-            last: previous,
-            chain: Some(header.previous_chain),
-        });
+        self.place = Some(Place { last: previous, chain: Some(header.previous_chain) });
         self.check_chains(previous, Some(header.previous_chain));
         true
     }
@@ -173,40 +153,21 @@ impl<'storage, S: Storage> Walker<'storage, S> {
         let mut open: Option<Damage> = None;
         loop {
             match walk.step() {
-                Step::Frame {
-                    offset,
-                    header,
-                    stored,
-                } => {
+                Step::Frame { offset, header, stored } => {
                     self.close(open.take(), header.first_seq.previous());
                     self.frame(file, offset, &header, stored);
                 }
-                Step::BadPayload {
-                    offset,
-                    length,
-                    header,
-                    error,
-                } => {
+                Step::BadPayload { offset, length, header, error } => {
                     self.close(open.take(), header.first_seq.previous());
                     let seqs = (header.first_seq, header.last_seq());
                     open = Some(damage(file, offset, length, seqs, error.to_string()));
-                    self.place = Some(Place {
-                        last: header.last_seq(),
-                        chain: Some(header.chain),
-                    });
+                    self.place = Some(Place { last: header.last_seq(), chain: Some(header.chain) });
                 }
-                Step::Garbage {
-                    offset,
-                    length,
-                    error,
-                } => {
+                Step::Garbage { offset, length, error } => {
                     self.close(open.take(), self.next());
                     let seqs = (self.next(), Seq::MAX);
                     open = Some(damage(file, offset, length, seqs, error.to_string()));
-                    self.place = self.place.map(|place| Place {
-                        chain: None,
-                        ..place
-                    });
+                    self.place = self.place.map(|place| Place { chain: None, ..place });
                 }
                 Step::End { .. } => break,
             }
@@ -237,33 +198,15 @@ impl<'storage, S: Storage> Walker<'storage, S> {
             );
         } else if header.first_seq > place.last.next() && place.chain.is_some() {
             let missing = (place.last.next(), header.first_seq.previous());
-            self.add(
-                file,
-                offset,
-                0,
-                missing,
-                "records are missing before this frame".to_owned(),
-            );
-        } else if place
-            .chain
-            .is_some_and(|chain| !verify_link(&chain, header, stored))
-        {
-            self.add(
-                file,
-                offset,
-                length,
-                seqs,
-                "the chain breaks at this frame".to_owned(),
-            );
+            self.add(file, offset, 0, missing, "records are missing before this frame".to_owned());
+        } else if place.chain.is_some_and(|chain| !verify_link(&chain, header, stored)) {
+            self.add(file, offset, length, seqs, "the chain breaks at this frame".to_owned());
         }
         if self.counts {
             self.report.frames += 1;
             self.report.records += u64::from(header.record_count);
         }
-        self.place = Some(Place {
-            last: header.last_seq(),
-            chain: Some(header.chain),
-        });
+        self.place = Some(Place { last: header.last_seq(), chain: Some(header.chain) });
         self.check_chains(header.last_seq(), Some(header.chain));
     }
 
@@ -274,18 +217,11 @@ impl<'storage, S: Storage> Walker<'storage, S> {
         let passed: Vec<Witness> = match chain {
             Some(chain) => {
                 self.witnesses.retain(|witness| {
-                    witness
-                        .chain
-                        .is_some_and(|known| witness.seq != seq || known != chain)
+                    witness.chain.is_some_and(|known| witness.seq != seq || known != chain)
                 });
-                self.witnesses
-                    .extract_if(.., |witness| witness.seq < seq)
-                    .collect()
+                self.witnesses.extract_if(.., |witness| witness.seq < seq).collect()
             }
-            None => self
-                .witnesses
-                .extract_if(.., |witness| witness.seq <= seq)
-                .collect(),
+            None => self.witnesses.extract_if(.., |witness| witness.seq <= seq).collect(),
         };
         for witness in passed {
             // Nothing is known of what was compacted away before the first segment.
@@ -293,29 +229,18 @@ impl<'storage, S: Storage> Walker<'storage, S> {
                 continue;
             }
             let what = "the log has another chain at this cursor".to_owned();
-            self.add(
-                &witness.source.clone(),
-                0,
-                0,
-                (witness.seq, witness.seq),
-                what,
-            );
+            self.add(&witness.source.clone(), 0, 0, (witness.seq, witness.seq), what);
         }
     }
 
     fn is_damaged(&self, seq: Seq) -> bool {
-        self.report
-            .damages
-            .iter()
-            .any(|damage| damage.first_seq <= seq && seq <= damage.last_seq)
+        self.report.damages.iter().any(|damage| damage.first_seq <= seq && seq <= damage.last_seq)
     }
 
     /// Damage ends where the next valid frame begins, and so do the seqs it hit.
     fn close(&mut self, open: Option<Damage>, last_seq: Seq) {
         let Some(damage) = open else { return };
-        let last_seq = damage
-            .last_seq
-            .min(last_seq.max(damage.first_seq.previous()));
+        let last_seq = damage.last_seq.min(last_seq.max(damage.first_seq.previous()));
         self.report.add(Damage { last_seq, ..damage });
     }
 
@@ -329,12 +254,5 @@ impl<'storage, S: Storage> Walker<'storage, S> {
 }
 
 fn damage(file: &str, offset: u64, length: u64, seqs: (Seq, Seq), what: String) -> Damage {
-    Damage {
-        file: file.to_owned(),
-        offset,
-        length,
-        first_seq: seqs.0,
-        last_seq: seqs.1,
-        what,
-    }
+    Damage { file: file.to_owned(), offset, length, first_seq: seqs.0, last_seq: seqs.1, what }
 }

@@ -93,12 +93,7 @@ fn cut_at(index: u64, lies: Lies) -> Result<(), String> {
     for seed in 0..seeds() {
         let seed = index * 1000 + seed;
         let mut after = world.crashed(seed);
-        let at = || {
-            format!(
-                "cut at {index} ({:?}), seed {seed}",
-                world.storage.operation(index)
-            )
-        };
+        let at = || format!("cut at {index} ({:?}), seed {seed}", world.storage.operation(index));
         after
             .verify_crashed()
             .and_then(|()| after.open())
@@ -122,11 +117,7 @@ impl World {
     fn verify_crashed(&self) -> Result<(), String> {
         match event_log::verify(&self.storage, &mut |_, _| {}) {
             Ok(report) => {
-                ensure!(
-                    report.is_sound(),
-                    "verify calls a crash damage: {:?}",
-                    report.damages
-                );
+                ensure!(report.is_sound(), "verify calls a crash damage: {:?}", report.damages);
                 let (last, acknowledged) = (report.last.get() as usize, self.model.acknowledged);
                 ensure!(
                     last >= acknowledged,
@@ -146,16 +137,8 @@ fn the_script_does_what_it_is_for() {
     live(&mut world, &script()).expect("nothing goes wrong without faults");
     let count = operations_of_the_script();
     assert!((150..2000).contains(&count), "{count} operations");
-    let names: Vec<String> = world
-        .storage
-        .contents()
-        .into_iter()
-        .map(|(path, _)| path)
-        .collect();
-    assert!(
-        names.iter().any(|name| name.starts_with("snapshots/")),
-        "{names:?}"
-    );
+    let names: Vec<String> = world.storage.contents().into_iter().map(|(path, _)| path).collect();
+    assert!(names.iter().any(|name| name.starts_with("snapshots/")), "{names:?}");
     assert!(names.iter().any(|name| name == "CONSUMERS"), "{names:?}");
     assert!(world.model.deleted_to > 0, "compaction deleted something");
 }
@@ -193,21 +176,11 @@ fn every_cut_keeps_the_promises_4_of_4() {
 /// The enumeration must be able to fail: a disk that lies breaks the promises, and it sees it.
 #[test]
 fn planted_lies_are_caught() {
-    for lies in [
-        Lies {
-            sync_data: true,
-            sync_dir: false,
-        },
-        Lies {
-            sync_data: false,
-            sync_dir: true,
-        },
-    ] {
+    for lies in
+        [Lies { sync_data: true, sync_dir: false }, Lies { sync_data: false, sync_dir: true }]
+    {
         let count = operations_of_the_script();
-        let caught = (0..count)
-            .step_by(7)
-            .filter(|index| cut_at(*index, lies).is_err())
-            .count();
+        let caught = (0..count).step_by(7).filter(|index| cut_at(*index, lies).is_err()).count();
         assert!(caught > 5, "{lies:?}: caught {caught} times");
     }
 }
@@ -224,10 +197,7 @@ fn planted_differences_are_caught() {
     let mut lost = run();
     lost.model.acknowledged += 1;
     lost.model.records.push(vec![1]);
-    assert!(
-        lost.apply(&Op::Kill).is_err(),
-        "an acknowledged record that is missing"
-    );
+    assert!(lost.apply(&Op::Kill).is_err(), "an acknowledged record that is missing");
     let mut altered = run();
     altered.model.records[2][0] ^= 1;
     assert!(altered.check().is_err(), "another record");

@@ -27,20 +27,10 @@ pub(crate) fn disk(closed: bool) -> World {
     world.open().unwrap();
     let mut ops = vec![Op::Append(vec![30, 40]), Op::Commit];
     for _ in 0..8 {
-        ops.extend([
-            Op::Append(vec![2500, 10]),
-            Op::Commit,
-            Op::Append(vec![70]),
-            Op::Commit,
-        ]);
+        ops.extend([Op::Append(vec![2500, 10]), Op::Commit, Op::Append(vec![70]), Op::Commit]);
     }
     ops.push(Op::Checkpoint);
-    ops.extend([
-        Op::Append(vec![100]),
-        Op::Commit,
-        Op::Append(vec![101]),
-        Op::Commit,
-    ]);
+    ops.extend([Op::Append(vec![100]), Op::Commit, Op::Append(vec![101]), Op::Commit]);
     world.run(&ops).unwrap();
     if closed {
         world.log().close().unwrap();
@@ -51,11 +41,7 @@ pub(crate) fn disk(closed: bool) -> World {
 
 pub(crate) fn segments(storage: &SimStorage) -> Vec<(String, Vec<u8>)> {
     let is_segment = |path: &str| path.len() == 24 && path.ends_with(".log");
-    storage
-        .contents()
-        .into_iter()
-        .filter(|(path, _)| is_segment(path))
-        .collect()
+    storage.contents().into_iter().filter(|(path, _)| is_segment(path)).collect()
 }
 
 fn frames(storage: &SimStorage) -> Vec<Place> {
@@ -65,13 +51,10 @@ fn frames(storage: &SimStorage) -> Vec<Place> {
     for (file, bytes) in segments {
         let segment = SegmentHeader::decode(&bytes).unwrap();
         let mut offset = usize::from(segment.header_len);
-        while let Some(Ok(Some(header))) = bytes
-            .get(offset..)
-            .map(|rest| FrameHeader::decode(rest, segment.log_id))
+        while let Some(Ok(Some(header))) =
+            bytes.get(offset..).map(|rest| FrameHeader::decode(rest, segment.log_id))
         {
-            let length = header
-                .stored_len()
-                .next_multiple_of(segment.alignment as usize);
+            let length = header.stored_len().next_multiple_of(segment.alignment as usize);
             let in_last_segment = file == last_file;
             places.push(Place {
                 file: file.clone(),
@@ -97,16 +80,8 @@ pub(crate) fn open_unchanged(storage: &SimStorage) -> Result<Arc<Log<SimStorage>
     let operations = storage.op_count();
     let opened = open(storage);
     if opened.is_err() {
-        assert!(
-            storage.contents() == before,
-            "a refused opening changed something"
-        );
-        assert_eq!(
-            storage.op_count(),
-            operations,
-            "{:?}",
-            storage.operation(operations)
-        );
+        assert!(storage.contents() == before, "a refused opening changed something");
+        assert_eq!(storage.op_count(), operations, "{:?}", storage.operation(operations));
     }
     opened
 }
@@ -145,20 +120,14 @@ fn check_flip(world: &World, place: &Place, at: u64, bit: u8) {
     let report = verified(&storage);
     let context = format!("{} byte {at} bit {bit}", place.file);
     if place.is_last {
-        let torn = report
-            .torn_tail
-            .as_ref()
-            .unwrap_or_else(|| panic!("{context}: {report:?}"));
+        let torn = report.torn_tail.as_ref().unwrap_or_else(|| panic!("{context}: {report:?}"));
         named(torn, place, at);
         let log = open(&storage).unwrap_or_else(|error| panic!("{context}: {error}"));
         assert_eq!(log.last(), place.header.first_seq.previous(), "{context}");
         return;
     }
-    let hits: Vec<&Damage> = report
-        .damages
-        .iter()
-        .filter(|damage| damage.file == place.file)
-        .collect();
+    let hits: Vec<&Damage> =
+        report.damages.iter().filter(|damage| damage.file == place.file).collect();
     assert!(!hits.is_empty(), "{context}: verify found {report:?}");
     named(hits[0], place, at);
     match open_unchanged(&storage) {
@@ -211,9 +180,7 @@ fn the_last_frame_is_protected_by_a_witness() {
     for witness in [Op::Acknowledge("tail"), Op::Snapshot] {
         let mut world = disk(false);
         world.open().unwrap();
-        world
-            .run(&[Op::Append(vec![60]), Op::Commit, witness])
-            .unwrap();
+        world.run(&[Op::Append(vec![60]), Op::Commit, witness]).unwrap();
         world.log = None;
         let places = frames(&world.storage);
         let last = places.last().unwrap();
@@ -224,10 +191,7 @@ fn the_last_frame_is_protected_by_a_witness() {
             other => panic!("{:?}", other.err()),
         }
         let report = verified(&storage);
-        assert!(
-            !report.is_sound() && report.torn_tail.is_none(),
-            "{report:?}"
-        );
+        assert!(!report.is_sound() && report.torn_tail.is_none(), "{report:?}");
         named(&report.damages[0], last, last.offset + 130);
     }
 }
@@ -246,10 +210,7 @@ fn a_flipped_bit_in_a_header_page_is_named() {
             assert!(text.contains(&file), "{text}");
             let report = verified(&storage);
             assert!(
-                report
-                    .damages
-                    .iter()
-                    .any(|damage| damage.file == file && damage.offset <= at),
+                report.damages.iter().any(|damage| damage.file == file && damage.offset <= at),
                 "{report:?}"
             );
         }
@@ -286,64 +247,38 @@ fn check_files(what: &str, shows: &Shows, change: impl Fn(&SimStorage, &[(String
 
 #[test]
 fn holes_swaps_and_old_copies_are_refused() {
-    check_files(
-        "the middle segment is gone",
-        &Shows::Reading,
-        |storage, segments| assert!(storage.take(&segments[1].0)),
-    );
-    check_files(
-        "the last segment is gone",
-        &Shows::Opening,
-        |storage, segments| assert!(storage.take(&segments[segments.len() - 1].0)),
-    );
-    check_files(
-        "two segments are swapped",
-        &Shows::Opening,
-        |storage, segments| {
-            storage.put(&segments[0].0, &segments[1].1);
-            storage.put(&segments[1].0, &segments[0].1);
-        },
-    );
-    check_files(
-        "the last segment's frames are zeros",
-        &Shows::Opening,
-        |storage, segments| {
-            let (file, bytes) = &segments[segments.len() - 1];
-            storage.put(
-                file,
-                &[
-                    &bytes[..SEGMENT_HEADER_BYTES],
-                    &vec![0; bytes.len() - SEGMENT_HEADER_BYTES][..],
-                ]
+    check_files("the middle segment is gone", &Shows::Reading, |storage, segments| {
+        assert!(storage.take(&segments[1].0))
+    });
+    check_files("the last segment is gone", &Shows::Opening, |storage, segments| {
+        assert!(storage.take(&segments[segments.len() - 1].0))
+    });
+    check_files("two segments are swapped", &Shows::Opening, |storage, segments| {
+        storage.put(&segments[0].0, &segments[1].1);
+        storage.put(&segments[1].0, &segments[0].1);
+    });
+    check_files("the last segment's frames are zeros", &Shows::Opening, |storage, segments| {
+        let (file, bytes) = &segments[segments.len() - 1];
+        storage.put(
+            file,
+            &[&bytes[..SEGMENT_HEADER_BYTES], &vec![0; bytes.len() - SEGMENT_HEADER_BYTES][..]]
                 .concat(),
-            );
-        },
-    );
-    check_files(
-        "the last segment is cut short",
-        &Shows::Opening,
-        |storage, segments| {
-            let (file, bytes) = &segments[segments.len() - 1];
-            storage.put(file, &bytes[..SEGMENT_HEADER_BYTES + 512]);
-        },
-    );
-    check_files(
-        "a frame was copied over another",
-        &Shows::Opening,
-        |storage, segments| {
-            let place = |index: usize| {
-                frames(storage)
-                    .into_iter()
-                    .filter(|place| place.in_last_segment)
-                    .nth(index)
-            };
-            let (from, to) = (place(1).unwrap(), place(0).unwrap());
-            let (file, mut bytes) = segments[segments.len() - 1].clone();
-            let stored = bytes[from.offset as usize..from.offset as usize + 512].to_vec();
-            bytes[to.offset as usize..to.offset as usize + 512].copy_from_slice(&stored);
-            storage.put(&file, &bytes);
-        },
-    );
+        );
+    });
+    check_files("the last segment is cut short", &Shows::Opening, |storage, segments| {
+        let (file, bytes) = &segments[segments.len() - 1];
+        storage.put(file, &bytes[..SEGMENT_HEADER_BYTES + 512]);
+    });
+    check_files("a frame was copied over another", &Shows::Opening, |storage, segments| {
+        let place = |index: usize| {
+            frames(storage).into_iter().filter(|place| place.in_last_segment).nth(index)
+        };
+        let (from, to) = (place(1).unwrap(), place(0).unwrap());
+        let (file, mut bytes) = segments[segments.len() - 1].clone();
+        let stored = bytes[from.offset as usize..from.offset as usize + 512].to_vec();
+        bytes[to.offset as usize..to.offset as usize + 512].copy_from_slice(&stored);
+        storage.put(&file, &bytes);
+    });
 }
 
 #[test]

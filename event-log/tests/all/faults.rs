@@ -20,10 +20,7 @@ fn fail_at(index: u64, fault: Fault) -> Result<bool, String> {
     let mut died = false;
     // A failed opening is tried again, as an operator would.
     if let Err(error) = world.try_open() {
-        ensure!(
-            world.storage.op_count() > index,
-            "opening failed on its own: {error}"
-        );
+        ensure!(world.storage.op_count() > index, "opening failed on its own: {error}");
         world.open()?;
     }
     let mut looks = 0;
@@ -43,9 +40,7 @@ fn fail_at(index: u64, fault: Fault) -> Result<bool, String> {
     }
     for seed in 0..3 {
         let mut after = world.crashed(seed);
-        after
-            .open()
-            .map_err(|what| format!("after a power cut, seed {seed}: {what}"))?;
+        after.open().map_err(|what| format!("after a power cut, seed {seed}: {what}"))?;
         ensure!(
             after.run(&[Op::Append(vec![8]), Op::Commit])? == Outcome::Done,
             "it doesn't go on after a cut"
@@ -66,9 +61,7 @@ fn fail_at(index: u64, fault: Fault) -> Result<bool, String> {
 fn operations() -> (u64, World) {
     let mut world = World::new(1);
     world.open().expect("an empty disk");
-    world
-        .run(&script())
-        .expect("nothing goes wrong without faults");
+    world.run(&script()).expect("nothing goes wrong without faults");
     (world.storage.op_count(), world)
 }
 
@@ -77,10 +70,7 @@ fn an_io_error_at_every_operation_loses_nothing() {
     let (count, world) = operations();
     for index in 0..count {
         if let Err(what) = fail_at(index, Fault::Eio) {
-            panic!(
-                "EIO at {index} ({:?}): {what}",
-                world.storage.operation(index)
-            );
+            panic!("EIO at {index} ({:?}): {what}", world.storage.operation(index));
         }
     }
 }
@@ -90,10 +80,7 @@ fn a_full_disk_at_every_operation_loses_nothing() {
     let (count, world) = operations();
     for index in 0..count {
         if let Err(what) = fail_at(index, Fault::Enospc) {
-            panic!(
-                "ENOSPC at {index} ({:?}): {what}",
-                world.storage.operation(index)
-            );
+            panic!("ENOSPC at {index} ({:?}): {what}", world.storage.operation(index));
         }
     }
 }
@@ -107,9 +94,7 @@ fn one(length: usize) -> RecordBuffer {
 /// Makes the next sync or write of a segment fail and commits.
 fn poison(world: &World, skip: u64) -> Result<Seq, String> {
     let log = Arc::clone(world.log());
-    let range = log
-        .append(&one(50), 1, 1)
-        .map_err(|error| error.to_string())?;
+    let range = log.append(&one(50), 1, 1).map_err(|error| error.to_string())?;
     let index = world.storage.op_count() + skip;
     world.storage.fail_at(index, Fault::Eio);
     ensure!(
@@ -125,20 +110,10 @@ fn poison_latches_and_settled_records_stay_readable() {
     for skip in [0, 1] {
         let mut world = World::new(3);
         world.open().unwrap();
-        world
-            .run(&[
-                Op::Append(vec![10]),
-                Op::Commit,
-                Op::Append(vec![20]),
-                Op::Commit,
-            ])
-            .unwrap();
+        world.run(&[Op::Append(vec![10]), Op::Commit, Op::Append(vec![20]), Op::Commit]).unwrap();
         poison(&world, skip).unwrap();
         let log = Arc::clone(world.log());
-        assert!(matches!(
-            log.append(&one(5), 2, 2),
-            Err(AppendError::Poisoned { .. })
-        ));
+        assert!(matches!(log.append(&one(5), 2, 2), Err(AppendError::Poisoned { .. })));
         assert!(log.commit_once().is_err(), "no retry, ever");
         assert!(matches!(log.status().state, LogState::Poisoned { .. }));
         assert_eq!(log.durable(), Seq::new(2));
@@ -152,11 +127,7 @@ fn poison_latches_and_settled_records_stay_readable() {
         assert!((2..=3).contains(&world.log().last().get()));
         let settled = world.log().last();
         let after = Log::open(world.storage.crashed(9), options(world.segment_bytes)).unwrap();
-        assert_eq!(
-            after.last(),
-            settled,
-            "what a restart called durable is durable"
-        );
+        assert_eq!(after.last(), settled, "what a restart called durable is durable");
     }
 }
 
@@ -168,9 +139,7 @@ fn a_close_frame_that_was_not_synced_is_no_hole_later() {
         let mut world = World::new(cut);
         world.open().unwrap();
         world.run(&[Op::Append(vec![10]), Op::Commit]).unwrap();
-        world
-            .storage
-            .fail_at(world.storage.op_count() + 1, Fault::Eio);
+        world.storage.fail_at(world.storage.op_count() + 1, Fault::Eio);
         assert!(world.log().close().is_err());
         world.open().unwrap();
         world.run(&[Op::Append(vec![20]), Op::Commit]).unwrap();
@@ -198,25 +167,15 @@ fn readable_pages_of_a_failed_sync_are_not_trusted() {
             assert_eq!(after.last(), log.last(), "seed {seed}, cut {cut}");
         }
     }
-    assert!(
-        kept > 0,
-        "the failed sync's record was readable at least once"
-    );
+    assert!(kept > 0, "the failed sync's record was readable at least once");
 }
 
 #[test]
 fn a_full_disk_makes_it_read_only_and_room_makes_it_go_on() {
     let mut world = World::new(5);
     world.open().unwrap();
-    world
-        .run(&[Op::Append(vec![10]), Op::Commit, Op::Preallocate])
-        .unwrap();
-    let used: u64 = world
-        .storage
-        .contents()
-        .iter()
-        .map(|(_, bytes)| bytes.len() as u64)
-        .sum();
+    world.run(&[Op::Append(vec![10]), Op::Commit, Op::Preallocate]).unwrap();
+    let used: u64 = world.storage.contents().iter().map(|(_, bytes)| bytes.len() as u64).sum();
     world.storage.set_capacity(Some(used + 3000));
     let mut refused = None;
     for _ in 0..100 {
@@ -235,17 +194,10 @@ fn a_full_disk_makes_it_read_only_and_room_makes_it_go_on() {
     );
     world.check().unwrap();
     let partial = (0..world.storage.op_count()).filter_map(|index| world.storage.operation(index));
-    assert!(
-        partial
-            .into_iter()
-            .any(|operation| matches!(operation, Operation::SyncData(_)))
-    );
+    assert!(partial.into_iter().any(|operation| matches!(operation, Operation::SyncData(_))));
     world.storage.set_capacity(None);
     world.log().preallocate_once().unwrap();
-    assert_eq!(
-        world.run(&[Op::Append(vec![3000]), Op::Commit]).unwrap(),
-        Outcome::Done
-    );
+    assert_eq!(world.run(&[Op::Append(vec![3000]), Op::Commit]).unwrap(), Outcome::Done);
     assert!(matches!(world.log().status().state, LogState::Writable));
     world.apply(&Op::Kill).unwrap();
 }
@@ -278,9 +230,7 @@ fn a_life_on_a_small_disk() {
         world.storage.set_capacity(None);
         let _ = world.log().preallocate_once();
         assert_eq!(
-            world
-                .run(&[Op::Append(vec![3000]), Op::Commit, Op::Kill])
-                .unwrap(),
+            world.run(&[Op::Append(vec![3000]), Op::Commit, Op::Kill]).unwrap(),
             Outcome::Done
         );
     }

@@ -53,10 +53,7 @@ fn files(dir: &Path, prefix: &str) -> Vec<(String, Vec<u8>)> {
 fn version_1_opens() {
     let (_dir, storage) = copied("event-log-v1");
     let report = verify(&storage, &mut |_, _| {}).unwrap();
-    assert!(
-        report.is_sound() && report.torn_tail.is_none(),
-        "{report:?}"
-    );
+    assert!(report.is_sound() && report.torn_tail.is_none(), "{report:?}");
     assert!(
         report.archived >= 1
             && report.segments >= 2
@@ -66,33 +63,14 @@ fn version_1_opens() {
     );
     let log = Log::open(storage, golden_life::options()).unwrap();
     let (first, records, _) = read_all(&log).unwrap();
-    let expected: Vec<Vec<u8>> = (1..=golden_life::RECORDS)
-        .map(golden_life::record)
-        .collect();
+    let expected: Vec<Vec<u8>> = (1..=golden_life::RECORDS).map(golden_life::record).collect();
     assert_eq!((first, records), (1, expected));
-    assert_eq!(
-        log.tip().digest,
-        (1..=golden_life::RECORDS)
-            .map(golden_life::digest)
-            .sum::<u128>()
-    );
-    let consumers: Vec<(String, u64)> = log
-        .consumers()
-        .into_iter()
-        .map(|consumer| (consumer.id, consumer.seq.get()))
-        .collect();
-    assert_eq!(
-        consumers,
-        [("aggregator".to_owned(), 18), ("till-2".to_owned(), 32)]
-    );
+    assert_eq!(log.tip().digest, (1..=golden_life::RECORDS).map(golden_life::digest).sum::<u128>());
+    let consumers: Vec<(String, u64)> =
+        log.consumers().into_iter().map(|consumer| (consumer.id, consumer.seq.get())).collect();
+    assert_eq!(consumers, [("aggregator".to_owned(), 18), ("till-2".to_owned(), 32)]);
     let snapshots = log.snapshots().unwrap();
-    assert_eq!(
-        snapshots
-            .iter()
-            .map(|info| info.lo().get())
-            .collect::<Vec<_>>(),
-        [18, 22]
-    );
+    assert_eq!(snapshots.iter().map(|info| info.lo().get()).collect::<Vec<_>>(), [18, 22]);
     let mut reader = log.open_snapshot(&snapshots[0]).unwrap();
     for id in 0..3 {
         let section = reader.next_section().unwrap().unwrap();
@@ -114,23 +92,14 @@ fn version_1_opens() {
 fn version_1_is_still_what_is_written() {
     let dir = tempfile::tempdir().unwrap();
     golden_life::live(&DiskStorage::new(dir.path().to_owned()));
-    let (written, golden) = (
-        files(dir.path(), ""),
-        files(&fixtures().join("event-log-v1"), ""),
-    );
+    let (written, golden) = (files(dir.path(), ""), files(&fixtures().join("event-log-v1"), ""));
     let names = |files: &[(String, Vec<u8>)]| {
-        files
-            .iter()
-            .map(|(name, _)| name.clone())
-            .collect::<Vec<_>>()
+        files.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>()
     };
     assert_eq!(names(&written), names(&golden));
     for ((name, written), (_, golden)) in written.iter().zip(&golden) {
         // Another zstd may compress better; what comes out is checked by the test above.
-        assert!(
-            name.ends_with(".zst") || written == golden,
-            "{name} is written otherwise now"
-        );
+        assert!(name.ends_with(".zst") || written == golden, "{name} is written otherwise now");
     }
 }
 
@@ -169,11 +138,7 @@ fn check_variant(name: &str, file: &str, first_seq: u64, last_seq: u64, shows: &
         Shows::Opening | Shows::Reading => report.damages.first(),
     };
     let told = told.unwrap_or_else(|| panic!("{name}: {report:?}"));
-    let place = (
-        told.file.as_str(),
-        told.first_seq.get(),
-        told.last_seq.get(),
-    );
+    let place = (told.file.as_str(), told.first_seq.get(), told.last_seq.get());
     assert_eq!(place, (file, first_seq, last_seq), "{name}: {told}");
     let opened = Log::open(storage, golden_life::options());
     match shows {
@@ -186,29 +151,18 @@ fn check_variant(name: &str, file: &str, first_seq: u64, last_seq: u64, shows: &
                 (file, first_seq),
                 "{name}: {damage}"
             );
-            assert!(
-                files(dir.path(), "") == before,
-                "{name}: a refused opening changed something"
-            );
+            assert!(files(dir.path(), "") == before, "{name}: a refused opening changed something");
         }
         Shows::Reading => {
             let log = opened.unwrap();
-            let mut reader = log
-                .reader(Cursor {
-                    seq: Seq::new(12),
-                    chain: None,
-                })
-                .unwrap();
+            let mut reader = log.reader(Cursor { seq: Seq::new(12), chain: None }).unwrap();
             let error = loop {
                 match reader.next() {
                     Ok(frame) => assert!(frame.is_some(), "{name}: read to the end"),
                     Err(error) => break error.to_string(),
                 }
             };
-            assert!(
-                error.contains(&format!("records {first_seq} to ")),
-                "{name}: {error}"
-            );
+            assert!(error.contains(&format!("records {first_seq} to ")), "{name}: {error}");
         }
         Shows::TornTail => {
             assert!(report.is_sound(), "{name}: {report:?}");

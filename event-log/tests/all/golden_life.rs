@@ -33,9 +33,7 @@ pub(crate) fn record(seq: u64) -> Vec<u8> {
         1 => 900,
         _ => seq * 7,
     };
-    (0..length)
-        .map(|index| (seq * 31 + index * 17) as u8)
-        .collect()
+    (0..length).map(|index| (seq * 31 + index * 17) as u8).collect()
 }
 
 /// What each record adds to the state digest.
@@ -51,8 +49,7 @@ fn append<S: Storage>(log: &Arc<Log<S>>, count: u64) {
     let now_us = TIME_US + first as i64 * 1000;
     if log.append(&buffer, now_us, delta).is_err() {
         while log.preallocate_once().expect("there is room for a spare") {}
-        log.append(&buffer, now_us, delta)
-            .expect("there is a spare now");
+        log.append(&buffer, now_us, delta).expect("there is a spare now");
     }
     while log.durable() < log.last() {
         log.commit_once().expect("the disk works");
@@ -63,9 +60,7 @@ fn snapshot<S: Storage>(log: &Arc<Log<S>>) {
     let digest = log.tip().digest;
     let mut writer = log.begin_snapshot(TIME_US + 1).expect("the disk works");
     for id in 0..3_u32 {
-        writer
-            .section(1, id, &record(u64::from(id) + 2))
-            .expect("the disk works");
+        writer.section(1, id, &record(u64::from(id) + 2)).expect("the disk works");
     }
     writer.seal();
     writer.finish(digest).expect("the disk works");
@@ -85,27 +80,20 @@ pub(crate) fn live<S: Storage>(storage: &S) {
     snapshot(&log);
     append(&log, 10);
     let fast = log.tip();
-    log.acknowledge("aggregator", slow.seq, slow.chain, TIME_US + 2)
-        .expect("a durable cursor");
-    log.acknowledge("till-2", fast.seq, fast.chain, TIME_US + 3)
-        .expect("a durable cursor");
+    log.acknowledge("aggregator", slow.seq, slow.chain, TIME_US + 2).expect("a durable cursor");
+    log.acknowledge("till-2", fast.seq, fast.chain, TIME_US + 3).expect("a durable cursor");
     let retention = Retention {
         archive: true,
         archive_keep_us: i64::MAX,
         snapshots_keep: 2,
         disk_budget_bytes: None,
     };
-    log.compact(&retention, TIME_US + 4, &mut |_, _| {})
-        .expect("the disk works");
+    log.compact(&retention, TIME_US + 4, &mut |_, _| {}).expect("the disk works");
     log.close().expect("the disk works");
     drop(log);
     // A second life, so that there are two epochs.
     let log = Log::open(storage.clone(), options()).expect("it was closed");
     append(&log, 8);
     log.close().expect("the disk works");
-    assert_eq!(
-        log.last().get(),
-        RECORDS,
-        "the golden log holds what it should"
-    );
+    assert_eq!(log.last().get(), RECORDS, "the golden log holds what it should");
 }

@@ -75,21 +75,15 @@ fn live(steps: &[Step], shape: (u32, u64), lies: Lies) -> Result<(), String> {
             }
             Step::CutSoon(later, seed) => {
                 cut_seed = *seed;
-                world
-                    .storage
-                    .fail_at(world.storage.op_count() + later, Fault::Crash);
+                world.storage.fail_at(world.storage.op_count() + later, Fault::Crash);
             }
-            Step::FailSoon(later) => world
-                .storage
-                .fail_at(world.storage.op_count() + later, Fault::Eio),
+            Step::FailSoon(later) => {
+                world.storage.fail_at(world.storage.op_count() + later, Fault::Eio)
+            }
             Step::Rot(file, at_byte, bit) => rot(&world, (*file, *at_byte, *bit)).map_err(at)?,
             Step::Room(kib) => {
-                let used: u64 = world
-                    .storage
-                    .contents()
-                    .iter()
-                    .map(|(_, bytes)| bytes.len() as u64)
-                    .sum();
+                let used: u64 =
+                    world.storage.contents().iter().map(|(_, bytes)| bytes.len() as u64).sum();
                 world.storage.set_capacity(kib.map(|kib| used + kib * 1024));
             }
         }
@@ -115,16 +109,11 @@ fn rot(world: &World, (file, at, bit): (u64, u64, u8)) -> Result<(), String> {
         .filter(|(path, bytes)| !path.ends_with(".tmp") && !bytes.is_empty())
         .collect();
     let (path, bytes) = &files[(file % files.len() as u64) as usize];
-    copy.storage
-        .flip_bit(path, at % bytes.len() as u64, bit)
-        .map_err(|error| error.to_string())?;
+    copy.storage.flip_bit(path, at % bytes.len() as u64, bit).map_err(|error| error.to_string())?;
     let before = copy.storage.contents();
     let log = match copy.try_open() {
         Err(error) => {
-            ensure!(
-                copy.storage.contents() == before,
-                "a refused opening changed something"
-            );
+            ensure!(copy.storage.contents() == before, "a refused opening changed something");
             ensure!(
                 error.to_string().contains(path.as_str()),
                 "{path} rotted, and it says: {error}"
@@ -134,10 +123,7 @@ fn rot(world: &World, (file, at, bit): (u64, u64, u8)) -> Result<(), String> {
         Ok(()) => copy.log(),
     };
     let last = log.last().get() as usize;
-    let last_segment = files
-        .iter()
-        .map(|(path, _)| path)
-        .rfind(|path| path.len() == 24);
+    let last_segment = files.iter().map(|(path, _)| path).rfind(|path| path.len() == 24);
     let is_last_segment = Some(path) == last_segment;
     ensure!(
         last >= copy.model.acknowledged || is_last_segment,
@@ -151,21 +137,16 @@ fn rot(world: &World, (file, at, bit): (u64, u64, u8)) -> Result<(), String> {
                 "{path} rotted and other records are read"
             );
         }
-        Err(what) => ensure!(
-            what.contains(path.as_str()),
-            "{path} rotted, and reading says: {what}"
-        ),
+        Err(what) => {
+            ensure!(what.contains(path.as_str()), "{path} rotted, and reading says: {what}")
+        }
     }
     Ok(())
 }
 
 /// Opens again after a power cut, an I/O error or a full disk.
 fn revive(world: World, cut_seed: u64) -> Result<World, String> {
-    let mut next = if world.storage.is_off() {
-        world.crashed(cut_seed)
-    } else {
-        world
-    };
+    let mut next = if world.storage.is_off() { world.crashed(cut_seed) } else { world };
     for _ in 0..3 {
         next.storage.set_capacity(None);
         match next.open() {
@@ -215,19 +196,10 @@ fn planted_lies_are_caught() {
         steps.push(Step::Cut(seed));
         steps
     };
-    for lies in [
-        Lies {
-            sync_data: true,
-            sync_dir: false,
-        },
-        Lies {
-            sync_data: false,
-            sync_dir: true,
-        },
-    ] {
-        let caught = (0..50)
-            .filter(|seed| live(&steps(*seed), SHAPES[0], lies).is_err())
-            .count();
+    for lies in
+        [Lies { sync_data: true, sync_dir: false }, Lies { sync_data: false, sync_dir: true }]
+    {
+        let caught = (0..50).filter(|seed| live(&steps(*seed), SHAPES[0], lies).is_err()).count();
         assert!(caught > 10, "{lies:?}: caught {caught} of 50");
     }
     assert!((0..50).all(|seed| live(&steps(seed), SHAPES[0], Lies::default()).is_ok()));

@@ -16,10 +16,7 @@ fn contents(dir: &Path) -> Vec<(String, Vec<u8>)> {
         if entry.file_type().unwrap().is_dir() {
             files.extend(contents(&entry.path()));
         } else {
-            files.push((
-                entry.path().display().to_string(),
-                std::fs::read(entry.path()).unwrap(),
-            ));
+            files.push((entry.path().display().to_string(), std::fs::read(entry.path()).unwrap()));
         }
     }
     files.sort();
@@ -43,18 +40,12 @@ fn a_second_opener_is_told_who_holds_the_lock() {
     first.append(&records(2), 5, 5).unwrap();
     first.commit_once().unwrap();
     let before = contents(dir.path());
-    let second = LogOptions {
-        holder: "process 43".to_owned(),
-        ..options(SEGMENT_BYTES)
-    };
+    let second = LogOptions { holder: "process 43".to_owned(), ..options(SEGMENT_BYTES) };
     match Log::open(storage.clone(), second.clone()) {
         Err(OpenError::Locked { holder }) => assert_eq!(holder, "process 42"),
         other => panic!("{:?}", other.err()),
     }
-    assert!(
-        contents(dir.path()) == before,
-        "a refused opening changed something"
-    );
+    assert!(contents(dir.path()) == before, "a refused opening changed something");
     drop(first);
     let log = Log::open(storage, second).unwrap();
     assert_eq!(log.last(), Seq::new(2));
@@ -84,14 +75,9 @@ fn a_life_on_the_real_disk() {
         writer.finish(9).unwrap();
         let tip = log.tip();
         log.acknowledge("tail", tip.seq, tip.chain, 5).unwrap();
-        log.compact(&crate::world::retention(true), 5, &mut |_, _| {})
-            .unwrap();
+        log.compact(&crate::world::retention(true), 5, &mut |_, _| {}).unwrap();
         log.close().unwrap();
-        assert!(
-            event_log::verify(&storage, &mut |_, _| {})
-                .unwrap()
-                .is_sound()
-        );
+        assert!(event_log::verify(&storage, &mut |_, _| {}).unwrap().is_sound());
     }
     let log = Log::open(storage, options(SEGMENT_BYTES)).unwrap();
     let (first, records, _) = crate::world::read_all(&log).unwrap();
@@ -104,16 +90,10 @@ fn another_owner_is_refused() {
     world.open().unwrap();
     world.log = None;
     let before = world.storage.contents();
-    let other = LogOptions {
-        owner: b"store-2".to_vec(),
-        ..options(SEGMENT_BYTES)
-    };
+    let other = LogOptions { owner: b"store-2".to_vec(), ..options(SEGMENT_BYTES) };
     match Log::open(world.storage.clone(), other) {
         Err(OpenError::WrongOwner { found, expected }) => {
-            assert_eq!(
-                (found.as_slice(), expected.as_slice()),
-                (&b"store-1"[..], &b"store-2"[..])
-            );
+            assert_eq!((found.as_slice(), expected.as_slice()), (&b"store-1"[..], &b"store-2"[..]));
         }
         other => panic!("{:?}", other.err()),
     }
@@ -126,12 +106,8 @@ fn a_newer_version_is_refused_as_such() {
     let mut world = World::new(1);
     world.open().unwrap();
     world.log = None;
-    let (file, mut page) = world
-        .storage
-        .contents()
-        .into_iter()
-        .find(|(path, _)| path.ends_with("1.log"))
-        .unwrap();
+    let (file, mut page) =
+        world.storage.contents().into_iter().find(|(path, _)| path.ends_with("1.log")).unwrap();
     page[8] = 77;
     let crc = crc32fast::hash(&page[..4092]);
     page[4092..4096].copy_from_slice(&crc.to_le_bytes());
@@ -148,9 +124,7 @@ fn a_newer_version_is_refused_as_such() {
 
 #[test]
 fn garbage_is_not_a_log() {
-    let garbage: Vec<u8> = (0..20_000_u32)
-        .map(|index| (index * 31 % 251) as u8)
-        .collect();
+    let garbage: Vec<u8> = (0..20_000_u32).map(|index| (index * 31 % 251) as u8).collect();
     let zeros = vec![0; 16 * 1024];
     for bytes in [&garbage[..], &zeros[..], &garbage[..10], &[]] {
         let storage = SimStorage::new(1);
@@ -161,10 +135,7 @@ fn garbage_is_not_a_log() {
             Err(OpenError::NotALog { .. } | OpenError::Corrupt(_)) => {}
             other => panic!("{} bytes: {:?}", bytes.len(), other.err()),
         }
-        assert!(
-            storage.contents() == before,
-            "a refused opening changed something"
-        );
+        assert!(storage.contents() == before, "a refused opening changed something");
     }
 }
 
@@ -177,11 +148,6 @@ fn unknown_files_are_kept() {
     world.run(&crate::crash::script()).unwrap();
     let contents = world.storage.contents();
     for path in ["notes.txt", "snapshots/readme"] {
-        assert!(
-            contents
-                .iter()
-                .any(|(found, bytes)| found == path && bytes == b"mine"),
-            "{path}"
-        );
+        assert!(contents.iter().any(|(found, bytes)| found == path && bytes == b"mine"), "{path}");
     }
 }

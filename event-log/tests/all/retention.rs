@@ -14,29 +14,18 @@ fn world() -> World {
     let mut world = World::new(1);
     world.open().unwrap();
     for _ in 0..12 {
-        world
-            .run(&[Op::Append(vec![2900]), Op::Commit, Op::Preallocate])
-            .unwrap();
+        world.run(&[Op::Append(vec![2900]), Op::Commit, Op::Preallocate]).unwrap();
     }
-    world
-        .run(&[Op::Snapshot, Op::Append(vec![5]), Op::Commit, Op::Snapshot])
-        .unwrap();
+    world.run(&[Op::Snapshot, Op::Append(vec![5]), Op::Commit, Op::Snapshot]).unwrap();
     world
 }
 
 fn compact(world: &World, retention: &Retention) -> CompactionReport {
-    world
-        .log()
-        .compact(retention, NOW_US, &mut |_, _| {})
-        .unwrap()
+    world.log().compact(retention, NOW_US, &mut |_, _| {}).unwrap()
 }
 
 fn archived(storage: &SimStorage) -> usize {
-    storage
-        .contents()
-        .iter()
-        .filter(|(path, _)| path.starts_with("archive/"))
-        .count()
+    storage.contents().iter().filter(|(path, _)| path.starts_with("archive/")).count()
 }
 
 #[test]
@@ -50,21 +39,9 @@ fn history_stays_readable_from_the_archive() {
     world.check().unwrap();
     let (first, records, _) = read_all(world.log()).unwrap();
     assert_eq!((first, records.len()), (1, world.model.records.len()));
-    assert_eq!(
-        world.log().read_records(Seq::new(2), 1).unwrap(),
-        world.model.records[1..2]
-    );
-    assert_eq!(
-        compact(&world, &retention(true)).archived,
-        [],
-        "a second one has nothing to do"
-    );
-    assert_eq!(
-        world
-            .run(&[Op::Kill, Op::Append(vec![3]), Op::Commit])
-            .unwrap(),
-        Outcome::Done
-    );
+    assert_eq!(world.log().read_records(Seq::new(2), 1).unwrap(), world.model.records[1..2]);
+    assert_eq!(compact(&world, &retention(true)).archived, [], "a second one has nothing to do");
+    assert_eq!(world.run(&[Op::Kill, Op::Append(vec![3]), Op::Commit]).unwrap(), Outcome::Done);
 }
 
 #[test]
@@ -72,20 +49,13 @@ fn deleting_says_where_to_resume() {
     let mut world = world();
     let archived_first = compact(&world, &retention(true));
     for _ in 0..8 {
-        world
-            .run(&[Op::Append(vec![2900]), Op::Commit, Op::Preallocate])
-            .unwrap();
+        world.run(&[Op::Append(vec![2900]), Op::Commit, Op::Preallocate]).unwrap();
     }
-    world
-        .run(&[Op::Snapshot, Op::Append(vec![5]), Op::Commit, Op::Snapshot])
-        .unwrap();
+    world.run(&[Op::Snapshot, Op::Append(vec![5]), Op::Commit, Op::Snapshot]).unwrap();
     world.model.deleted_to = u64::MAX - 1;
     let report = compact(&world, &retention(false));
     assert!(!report.deleted.is_empty());
-    assert_eq!(
-        report.archives_deleted, archived_first.archived,
-        "history never has a hole"
-    );
+    assert_eq!(report.archives_deleted, archived_first.archived, "history never has a hole");
     world.model.snapshots.clear();
     let Err(CursorError::Compacted { resume_from }) = world.log().reader(Cursor::START) else {
         panic!("read what was deleted")
@@ -94,17 +64,8 @@ fn deleting_says_where_to_resume() {
     world.check().unwrap();
     // The end of what was deleted is still a place to go on from, with its chain.
     let chain = world.log().chain_at(resume_from.previous()).unwrap();
-    world
-        .log()
-        .reader(Cursor {
-            seq: resume_from.previous(),
-            chain: Some(chain),
-        })
-        .unwrap();
-    world
-        .log()
-        .acknowledge("late", resume_from.previous(), chain, NOW_US)
-        .unwrap();
+    world.log().reader(Cursor { seq: resume_from.previous(), chain: Some(chain) }).unwrap();
+    world.log().acknowledge("late", resume_from.previous(), chain, NOW_US).unwrap();
     world.run(&[Op::Kill]).unwrap();
     world.check().unwrap();
 }
@@ -114,17 +75,13 @@ fn fewer_than_two_snapshots_keep_everything() {
     let mut world = World::new(1);
     world.open().unwrap();
     for _ in 0..12 {
-        world
-            .run(&[Op::Append(vec![2900]), Op::Commit, Op::Preallocate])
-            .unwrap();
+        world.run(&[Op::Append(vec![2900]), Op::Commit, Op::Preallocate]).unwrap();
     }
     for expected in [0, 0, 1] {
         let report = compact(&world, &retention(false));
         assert_eq!(report.deleted.len().min(1), expected, "{report:?}");
         world.model.deleted_to = report.floor.get();
-        world
-            .run(&[Op::Snapshot, Op::Append(vec![9]), Op::Commit])
-            .unwrap();
+        world.run(&[Op::Snapshot, Op::Append(vec![9]), Op::Commit]).unwrap();
         world.model.snapshots.clear();
     }
 }
@@ -144,17 +101,8 @@ fn at_least_two_snapshots_stay() {
         .unwrap();
     let all = world.log().snapshots().unwrap();
     assert_eq!(all.len(), 4);
-    let report = compact(
-        &world,
-        &Retention {
-            snapshots_keep: 0,
-            ..retention(true)
-        },
-    );
-    assert_eq!(
-        report.snapshots_deleted,
-        [all[0].file.clone(), all[1].file.clone()]
-    );
+    let report = compact(&world, &Retention { snapshots_keep: 0, ..retention(true) });
+    assert_eq!(report.snapshots_deleted, [all[0].file.clone(), all[1].file.clone()]);
     assert_eq!(world.log().snapshots().unwrap(), all[2..]);
 }
 
@@ -162,13 +110,9 @@ fn at_least_two_snapshots_stay() {
 fn consumers_and_pins_hold_the_floor() {
     let mut world = World::new(1);
     world.open().unwrap();
-    world
-        .run(&[Op::Append(vec![10]), Op::Commit, Op::Acknowledge("slow")])
-        .unwrap();
+    world.run(&[Op::Append(vec![10]), Op::Commit, Op::Acknowledge("slow")]).unwrap();
     for _ in 0..12 {
-        world
-            .run(&[Op::Append(vec![2900]), Op::Commit, Op::Preallocate])
-            .unwrap();
+        world.run(&[Op::Append(vec![2900]), Op::Commit, Op::Preallocate]).unwrap();
     }
     world
         .run(&[
@@ -180,39 +124,23 @@ fn consumers_and_pins_hold_the_floor() {
         ])
         .unwrap();
     let report = compact(&world, &retention(true));
-    assert_eq!(
-        (report.floor, report.floor_held_by.as_str()),
-        (Seq::new(1), "consumer slow")
-    );
+    assert_eq!((report.floor, report.floor_held_by.as_str()), (Seq::new(1), "consumer slow"));
     world.run(&[Op::Acknowledge("slow")]).unwrap();
-    world
-        .log()
-        .pin("download", Seq::new(2), NOW_US + 1)
-        .unwrap();
+    world.log().pin("download", Seq::new(2), NOW_US + 1).unwrap();
     let report = compact(&world, &retention(true));
-    assert_eq!(
-        (report.floor, report.floor_held_by.as_str()),
-        (Seq::new(2), "pin download")
-    );
+    assert_eq!((report.floor, report.floor_held_by.as_str()), (Seq::new(2), "pin download"));
     world.log().pin("download", Seq::new(2), NOW_US).unwrap();
     let report = compact(&world, &retention(true));
-    assert!(
-        !report.archived.is_empty(),
-        "a pin that is over holds nothing: {report:?}"
-    );
+    assert!(!report.archived.is_empty(), "a pin that is over holds nothing: {report:?}");
 }
 
 #[test]
 fn over_the_budget_the_slowest_consumer_is_dropped_by_name() {
     let mut world = World::new(1);
     world.open().unwrap();
-    world
-        .run(&[Op::Append(vec![10]), Op::Commit, Op::Acknowledge("slow")])
-        .unwrap();
+    world.run(&[Op::Append(vec![10]), Op::Commit, Op::Acknowledge("slow")]).unwrap();
     for _ in 0..12 {
-        world
-            .run(&[Op::Append(vec![2900]), Op::Commit, Op::Preallocate])
-            .unwrap();
+        world.run(&[Op::Append(vec![2900]), Op::Commit, Op::Preallocate]).unwrap();
     }
     world
         .run(&[
@@ -223,46 +151,21 @@ fn over_the_budget_the_slowest_consumer_is_dropped_by_name() {
             Op::Acknowledge("fast"),
         ])
         .unwrap();
-    let roomy = Retention {
-        disk_budget_bytes: Some(10 << 20),
-        ..retention(false)
-    };
+    let roomy = Retention { disk_budget_bytes: Some(10 << 20), ..retention(false) };
     assert_eq!(compact(&world, &roomy).consumers_dropped, []);
-    let tight = Retention {
-        disk_budget_bytes: Some(1),
-        ..retention(false)
-    };
+    let tight = Retention { disk_budget_bytes: Some(1), ..retention(false) };
     let report = compact(&world, &tight);
-    let dropped: Vec<&str> = report
-        .consumers_dropped
-        .iter()
-        .map(|consumer| consumer.id.as_str())
-        .collect();
+    let dropped: Vec<&str> =
+        report.consumers_dropped.iter().map(|consumer| consumer.id.as_str()).collect();
     assert_eq!(dropped, ["slow"], "fast isn't what holds anything");
-    assert!(
-        !report.deleted.is_empty() && report.over_budget_bytes > 0,
-        "{report:?}"
-    );
-    let left: Vec<String> = world
-        .log()
-        .consumers()
-        .into_iter()
-        .map(|consumer| consumer.id)
-        .collect();
+    assert!(!report.deleted.is_empty() && report.over_budget_bytes > 0, "{report:?}");
+    let left: Vec<String> =
+        world.log().consumers().into_iter().map(|consumer| consumer.id).collect();
     assert_eq!(left, ["fast"]);
     let gone = report.consumers_dropped[0].clone();
-    let cursor = Cursor {
-        seq: gone.seq,
-        chain: Some(gone.chain),
-    };
-    assert!(matches!(
-        world.log().reader(cursor),
-        Err(CursorError::Compacted { .. })
-    ));
-    let again = world
-        .log()
-        .acknowledge("slow", gone.seq, gone.chain, NOW_US)
-        .unwrap_err();
+    let cursor = Cursor { seq: gone.seq, chain: Some(gone.chain) };
+    assert!(matches!(world.log().reader(cursor), Err(CursorError::Compacted { .. })));
+    let again = world.log().acknowledge("slow", gone.seq, gone.chain, NOW_US).unwrap_err();
     assert!(again.to_string().contains("compacted"), "{again}");
     world.model.cursors.retain(|(id, _)| *id == "fast");
     world.model.deleted_to = report.floor.get();
@@ -274,15 +177,9 @@ fn archives_go_by_age_oldest_first() {
     let mut world = world();
     let report = compact(&world, &retention(true));
     let count = report.archived.len();
-    let young = Retention {
-        archive_keep_us: i64::MAX,
-        ..retention(true)
-    };
+    let young = Retention { archive_keep_us: i64::MAX, ..retention(true) };
     assert_eq!(compact(&world, &young).archives_deleted, []);
-    let old = Retention {
-        archive_keep_us: 0,
-        ..retention(true)
-    };
+    let old = Retention { archive_keep_us: 0, ..retention(true) };
     world.model.deleted_to = report.floor.get();
     assert_eq!(compact(&world, &old).archives_deleted.len(), count);
     assert_eq!(archived(&world.storage), 0);
@@ -293,30 +190,15 @@ fn archives_go_by_age_oldest_first() {
 #[test]
 fn a_damaged_segment_is_never_archived_away() {
     let world = world();
-    world
-        .storage
-        .flip_bit("00000000000000000001.log", 4096 + 200, 1)
-        .unwrap();
-    match world
-        .log()
-        .compact(&retention(true), NOW_US, &mut |_, _| {})
-    {
+    world.storage.flip_bit("00000000000000000001.log", 4096 + 200, 1).unwrap();
+    match world.log().compact(&retention(true), NOW_US, &mut |_, _| {}) {
         Err(CompactionError::Damaged(damage)) => {
-            assert_eq!(
-                (damage.file.as_str(), damage.offset),
-                ("00000000000000000001.log", 4096)
-            );
+            assert_eq!((damage.file.as_str(), damage.offset), ("00000000000000000001.log", 4096));
         }
         other => panic!("{other:?}"),
     }
     assert_eq!(archived(&world.storage), 0);
-    assert!(
-        world
-            .storage
-            .contents()
-            .iter()
-            .any(|(path, _)| path == "00000000000000000001.log")
-    );
+    assert!(world.storage.contents().iter().any(|(path, _)| path == "00000000000000000001.log"));
 }
 
 #[test]
@@ -324,20 +206,11 @@ fn one_snapshot_at_a_time_and_an_unfinished_one_leaves_nothing() {
     let world = world();
     let before = world.storage.contents();
     let mut writer = world.log().begin_snapshot(1).unwrap();
-    assert!(matches!(
-        world.log().begin_snapshot(1),
-        Err(SnapshotError::Running)
-    ));
-    assert!(
-        matches!(writer.finish(0), Err(SnapshotError::Order { .. })),
-        "not sealed yet"
-    );
+    assert!(matches!(world.log().begin_snapshot(1), Err(SnapshotError::Running)));
+    assert!(matches!(writer.finish(0), Err(SnapshotError::Order { .. })), "not sealed yet");
     writer.section(1, 1, &[1; 100]).unwrap();
     writer.seal();
-    assert!(matches!(
-        writer.section(1, 2, b"late"),
-        Err(SnapshotError::Order { .. })
-    ));
+    assert!(matches!(writer.section(1, 2, b"late"), Err(SnapshotError::Order { .. })));
     drop(writer);
     assert!(world.storage.contents() == before);
     assert!(world.log().begin_snapshot(1).is_ok());
@@ -363,35 +236,15 @@ fn a_downloaded_snapshot_is_read_as_a_stream() {
 fn a_full_disk_can_still_be_compacted() {
     let mut world = world();
     world.run(&[Op::Preallocate, Op::Preallocate]).unwrap();
-    let used: u64 = world
-        .storage
-        .contents()
-        .iter()
-        .map(|(_, bytes)| bytes.len() as u64)
-        .sum();
+    let used: u64 = world.storage.contents().iter().map(|(_, bytes)| bytes.len() as u64).sum();
     world.storage.set_capacity(Some(used));
     let spares = world.log().status().spares;
-    assert_eq!(
-        world.apply(&Op::Acknowledge("tail")).unwrap(),
-        Outcome::Done
-    );
-    assert_eq!(
-        world.log().status().spares,
-        spares - 1,
-        "it took the place of a spare"
-    );
-    let used: u64 = world
-        .storage
-        .contents()
-        .iter()
-        .map(|(_, bytes)| bytes.len() as u64)
-        .sum();
+    assert_eq!(world.apply(&Op::Acknowledge("tail")).unwrap(), Outcome::Done);
+    assert_eq!(world.log().status().spares, spares - 1, "it took the place of a spare");
+    let used: u64 = world.storage.contents().iter().map(|(_, bytes)| bytes.len() as u64).sum();
     world.storage.set_capacity(Some(used));
     let report = compact(&world, &retention(true));
-    assert!(
-        report.archived.len() >= 2 && report.bytes_after < report.bytes_before,
-        "{report:?}"
-    );
+    assert!(report.archived.len() >= 2 && report.bytes_after < report.bytes_before, "{report:?}");
     world.log().preallocate_once().unwrap();
     world.check().unwrap();
 }

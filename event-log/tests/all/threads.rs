@@ -28,9 +28,8 @@ fn append_until_dark(log: &Arc<Log<SimStorage>>, thread: u64) -> BTreeMap<u64, V
     let mut buffer = RecordBuffer::new();
     for number in 0.. {
         buffer.clear();
-        let records: Vec<Vec<u8>> = (0..=number % 3)
-            .map(|index| record(thread, number * 3 + index))
-            .collect();
+        let records: Vec<Vec<u8>> =
+            (0..=number % 3).map(|index| record(thread, number * 3 + index)).collect();
         for record in &records {
             buffer.push(record);
         }
@@ -129,17 +128,9 @@ fn whatever_runs_when_the_power_goes() {
                 "record {seq} was acknowledged"
             );
         }
-        assert!(
-            event_log::verify(&storage, &mut |_, _| {})
-                .unwrap()
-                .is_sound()
-        );
+        assert!(event_log::verify(&storage, &mut |_, _| {}).unwrap().is_sound());
         // Those that were told "unknown" may be there or not; from now on they are settled.
         acknowledged.extend((1..).zip(records));
     }
-    assert!(
-        acknowledged.len() > 100,
-        "only {} records in {ROUNDS} rounds",
-        acknowledged.len()
-    );
+    assert!(acknowledged.len() > 100, "only {} records in {ROUNDS} rounds", acknowledged.len());
 }

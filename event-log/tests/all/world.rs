@@ -101,12 +101,7 @@ pub(crate) fn options(segment_bytes: u64) -> LogOptions {
 }
 
 pub(crate) fn retention(archive: bool) -> Retention {
-    Retention {
-        archive,
-        archive_keep_us: i64::MAX,
-        snapshots_keep: 2,
-        disk_budget_bytes: None,
-    }
+    Retention { archive, archive_keep_us: i64::MAX, snapshots_keep: 2, disk_budget_bytes: None }
 }
 
 impl World {
@@ -127,15 +122,8 @@ impl World {
 
     /// The world after a power cut now; this one stays as it is.
     pub(crate) fn crashed(&self, seed: u64) -> Self {
-        let after = Self::on(
-            self.storage.crashed(seed),
-            self.model.clone(),
-            self.life + 1,
-        );
-        Self {
-            segment_bytes: self.segment_bytes,
-            ..after
-        }
+        let after = Self::on(self.storage.crashed(seed), self.model.clone(), self.life + 1);
+        Self { segment_bytes: self.segment_bytes, ..after }
     }
 
     pub(crate) fn log(&self) -> &Arc<Log<SimStorage>> {
@@ -144,26 +132,20 @@ impl World {
 
     /// Opens the log and compares it with the model.
     pub(crate) fn open(&mut self) -> Result<(), String> {
-        self.try_open()
-            .map_err(|error| format!("opening: {error}"))?;
+        self.try_open().map_err(|error| format!("opening: {error}"))?;
         self.check_opened()
     }
 
     pub(crate) fn try_open(&mut self) -> Result<(), OpenError> {
         self.log = None;
-        self.log = Some(Log::open(
-            self.storage.clone(),
-            options(self.segment_bytes),
-        )?);
+        self.log = Some(Log::open(self.storage.clone(), options(self.segment_bytes))?);
         Ok(())
     }
 
     /// Does the operations until one kills the log; an `Err` is a broken promise.
     pub(crate) fn run(&mut self, ops: &[Op]) -> Result<Outcome, String> {
         for (index, op) in ops.iter().enumerate() {
-            let outcome = self
-                .apply(op)
-                .map_err(|what| format!("op {index} {op:?}: {what}"))?;
+            let outcome = self.apply(op).map_err(|what| format!("op {index} {op:?}: {what}"))?;
             if let Outcome::Dead(_) = outcome {
                 return Ok(outcome);
             }
@@ -218,16 +200,8 @@ impl World {
             Err(error) => return Ok(Outcome::Refused(error.to_string())),
         };
         let first = self.model.records.len() as u64 + 1;
-        ensure!(
-            range.first.get() == first,
-            "the append got {} and not {first}",
-            range.first
-        );
-        ensure!(
-            range.count() == records.len() as u64,
-            "the append got {} seqs",
-            range.count()
-        );
+        ensure!(range.first.get() == first, "the append got {} and not {first}", range.first);
+        ensure!(range.count() == records.len() as u64, "the append got {} seqs", range.count());
         self.model.records.append(&mut records);
         self.model.ends.insert(self.model.records.len());
         Ok(Outcome::Done)
@@ -261,10 +235,7 @@ impl World {
             durable <= self.model.records.len(),
             "durable up to {durable}, more than was appended"
         );
-        ensure!(
-            durable >= self.model.acknowledged,
-            "the watermark went back to {durable}"
-        );
+        ensure!(durable >= self.model.acknowledged, "the watermark went back to {durable}");
         self.model.acknowledged = durable;
         Ok(())
     }
@@ -309,16 +280,9 @@ impl World {
         }
         self.model.cursors.retain(|(known, _)| *known != id);
         self.model.cursors.push((id, tip.seq.get()));
-        let ahead = self
-            .log()
-            .acknowledge(id, tip.seq.next(), tip.chain, self.now_us);
-        ensure!(
-            ahead.is_err(),
-            "a cursor ahead of the watermark was accepted"
-        );
-        let foreign = self
-            .log()
-            .acknowledge(id, tip.seq, Chain::new([9; 32]), self.now_us);
+        let ahead = self.log().acknowledge(id, tip.seq.next(), tip.chain, self.now_us);
+        ensure!(ahead.is_err(), "a cursor ahead of the watermark was accepted");
+        let foreign = self.log().acknowledge(id, tip.seq, Chain::new([9; 32]), self.now_us);
         ensure!(foreign.is_err(), "a cursor with another chain was accepted");
         Ok(Outcome::Done)
     }
@@ -326,39 +290,21 @@ impl World {
     fn compact(&mut self, archive: bool) -> Result<Outcome, String> {
         // Whatever happens now, only the two newest snapshots must stay, and nothing above the floor
         // of their `lo` and the cursors may go.
-        let snapshots = self
-            .log()
-            .snapshots()
-            .map_err(|error| format!("snapshots: {error}"))?;
+        let snapshots = self.log().snapshots().map_err(|error| format!("snapshots: {error}"))?;
         let kept = &snapshots[snapshots.len().saturating_sub(2)..];
-        let lo = if kept.len() < 2 {
-            0
-        } else {
-            kept[0].lo().get()
-        };
-        let floor = self
-            .log()
-            .consumers()
-            .iter()
-            .map(|consumer| consumer.seq.get())
-            .fold(lo, u64::min);
+        let lo = if kept.len() < 2 { 0 } else { kept[0].lo().get() };
+        let floor =
+            self.log().consumers().iter().map(|consumer| consumer.seq.get()).fold(lo, u64::min);
         if !archive {
             self.model.deleted_to = self.model.deleted_to.max(floor);
         }
         self.model.snapshots = kept.iter().map(|info| info.file.clone()).collect();
         let report: CompactionReport =
-            match self
-                .log()
-                .compact(&retention(archive), self.now_us, &mut |_, _| {})
-            {
+            match self.log().compact(&retention(archive), self.now_us, &mut |_, _| {}) {
                 Ok(report) => report,
                 Err(error) => return Ok(Outcome::Refused(error.to_string())),
             };
-        ensure!(
-            report.floor.get() <= floor,
-            "the floor {} is above {floor}",
-            report.floor
-        );
+        ensure!(report.floor.get() <= floor, "the floor {} is above {floor}", report.floor);
         self.check()?;
         Ok(Outcome::Done)
     }
@@ -368,10 +314,7 @@ impl World {
         let closed = log.close();
         self.check_durable(&log)?;
         if closed.is_ok() {
-            ensure!(
-                log.durable() == log.last(),
-                "closed with records that aren't durable"
-            );
+            ensure!(log.durable() == log.last(), "closed with records that aren't durable");
         }
         drop(log);
         self.reopen()
@@ -389,27 +332,17 @@ impl World {
 
 pub(crate) fn record_of(life: u64, index: usize, length: usize) -> Vec<u8> {
     let seed = blake3::hash(&[life.to_le_bytes(), (index as u64).to_le_bytes()].concat());
-    seed.as_bytes()
-        .iter()
-        .copied()
-        .cycle()
-        .take(length)
-        .collect()
+    seed.as_bytes().iter().copied().cycle().take(length).collect()
 }
 
 pub(crate) fn digest_of(record: &[u8]) -> u128 {
     let hash = blake3::hash(record);
-    let (half, _) = hash
-        .as_bytes()
-        .split_first_chunk::<16>()
-        .expect("a hash has 32 bytes");
+    let (half, _) = hash.as_bytes().split_first_chunk::<16>().expect("a hash has 32 bytes");
     u128::from_le_bytes(*half)
 }
 
 fn digest_up_to(records: &[Vec<u8>], count: usize) -> u128 {
-    records[..count]
-        .iter()
-        .fold(0, |sum, record| sum.wrapping_add(digest_of(record)))
+    records[..count].iter().fold(0, |sum, record| sum.wrapping_add(digest_of(record)))
 }
 
 fn done<T, E: std::fmt::Display>(result: Result<T, E>) -> Outcome {

@@ -81,17 +81,10 @@ pub fn decode_envelope(record: &[u8]) -> Result<(Envelope, &[u8]), DecodeError> 
         return Err(DecodeError::Invalid("recorded at"));
     }
     if flags & NO_STATE != 0 {
-        let envelope = Envelope {
-            kind,
-            schema,
-            recorded_at,
-            state: None,
-        };
+        let envelope = Envelope { kind, schema, recorded_at, state: None };
         return Ok((envelope, reader.rest()));
     }
-    let sku = std::str::from_utf8(sku)
-        .ok()
-        .and_then(|text| Sku::new(text).ok());
+    let sku = std::str::from_utf8(sku).ok().and_then(|text| Sku::new(text).ok());
     let sku = sku.ok_or(DecodeError::Invalid("sku"))?;
     let version = Version::new(reader.varint("version")?);
     let mut array = [Quantity::ZERO; 7];
@@ -100,19 +93,6 @@ pub fn decode_envelope(record: &[u8]) -> Result<(Envelope, &[u8]), DecodeError> 
     }
     let quantities = Quantities::from_array(array);
     let flags = Flags::from_bits(flags);
-    let state = Some(EnvelopeState {
-        sku,
-        version,
-        quantities,
-        flags,
-    });
-    Ok((
-        Envelope {
-            kind,
-            schema,
-            recorded_at,
-            state,
-        },
-        reader.rest(),
-    ))
+    let state = Some(EnvelopeState { sku, version, quantities, flags });
+    Ok((Envelope { kind, schema, recorded_at, state }, reader.rest()))
 }

@@ -42,12 +42,7 @@ pub fn encode_item(out: &mut Vec<u8>, sku: &Sku, item: &Item, last_seq: u64) {
         put_varint(out, quantity.get());
     }
     let metadata = item.metadata();
-    for text in [
-        &metadata.name,
-        &metadata.category,
-        &metadata.location,
-        &metadata.unit,
-    ] {
+    for text in [&metadata.name, &metadata.category, &metadata.location, &metadata.unit] {
         put_text(out, text);
     }
     put_time(out, item.created_at());
@@ -98,19 +93,10 @@ pub fn decode_item(reader: &mut VarintReader<'_>) -> Result<SnapshotItem, Decode
     let last_seq = reader.varint("last seq")?;
     let reservations = read_reservations(reader)?;
     let quantities = Quantities::from_array(array);
-    let cell = Cell {
-        version,
-        quantities,
-        flags,
-        metadata_hash: metadata.hash(),
-    };
+    let cell = Cell { version, quantities, flags, metadata_hash: metadata.hash() };
     let item = Item::restore(cell, metadata, reservations, created_at, updated_at)
         .ok_or(DecodeError::Invalid("sum of the reservations"))?;
-    Ok(SnapshotItem {
-        sku,
-        item,
-        last_seq,
-    })
+    Ok(SnapshotItem { sku, item, last_seq })
 }
 
 fn read_reservations(reader: &mut VarintReader<'_>) -> Result<Reservations, DecodeError> {
@@ -126,13 +112,7 @@ fn read_reservations(reader: &mut VarintReader<'_>) -> Result<Reservations, Deco
             1 => Some(read_time(reader)?),
             _ => return Err(DecodeError::Invalid("has expiry")),
         };
-        let live = Reservation {
-            requested,
-            remaining,
-            released,
-            deducted,
-            expires_at,
-        };
+        let live = Reservation { requested, remaining, released, deducted, expires_at };
         reservations
             .restore_live(order_id, live)
             .ok_or(DecodeError::Invalid("live reservation"))?;
@@ -143,12 +123,7 @@ fn read_reservations(reader: &mut VarintReader<'_>) -> Result<Reservations, Deco
         let deducted = reader.quantity("deducted")?;
         let expired = reader.byte("expired")? == 1;
         let closed_at = read_time(reader)?;
-        let closed = ClosedReservation {
-            released,
-            deducted,
-            expired,
-            closed_at,
-        };
+        let closed = ClosedReservation { released, deducted, expired, closed_at };
         reservations.restore_closed(order_id, closed);
     }
     Ok(reservations)

@@ -22,10 +22,7 @@ pub struct VarintReader<'a> {
 impl<'a> VarintReader<'a> {
     /// Reads from the start of `bytes`.
     pub fn new(bytes: &'a [u8]) -> Self {
-        Self {
-            rest: bytes,
-            total: bytes.len(),
-        }
+        Self { rest: bytes, total: bytes.len() }
     }
 
     /// What hasn't been read.
@@ -85,11 +82,7 @@ impl<'a> VarintReader<'a> {
 
     /// Ends the reading: nothing may be left.
     pub fn finish(self) -> Result<(), DecodeError> {
-        if self.rest.is_empty() {
-            Ok(())
-        } else {
-            Err(DecodeError::Trailing(self.rest.len()))
-        }
+        if self.rest.is_empty() { Ok(()) } else { Err(DecodeError::Trailing(self.rest.len())) }
     }
 }
 

@@ -44,33 +44,22 @@ pub fn encode_event(out: &mut Vec<u8>, event: &Event) {
 /// Appends the record of a receipt to `out`.
 pub fn encode_receipt(out: &mut Vec<u8>, receipt: &Receipt) {
     put_bare_envelope(out, RECEIPT_KIND, receipt.recorded_at);
-    let payload = ReceiptPayload {
-        key: receipt.key,
-        shape: receipt.shape,
-        lines: receipt.lines.clone(),
-    };
+    let payload =
+        ReceiptPayload { key: receipt.key, shape: receipt.shape, lines: receipt.lines.clone() };
     put_payload(out, &payload);
 }
 
 /// Reads a record of this version; every field is validated again.
 pub fn decode_record(record: &[u8]) -> Result<Record, DecodeError> {
     let (envelope, payload) = decode_envelope(record)?;
-    let unknown = DecodeError::Unknown {
-        kind: envelope.kind,
-        schema: envelope.schema,
-    };
+    let unknown = DecodeError::Unknown { kind: envelope.kind, schema: envelope.schema };
     if envelope.schema != SCHEMA {
         return Err(unknown);
     }
     if envelope.kind == RECEIPT_KIND {
         let ReceiptPayload { key, shape, lines } = read_payload(payload)?;
         let recorded_at = envelope.recorded_at;
-        return Ok(Record::Receipt(Receipt {
-            recorded_at,
-            key,
-            shape,
-            lines,
-        }));
+        return Ok(Record::Receipt(Receipt { recorded_at, key, shape, lines }));
     }
     if !matches!(envelope.kind, 1..=7 | 9..=13) {
         return Err(unknown);
@@ -99,11 +88,7 @@ fn put_payload(out: &mut Vec<u8>, payload: &impl Encode) {
 fn read_payload<T: Decode<()>>(payload: &[u8]) -> Result<T, DecodeError> {
     let (value, used) = bincode::decode_from_slice(payload, BINCODE)
         .map_err(|error| DecodeError::Payload(error.to_string()))?;
-    if used == payload.len() {
-        Ok(value)
-    } else {
-        Err(DecodeError::Trailing(payload.len() - used))
-    }
+    if used == payload.len() { Ok(value) } else { Err(DecodeError::Trailing(payload.len() - used)) }
 }
 
 impl Encode for EventPayload<'_> {
@@ -152,16 +137,8 @@ impl Encode for Context {
         for (bit, text) in &texts {
             present |= if text.is_some() { *bit } else { 0 };
         }
-        present |= if self.occurred_at.is_some() {
-            OCCURRED_AT
-        } else {
-            0
-        };
-        present |= if self.fencing_token.is_some() {
-            FENCING_TOKEN
-        } else {
-            0
-        };
+        present |= if self.occurred_at.is_some() { OCCURRED_AT } else { 0 };
+        present |= if self.fencing_token.is_some() { FENCING_TOKEN } else { 0 };
         present |= if self.key.is_some() { KEY } else { 0 };
         Encode::encode(&present, encoder)?;
         for text in texts.iter().filter_map(|(_, text)| text.as_ref()) {
@@ -185,34 +162,17 @@ impl<C> Decode<C> for Context {
         decoder: &mut D,
     ) -> Result<Self, bincode::error::DecodeError> {
         let present: u8 = Decode::decode(decoder)?;
-        let mut text = |bit| {
-            (present & bit != 0)
-                .then(|| decode_text(decoder))
-                .transpose()
-        };
+        let mut text = |bit| (present & bit != 0).then(|| decode_text(decoder)).transpose();
         let request_id = text(REQUEST_ID)?;
         let actor = text(ACTOR)?;
         let reference = text(REFERENCE)?;
         let reason = text(REASON)?;
         let note = text(NOTE)?;
-        let occurred_at: Option<Timestamp> = (present & OCCURRED_AT != 0)
-            .then(|| Decode::decode(decoder))
-            .transpose()?;
-        let fencing_token = (present & FENCING_TOKEN != 0)
-            .then(|| Decode::decode(decoder))
-            .transpose()?;
-        let key = (present & KEY != 0)
-            .then(|| Decode::decode(decoder))
-            .transpose()?;
-        Ok(Self {
-            request_id,
-            actor,
-            reference,
-            reason,
-            note,
-            occurred_at,
-            fencing_token,
-            key,
-        })
+        let occurred_at: Option<Timestamp> =
+            (present & OCCURRED_AT != 0).then(|| Decode::decode(decoder)).transpose()?;
+        let fencing_token =
+            (present & FENCING_TOKEN != 0).then(|| Decode::decode(decoder)).transpose()?;
+        let key = (present & KEY != 0).then(|| Decode::decode(decoder)).transpose()?;
+        Ok(Self { request_id, actor, reference, reason, note, occurred_at, fencing_token, key })
     }
 }

@@ -37,52 +37,21 @@ fn event(change: Change) -> Event {
 
 fn every_change() -> Vec<Change> {
     let order_id = OrderId::new("order-1").unwrap();
-    let metadata = Metadata {
-        name: "Mug".into(),
-        unit: "each".into(),
-        ..Metadata::default()
-    };
+    let metadata = Metadata { name: "Mug".into(), unit: "each".into(), ..Metadata::default() };
     let at = Timestamp::from_micros(5);
     let quantity = q(3);
     vec![
-        Change::Created {
-            metadata: metadata.clone(),
-        },
-        Change::Updated {
-            metadata: metadata.clone(),
-            created_at: at,
-        },
-        Change::Deactivated {
-            metadata,
-            created_at: at,
-        },
+        Change::Created { metadata: metadata.clone() },
+        Change::Updated { metadata: metadata.clone(), created_at: at },
+        Change::Deactivated { metadata, created_at: at },
         Change::Received { quantity },
         Change::Sold { quantity },
-        Change::Returned {
-            quantity,
-            restocked: false,
-        },
-        Change::Adjusted {
-            delta: -4,
-            reason: AdjustReason::Theft,
-        },
-        Change::Reserved {
-            order_id: order_id.clone(),
-            quantity,
-            expires_at: Some(at),
-        },
-        Change::Extended {
-            order_id: order_id.clone(),
-            expires_at: None,
-        },
-        Change::Released {
-            order_id: order_id.clone(),
-            quantity,
-        },
-        Change::Deducted {
-            order_id: order_id.clone(),
-            quantity,
-        },
+        Change::Returned { quantity, restocked: false },
+        Change::Adjusted { delta: -4, reason: AdjustReason::Theft },
+        Change::Reserved { order_id: order_id.clone(), quantity, expires_at: Some(at) },
+        Change::Extended { order_id: order_id.clone(), expires_at: None },
+        Change::Released { order_id: order_id.clone(), quantity },
+        Change::Deducted { order_id: order_id.clone(), quantity },
         Change::Expired { order_id, quantity },
     ]
 }
@@ -96,11 +65,7 @@ fn full_context() -> Context {
         note: Some("x".repeat(500).into()),
         occurred_at: Some(Timestamp::from_micros(7)),
         fencing_token: Some(9),
-        key: Some(KeyClaim {
-            key_hash: u128::MAX,
-            fingerprint: 1,
-            records: 2,
-        }),
+        key: Some(KeyClaim { key_hash: u128::MAX, fingerprint: 1, records: 2 }),
     }
 }
 
@@ -114,10 +79,7 @@ fn encoded(event: &Event) -> Vec<u8> {
 fn every_event_comes_back() {
     for change in every_change() {
         for context in [Context::default(), full_context()] {
-            let event = Event {
-                context,
-                ..event(change.clone())
-            };
+            let event = Event { context, ..event(change.clone()) };
             let bytes = encoded(&event);
             assert_eq!(bytes[0], change.kind());
             assert_eq!(decode_record(&bytes).unwrap(), Record::Event(event));
@@ -144,30 +106,17 @@ fn the_first_schema_is_frozen_byte_for_byte() {
 #[test]
 fn receipts_come_back() {
     let sku = Sku::new("A").unwrap();
-    let cell = Cell {
-        version: Version::new(4),
-        ..Cell::default()
-    };
-    let rejection = Rejection::InsufficientStock {
-        available: q(1),
-        required: q(2),
-        current: Version::new(4),
-    };
+    let cell = Cell { version: Version::new(4), ..Cell::default() };
+    let rejection =
+        Rejection::InsufficientStock { available: q(1), required: q(2), current: Version::new(4) };
     let receipt = Receipt {
         recorded_at: Timestamp::from_micros(11),
-        key: KeyClaim {
-            key_hash: 1,
-            fingerprint: 2,
-            records: 3,
-        },
+        key: KeyClaim { key_hash: 1, fingerprint: 2, records: 3 },
         shape: RequestShape::BestEffortBatch,
         lines: vec![
             LineOutcome::Applied { offset: 1 },
             LineOutcome::unchanged(sku.clone(), &cell, None),
-            LineOutcome::Refused {
-                sku: sku.clone(),
-                rejection,
-            },
+            LineOutcome::Refused { sku: sku.clone(), rejection },
             LineOutcome::NotApplied { sku },
             LineOutcome::Invalid,
         ],
@@ -182,10 +131,7 @@ fn the_envelope_outlives_its_payload() {
     let mut bytes = encoded(&event(Change::Sold { quantity: q(2) }));
     bytes[0] = 200;
     bytes[1] = 9;
-    let unknown = DecodeError::Unknown {
-        kind: 200,
-        schema: 9,
-    };
+    let unknown = DecodeError::Unknown { kind: 200, schema: 9 };
     assert_eq!(decode_record(&bytes).unwrap_err(), unknown);
     let (envelope, _) = decode_envelope(&bytes).unwrap();
     let state = envelope.state.unwrap();
@@ -194,15 +140,9 @@ fn the_envelope_outlives_its_payload() {
 
 #[test]
 fn every_cut_and_every_extra_byte_is_refused() {
-    let mut whole = encoded(&Event {
-        context: full_context(),
-        ..event(every_change()[7].clone())
-    });
+    let mut whole = encoded(&Event { context: full_context(), ..event(every_change()[7].clone()) });
     for length in 0..whole.len() {
-        assert!(
-            decode_record(&whole[..length]).is_err(),
-            "{length} bytes were accepted"
-        );
+        assert!(decode_record(&whole[..length]).is_err(), "{length} bytes were accepted");
     }
     whole.push(0);
     assert_eq!(decode_record(&whole).unwrap_err(), DecodeError::Trailing(1));
@@ -214,36 +154,17 @@ fn items_come_back_with_their_reservations() {
     let sku = Sku::new("A").unwrap();
     let mut item = crate::Item::default();
     let order_id = |n: u64| OrderId::new(&format!("o{n}")).unwrap();
-    let mut actions = vec![Action::Create(NewItem {
-        stock: q(50),
-        ..NewItem::default()
-    })];
+    let mut actions = vec![Action::Create(NewItem { stock: q(50), ..NewItem::default() })];
     for n in 0..5 {
         let expires_in_seconds = (n % 2 == 0).then_some(60);
         let quantity = q(n + 1);
-        actions.push(Action::Reserve {
-            order_id: order_id(n),
-            quantity,
-            expires_in_seconds,
-        });
+        actions.push(Action::Reserve { order_id: order_id(n), quantity, expires_in_seconds });
     }
-    actions.push(Action::Deduct {
-        order_id: order_id(4),
-        quantity: Some(q(2)),
-    });
-    actions.push(Action::Release {
-        order_id: order_id(1),
-        quantity: None,
-    });
+    actions.push(Action::Deduct { order_id: order_id(4), quantity: Some(q(2)) });
+    actions.push(Action::Release { order_id: order_id(1), quantity: None });
     for action in actions {
-        let command = Command {
-            sku: sku.clone(),
-            action,
-            expected_version: None,
-        };
-        let event = crate::rules::decide(&item, &command, Timestamp::EPOCH)
-            .unwrap()
-            .unwrap();
+        let command = Command { sku: sku.clone(), action, expected_version: None };
+        let event = crate::rules::decide(&item, &command, Timestamp::EPOCH).unwrap().unwrap();
         item.apply(&event);
     }
     let mut bytes = Vec::new();
@@ -251,14 +172,7 @@ fn items_come_back_with_their_reservations() {
     let mut reader = VarintReader::new(&bytes);
     let read = decode_item(&mut reader).unwrap();
     reader.finish().unwrap();
-    assert_eq!(
-        read,
-        SnapshotItem {
-            sku,
-            item,
-            last_seq: 77
-        }
-    );
+    assert_eq!(read, SnapshotItem { sku, item, last_seq: 77 });
     for length in 0..bytes.len() {
         assert!(decode_item(&mut VarintReader::new(&bytes[..length])).is_err());
     }

@@ -28,21 +28,12 @@ pub(super) fn reserve(
         };
     }
     if closed(item, order_id).is_some_and(|closed| !closed.expired) {
-        return Err(Rejection::ReservationClosed {
-            order_id: order_id.clone(),
-        });
+        return Err(Rejection::ReservationClosed { order_id: order_id.clone() });
     }
     require_available(item, quantity)?;
     let mut after = item.cell().quantities;
-    after.reserved = after
-        .reserved
-        .checked_add(quantity)
-        .ok_or(Rejection::QuantityOverflow)?;
-    let change = Change::Reserved {
-        order_id: order_id.clone(),
-        quantity,
-        expires_at,
-    };
+    after.reserved = after.reserved.checked_add(quantity).ok_or(Rejection::QuantityOverflow)?;
+    let change = Change::Reserved { order_id: order_id.clone(), quantity, expires_at };
     Ok(Some(Moved { after, change }))
 }
 
@@ -62,14 +53,8 @@ pub(super) fn extend(
     if live.expires_at == expires_at {
         return Ok(None);
     }
-    let change = Change::Extended {
-        order_id: order_id.clone(),
-        expires_at,
-    };
-    Ok(Some(Moved {
-        after: item.cell().quantities,
-        change,
-    }))
+    let change = Change::Extended { order_id: order_id.clone(), expires_at };
+    Ok(Some(Moved { after: item.cell().quantities, change }))
 }
 
 pub(super) fn release(
@@ -83,10 +68,7 @@ pub(super) fn release(
     };
     let mut after = item.cell().quantities;
     after.reserved = after.reserved.saturating_sub(quantity);
-    let change = Change::Released {
-        order_id: order_id.clone(),
-        quantity,
-    };
+    let change = Change::Released { order_id: order_id.clone(), quantity };
     Ok(Some(Moved { after, change }))
 }
 
@@ -98,9 +80,7 @@ pub(super) fn deduct(
     if live(item, order_id).is_none()
         && closed(item, order_id).is_some_and(|closed| closed.expired && closed.deducted.is_zero())
     {
-        return Err(Rejection::ReservationExpired {
-            order_id: order_id.clone(),
-        });
+        return Err(Rejection::ReservationExpired { order_id: order_id.clone() });
     }
     let done = |closed: &ClosedReservation| closed.deducted;
     let Some(quantity) = units_to_take(item, order_id, quantity, done)? else {
@@ -108,22 +88,14 @@ pub(super) fn deduct(
     };
     let mut after = item.cell().quantities;
     let available = after.stock;
-    after.stock = available
-        .checked_sub(quantity)
-        .ok_or(Rejection::InsufficientStock {
-            available,
-            required: quantity,
-            current: item.cell().version,
-        })?;
+    after.stock = available.checked_sub(quantity).ok_or(Rejection::InsufficientStock {
+        available,
+        required: quantity,
+        current: item.cell().version,
+    })?;
     after.reserved = after.reserved.saturating_sub(quantity);
-    after.sold = after
-        .sold
-        .checked_add(quantity)
-        .ok_or(Rejection::QuantityOverflow)?;
-    let change = Change::Deducted {
-        order_id: order_id.clone(),
-        quantity,
-    };
+    after.sold = after.sold.checked_add(quantity).ok_or(Rejection::QuantityOverflow)?;
+    let change = Change::Deducted { order_id: order_id.clone(), quantity };
     Ok(Some(Moved { after, change }))
 }
 
@@ -144,9 +116,7 @@ fn units_to_take(
         };
     }
     let Some(closed) = closed(item, order_id) else {
-        return Err(Rejection::UnknownReservation {
-            order_id: order_id.clone(),
-        });
+        return Err(Rejection::UnknownReservation { order_id: order_id.clone() });
     };
     let done = done(closed);
     if !done.is_zero() && asked.is_none_or(|asked| asked <= done) {
@@ -157,11 +127,7 @@ fn units_to_take(
 }
 
 fn insufficient(order_id: &OrderId, reserved: Quantity, required: Quantity) -> Rejection {
-    Rejection::InsufficientReservedStock {
-        order_id: order_id.clone(),
-        reserved,
-        required,
-    }
+    Rejection::InsufficientReservedStock { order_id: order_id.clone(), reserved, required }
 }
 
 fn live<'a>(item: &'a Item, order_id: &OrderId) -> Option<&'a Reservation> {

@@ -16,11 +16,7 @@ fn order(text: &str) -> OrderId {
 }
 
 fn command(action: Action) -> Command {
-    Command {
-        sku: Sku::new("PROD-001").unwrap(),
-        action,
-        expected_version: None,
-    }
+    Command { sku: Sku::new("PROD-001").unwrap(), action, expected_version: None }
 }
 
 fn at(seconds: u64) -> Timestamp {
@@ -44,10 +40,7 @@ fn run(item: &mut Item, action: Action, now: Timestamp) -> Result<Option<Event>,
 
 fn stocked(stock: u64) -> Item {
     let mut item = Item::default();
-    let new = NewItem {
-        stock: q(stock),
-        ..NewItem::default()
-    };
+    let new = NewItem { stock: q(stock), ..NewItem::default() };
     run(&mut item, Action::Create(new), at(0)).unwrap();
     item
 }
@@ -56,34 +49,19 @@ fn numbers(item: &Item) -> (u64, u64, u64, u64) {
     let cell = item.cell();
     let quantities = cell.quantities;
     let version = cell.version.get();
-    (
-        quantities.stock.get(),
-        quantities.reserved.get(),
-        quantities.sold.get(),
-        version,
-    )
+    (quantities.stock.get(), quantities.reserved.get(), quantities.sold.get(), version)
 }
 
 fn reserve(order_id: &str, units: u64, expires_in_seconds: Option<u64>) -> Action {
-    Action::Reserve {
-        order_id: order(order_id),
-        quantity: q(units),
-        expires_in_seconds,
-    }
+    Action::Reserve { order_id: order(order_id), quantity: q(units), expires_in_seconds }
 }
 
 fn release(order_id: &str, units: Option<u64>) -> Action {
-    Action::Release {
-        order_id: order(order_id),
-        quantity: units.map(q),
-    }
+    Action::Release { order_id: order(order_id), quantity: units.map(q) }
 }
 
 fn deduct(order_id: &str, units: Option<u64>) -> Action {
-    Action::Deduct {
-        order_id: order(order_id),
-        quantity: units.map(q),
-    }
+    Action::Deduct { order_id: order(order_id), quantity: units.map(q) }
 }
 
 #[test]
@@ -91,33 +69,9 @@ fn stock_moves_as_the_table_says() {
     let mut item = stocked(10);
     run(&mut item, Action::Receive { quantity: q(5) }, at(1)).unwrap();
     run(&mut item, Action::Sell { quantity: q(3) }, at(2)).unwrap();
-    run(
-        &mut item,
-        Action::Return {
-            quantity: q(1),
-            restock: true,
-        },
-        at(3),
-    )
-    .unwrap();
-    run(
-        &mut item,
-        Action::Return {
-            quantity: q(1),
-            restock: false,
-        },
-        at(4),
-    )
-    .unwrap();
-    run(
-        &mut item,
-        Action::Adjust {
-            delta: -4,
-            reason: AdjustReason::Theft,
-        },
-        at(5),
-    )
-    .unwrap();
+    run(&mut item, Action::Return { quantity: q(1), restock: true }, at(3)).unwrap();
+    run(&mut item, Action::Return { quantity: q(1), restock: false }, at(4)).unwrap();
+    run(&mut item, Action::Adjust { delta: -4, reason: AdjustReason::Theft }, at(5)).unwrap();
     assert_eq!(numbers(&item), (9, 0, 3, 6));
 }
 
@@ -125,18 +79,12 @@ fn stock_moves_as_the_table_says() {
 fn what_is_promised_cannot_be_sold_taken_or_promised_again() {
     let mut item = stocked(10);
     run(&mut item, reserve("o1", 8, None), at(1)).unwrap();
-    let short = Rejection::InsufficientStock {
-        available: q(2),
-        required: q(3),
-        current: Version::new(2),
-    };
+    let short =
+        Rejection::InsufficientStock { available: q(2), required: q(3), current: Version::new(2) };
     for action in [
         Action::Sell { quantity: q(3) },
         reserve("o2", 3, None),
-        Action::Adjust {
-            delta: -3,
-            reason: AdjustReason::Damage,
-        },
+        Action::Adjust { delta: -3, reason: AdjustReason::Damage },
     ] {
         assert_eq!(run(&mut item, action, at(2)).unwrap_err(), short);
     }
@@ -181,23 +129,15 @@ fn reservations_say_what_does_not_fit() {
     run(&mut item, release("o1", None), at(3)).unwrap();
     assert_eq!(
         run(&mut item, reserve("o1", 4, None), at(4)).unwrap_err(),
-        Rejection::ReservationClosed {
-            order_id: order_id.clone()
-        }
+        Rejection::ReservationClosed { order_id: order_id.clone() }
     );
     assert_eq!(
         run(&mut item, deduct("o1", Some(1)), at(4)).unwrap_err(),
-        Rejection::InsufficientReservedStock {
-            order_id,
-            reserved: q(0),
-            required: q(1)
-        }
+        Rejection::InsufficientReservedStock { order_id, reserved: q(0), required: q(1) }
     );
     assert_eq!(
         run(&mut item, release("o9", None), at(4)).unwrap_err(),
-        Rejection::UnknownReservation {
-            order_id: order("o9")
-        }
+        Rejection::UnknownReservation { order_id: order("o9") }
     );
 }
 
@@ -210,16 +150,11 @@ fn time_ends_promises_before_anything_else_happens() {
     assert_eq!(numbers(&item), (9, 0, 1, 4));
     assert_eq!(
         run(&mut item, deduct("o1", None), at(61)).unwrap_err(),
-        Rejection::ReservationExpired {
-            order_id: order("o1")
-        }
+        Rejection::ReservationExpired { order_id: order("o1") }
     );
     assert_eq!(run(&mut item, release("o1", None), at(61)), Ok(None));
     run(&mut item, reserve("o1", 2, Some(10)), at(62)).unwrap();
-    let extend = Action::Extend {
-        order_id: order("o1"),
-        expires_in_seconds: Some(100),
-    };
+    let extend = Action::Extend { order_id: order("o1"), expires_in_seconds: Some(100) };
     run(&mut item, extend, at(63)).unwrap();
     assert_eq!(item.reservations().unwrap().next_expiry(), Some(at(163)));
 }
@@ -234,9 +169,7 @@ fn versions_guard_and_times_never_go_back() {
         Err(Rejection::VersionConflict { current, .. }) if current == Version::new(1)
     ));
     run(&mut item, Action::Receive { quantity: q(1) }, at(9)).unwrap();
-    let event = run(&mut item, Action::Receive { quantity: q(1) }, at(3))
-        .unwrap()
-        .unwrap();
+    let event = run(&mut item, Action::Receive { quantity: q(1) }, at(3)).unwrap().unwrap();
     assert_eq!(event.recorded_at, at(9));
 }
 
@@ -247,22 +180,11 @@ fn items_come_change_and_go() {
     assert_eq!(unknown, Err(Rejection::UnknownSku));
     run(&mut item, Action::Create(NewItem::default()), at(0)).unwrap();
     let again = run(&mut item, Action::Create(NewItem::default()), at(1));
-    assert_eq!(
-        again,
-        Err(Rejection::AlreadyExists {
-            current: Version::new(1)
-        })
-    );
+    assert_eq!(again, Err(Rejection::AlreadyExists { current: Version::new(1) }));
     assert_eq!(item.metadata().unit, DEFAULT_UNIT);
-    let patch = ItemPatch {
-        name: Some("Mug".into()),
-        ..ItemPatch::default()
-    };
+    let patch = ItemPatch { name: Some("Mug".into()), ..ItemPatch::default() };
     run(&mut item, Action::Update(patch.clone()), at(2)).unwrap();
-    assert_eq!(
-        run(&mut item, Action::Update(patch.clone()), at(3)),
-        Ok(None)
-    );
+    assert_eq!(run(&mut item, Action::Update(patch.clone()), at(3)), Ok(None));
     run(&mut item, Action::Receive { quantity: q(2) }, at(4)).unwrap();
     assert!(matches!(
         run(&mut item, Action::Deactivate, at(5)),
@@ -272,15 +194,7 @@ fn items_come_change_and_go() {
     run(&mut item, Action::Deactivate, at(7)).unwrap();
     let closed = run(&mut item, Action::Receive { quantity: q(1) }, at(8));
     assert_eq!(closed, Err(Rejection::ItemInactive));
-    run(
-        &mut item,
-        Action::Update(ItemPatch {
-            reactivate: true,
-            ..patch
-        }),
-        at(9),
-    )
-    .unwrap();
+    run(&mut item, Action::Update(ItemPatch { reactivate: true, ..patch }), at(9)).unwrap();
     run(&mut item, Action::Receive { quantity: q(1) }, at(10)).unwrap();
 }
 
@@ -290,23 +204,11 @@ fn quantities_stop_at_two_to_the_53() {
     run(&mut item, Action::Receive { quantity: q(1) }, at(1)).unwrap();
     for action in [
         Action::Receive { quantity: q(1) },
-        Action::Return {
-            quantity: q(1),
-            restock: true,
-        },
-        Action::Adjust {
-            delta: 1,
-            reason: AdjustReason::Found,
-        },
-        Action::Adjust {
-            delta: i64::MIN,
-            reason: AdjustReason::Other,
-        },
+        Action::Return { quantity: q(1), restock: true },
+        Action::Adjust { delta: 1, reason: AdjustReason::Found },
+        Action::Adjust { delta: i64::MIN, reason: AdjustReason::Other },
     ] {
-        assert_eq!(
-            run(&mut item, action, at(2)),
-            Err(Rejection::QuantityOverflow)
-        );
+        assert_eq!(run(&mut item, action, at(2)), Err(Rejection::QuantityOverflow));
     }
 }
 
@@ -317,10 +219,7 @@ fn the_low_stock_alert_arms_and_fires_on_crossings() {
     run(&mut item, Action::Sell { quantity: q(10) }, at(1)).unwrap();
     assert!(!item.cell().flags.low_stock_armed);
     run(&mut item, Action::Receive { quantity: q(2) }, at(2)).unwrap();
-    assert!(
-        !item.cell().flags.low_stock_armed,
-        "12 is not above 120 % of 10"
-    );
+    assert!(!item.cell().flags.low_stock_armed, "12 is not above 120 % of 10");
     run(&mut item, Action::Receive { quantity: q(1) }, at(3)).unwrap();
     assert!(item.cell().flags.low_stock_armed);
 }
@@ -328,20 +227,14 @@ fn the_low_stock_alert_arms_and_fires_on_crossings() {
 #[test]
 fn a_tampered_event_is_refused() {
     let mut item = stocked(10);
-    let event = decide(&item, &command(reserve("o1", 4, None)), at(1))
-        .unwrap()
-        .unwrap();
+    let event = decide(&item, &command(reserve("o1", 4, None)), at(1)).unwrap().unwrap();
     let tamper: [fn(&mut Event); 6] = [
         |e| e.version = e.version.next(),
         |e| e.after.stock = Quantity::ZERO,
         |e| e.after.reserved = Quantity::ZERO,
         |e| e.after.sold = e.after.stock,
         |e| e.after.reorder_point = Quantity::ZERO,
-        |e| {
-            e.change = Change::Created {
-                metadata: Metadata::default(),
-            }
-        },
+        |e| e.change = Change::Created { metadata: Metadata::default() },
     ];
     for change in tamper {
         let mut bad = event.clone();
@@ -357,18 +250,11 @@ fn any_action() -> impl Strategy<Value = Action> {
     let order_id = prop::sample::select(vec!["a", "b", "c"]);
     let quantity = (1_u64..6).prop_map(q);
     prop_oneof![
-        quantity
-            .clone()
-            .prop_map(|quantity| Action::Receive { quantity }),
-        quantity
-            .clone()
-            .prop_map(|quantity| Action::Sell { quantity }),
+        quantity.clone().prop_map(|quantity| Action::Receive { quantity }),
+        quantity.clone().prop_map(|quantity| Action::Sell { quantity }),
         (-5_i64..5)
             .prop_filter("not zero", |d| *d != 0)
-            .prop_map(|delta| Action::Adjust {
-                delta,
-                reason: AdjustReason::Correction
-            }),
+            .prop_map(|delta| Action::Adjust { delta, reason: AdjustReason::Correction }),
         (order_id.clone(), 1_u64..6, prop::option::of(1_u64..20))
             .prop_map(|(o, units, expiry)| reserve(o, units, expiry)),
         (order_id.clone(), prop::option::of(1_u64..6)).prop_map(|(o, units)| release(o, units)),

@@ -170,11 +170,7 @@ where
     if let Err(report) = value.validate() {
         for (path, error) in report.iter() {
             let (code, message) = code_and_message(error.message());
-            collector.rule_error(
-                &format!("{pointer}{}", path_as_pointer(path)),
-                code,
-                message,
-            );
+            collector.rule_error(&format!("{pointer}{}", path_as_pointer(path)), code, message);
         }
     }
     Some(value)
@@ -186,11 +182,7 @@ pub(crate) fn or_unexplained(errors: Vec<FieldError>) -> Vec<FieldError> {
         return errors;
     }
     let pointer = String::from("#");
-    vec![FieldError {
-        pointer,
-        code: "invalid",
-        message: "is not valid".into(),
-    }]
+    vec![FieldError { pointer, code: "invalid", message: "is not valid".into() }]
 }
 
 fn nesting_depth(bytes: &[u8]) -> usize {
@@ -274,18 +266,8 @@ fn code_and_message(text: &str) -> (&'static str, String) {
 const GARDE_WORDS: [(&str, &str, &str, &str); 5] = [
     ("lower than ", "min", "must be at least ", ""),
     ("greater than ", "max", "must be at most ", ""),
-    (
-        "length is lower than ",
-        "min_length",
-        "must be at least ",
-        " bytes",
-    ),
-    (
-        "length is greater than ",
-        "max_length",
-        "must be at most ",
-        " bytes",
-    ),
+    ("length is lower than ", "min_length", "must be at least ", " bytes"),
+    ("length is greater than ", "max_length", "must be at most ", " bytes"),
     ("not set", "required", "is required", ""),
 ];
 

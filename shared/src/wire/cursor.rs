@@ -41,10 +41,7 @@ impl PageCursor {
             None => (None, text.as_str()),
             Some((rank, sku)) => (Some(rank.parse().map_err(|_| CursorError)?), sku),
         };
-        Ok(Self {
-            rank,
-            sku: Sku::new(sku).map_err(|_| CursorError)?,
-        })
+        Ok(Self { rank, sku: Sku::new(sku).map_err(|_| CursorError)? })
     }
 }
 
@@ -55,15 +52,9 @@ mod tests {
     #[test]
     fn is_what_the_examples_show_and_comes_back() {
         let sku = Sku::new("PROD-001").unwrap();
-        let plain = PageCursor {
-            rank: None,
-            sku: sku.clone(),
-        };
+        let plain = PageCursor { rank: None, sku: sku.clone() };
         assert_eq!(plain.encode(), "UFJPRC0wMDE");
-        let ranked = PageCursor {
-            rank: Some(-7),
-            sku,
-        };
+        let ranked = PageCursor { rank: Some(-7), sku };
         for cursor in [plain, ranked] {
             assert_eq!(PageCursor::decode(&cursor.encode()), Ok(cursor));
         }

@@ -166,11 +166,7 @@ mod tests {
             (0, 0, "0.0"),
             (1, 3, "33.33"),
         ] {
-            let row = SummaryRow {
-                stock,
-                available_stock: available,
-                ..SummaryRow::default()
-            };
+            let row = SummaryRow { stock, available_stock: available, ..SummaryRow::default() };
             let json = serde_json::to_string(&row.with_percent()).unwrap();
             let tail = format!("\"availabilityPercent\":{percent}}}");
             assert!(json.ends_with(&tail), "{json} should end with {tail}");

@@ -215,39 +215,21 @@ impl Problem {
                 problem
             }
             Rejection::AlreadyExists { current } => problem.with("currentVersion", current.get()),
-            Rejection::VersionConflict {
-                current,
-                expected,
-                stock,
-                reserved,
-                available,
-            } => problem
+            Rejection::VersionConflict { current, expected, stock, reserved, available } => problem
                 .with("currentVersion", current.get())
                 .with("expectedVersion", expected.get())
                 .with("stock", stock.get())
                 .with("reserved", reserved.get())
                 .with("availableStock", available.get()),
-            Rejection::InsufficientStock {
-                available,
-                required,
-                current,
-            } => problem
+            Rejection::InsufficientStock { available, required, current } => problem
                 .with_message(format!(
                     "Insufficient stock for SKU {sku}. Available: {available}, Required: {required}"
                 ))
                 .with("available", available.get())
                 .with("required", required.get())
                 .with("currentVersion", current.get()),
-            Rejection::InsufficientReservedStock {
-                order_id,
-                reserved,
-                required,
-            }
-            | Rejection::ReservationMismatch {
-                order_id,
-                reserved,
-                required,
-            } => problem
+            Rejection::InsufficientReservedStock { order_id, reserved, required }
+            | Rejection::ReservationMismatch { order_id, reserved, required } => problem
                 .with("orderId", order_id.as_str())
                 .with("reserved", reserved.get())
                 .with("required", required.get()),
@@ -256,9 +238,9 @@ impl Problem {
             | Rejection::UnknownReservation { order_id } => {
                 problem.with("orderId", order_id.as_str())
             }
-            Rejection::ItemNotEmpty { stock, reserved } => problem
-                .with("stock", stock.get())
-                .with("reserved", reserved.get()),
+            Rejection::ItemNotEmpty { stock, reserved } => {
+                problem.with("stock", stock.get()).with("reserved", reserved.get())
+            }
         }
     }
 }

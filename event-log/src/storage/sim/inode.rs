@@ -37,11 +37,7 @@ enum Cut {
 
 impl Inode {
     pub(super) fn of(bytes: &[u8]) -> Self {
-        Self {
-            current: bytes.to_vec(),
-            durable: bytes.to_vec(),
-            dirty: BTreeMap::new(),
-        }
+        Self { current: bytes.to_vec(), durable: bytes.to_vec(), dirty: BTreeMap::new() }
     }
 
     pub(super) fn bytes(&self) -> &[u8] {
@@ -105,10 +101,7 @@ impl Inode {
         let dirty = std::mem::take(&mut self.dirty);
         let mut blocks: BTreeMap<u64, Vec<DirtySector>> = BTreeMap::new();
         for (sector, versions) in dirty {
-            blocks
-                .entry(sector / BLOCK_SECTORS)
-                .or_default()
-                .push((sector, versions));
+            blocks.entry(sector / BLOCK_SECTORS).or_default().push((sector, versions));
         }
         for (block, sectors) in blocks {
             let cut = match random.below(8) {

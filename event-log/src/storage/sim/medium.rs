@@ -78,19 +78,12 @@ impl Medium {
 
     pub(super) fn crashed(&self, seed: u64) -> Self {
         let mut random = Random(seed);
-        let mut after = Self {
-            lies: Lies::default(),
-            ..self.fork()
-        };
+        let mut after = Self { lies: Lies::default(), ..self.fork() };
         after.names = self.durable_names.clone();
         let whole_prefix = random.below(2) == 0;
         let kept = random.below(self.changes.len() as u64 + 1);
         for (index, change) in self.changes.iter().enumerate() {
-            let keep = if whole_prefix {
-                (index as u64) < kept
-            } else {
-                random.below(2) == 0
-            };
+            let keep = if whole_prefix { (index as u64) < kept } else { random.below(2) == 0 };
             if keep {
                 after.names.apply(change);
             }
@@ -120,9 +113,7 @@ impl Medium {
 
     pub(super) fn operation(&self, index: u64) -> Option<Operation> {
         let oldest = self.operation_count - self.operations.len() as u64;
-        self.operations
-            .get(usize::try_from(index.checked_sub(oldest)?).ok()?)
-            .cloned()
+        self.operations.get(usize::try_from(index.checked_sub(oldest)?).ok()?).cloned()
     }
 
     pub(super) fn fail_at(&mut self, index: u64, fault: Fault) {
@@ -155,9 +146,9 @@ impl Medium {
 
     pub(super) fn available_bytes(&self) -> io::Result<u64> {
         self.check_power()?;
-        Ok(self.capacity.map_or(u64::MAX / 2, |capacity| {
-            capacity.saturating_sub(self.used_bytes())
-        }))
+        Ok(self
+            .capacity
+            .map_or(u64::MAX / 2, |capacity| capacity.saturating_sub(self.used_bytes())))
     }
 
     pub(super) fn rot(
@@ -168,10 +159,7 @@ impl Medium {
     ) -> io::Result<()> {
         let inode = self.find(path)?;
         let at = usize::try_from(offset).map_err(io::Error::other)?;
-        self.inodes
-            .get_mut(&inode)
-            .ok_or_else(missing)?
-            .rot(at, change);
+        self.inodes.get_mut(&inode).ok_or_else(missing)?.rot(at, change);
         Ok(())
     }
 
@@ -189,16 +177,9 @@ impl Medium {
     }
 
     pub(super) fn contents(&self) -> Vec<(String, Vec<u8>)> {
-        let bytes = |inode| {
-            self.inodes
-                .get(&inode)
-                .map(|inode| inode.bytes().to_vec())
-                .unwrap_or_default()
-        };
-        self.names
-            .files()
-            .map(|(path, inode)| (path.to_owned(), bytes(inode)))
-            .collect()
+        let bytes =
+            |inode| self.inodes.get(&inode).map(|inode| inode.bytes().to_vec()).unwrap_or_default();
+        self.names.files().map(|(path, inode)| (path.to_owned(), bytes(inode))).collect()
     }
 
     pub(super) fn find(&self, path: &str) -> io::Result<u64> {
@@ -284,9 +265,8 @@ impl Medium {
         if self.lies.sync_dir {
             return Ok(());
         }
-        let (synced, rest) = std::mem::take(&mut self.changes)
-            .into_iter()
-            .partition(|change| change.dir() == dir);
+        let (synced, rest) =
+            std::mem::take(&mut self.changes).into_iter().partition(|change| change.dir() == dir);
         self.changes = rest;
         let synced: Vec<Change> = synced;
         for change in &synced {
@@ -345,11 +325,7 @@ impl Medium {
         offset: u64,
     ) -> io::Result<()> {
         self.check_power()?;
-        let begun = self.begin(Operation::Write(
-            path.to_owned(),
-            offset,
-            bytes.len() as u64,
-        ));
+        let begun = self.begin(Operation::Write(path.to_owned(), offset, bytes.len() as u64));
         let end = offset.saturating_add(bytes.len() as u64);
         let begun = begun.and_then(|()| self.check_room(inode, end));
         // What fails may still have written something: any part of it, sector by sector.
@@ -359,10 +335,7 @@ impl Medium {
             Err(_) => self.random.below(bytes.len() as u64 + 1) as usize,
         };
         let inode = self.inodes.get_mut(&inode).ok_or_else(missing)?;
-        inode.write(
-            &bytes[..done],
-            usize::try_from(offset).map_err(io::Error::other)?,
-        );
+        inode.write(&bytes[..done], usize::try_from(offset).map_err(io::Error::other)?);
         begun
     }
 
@@ -370,10 +343,7 @@ impl Medium {
         self.begin(Operation::Allocate(path.to_owned(), bytes))?;
         self.check_room(inode, bytes)?;
         let length = usize::try_from(bytes).map_err(io::Error::other)?;
-        self.inodes
-            .get_mut(&inode)
-            .ok_or_else(missing)?
-            .grow(length);
+        self.inodes.get_mut(&inode).ok_or_else(missing)?.grow(length);
         Ok(())
     }
 
@@ -416,11 +386,7 @@ impl Medium {
     }
 
     fn check_power(&self) -> io::Result<()> {
-        if self.off {
-            Err(io::Error::other("the simulated power is off"))
-        } else {
-            Ok(())
-        }
+        if self.off { Err(io::Error::other("the simulated power is off")) } else { Ok(()) }
     }
 
     fn check_room(&self, inode: u64, end: u64) -> io::Result<()> {

@@ -20,10 +20,7 @@ pub(super) enum Change {
 
 impl Default for Names {
     fn default() -> Self {
-        Self {
-            files: BTreeMap::new(),
-            dirs: BTreeSet::from([String::new()]),
-        }
+        Self { files: BTreeMap::new(), dirs: BTreeSet::from([String::new()]) }
     }
 }
 
@@ -37,18 +34,12 @@ impl Names {
     }
 
     pub(super) fn files(&self) -> impl Iterator<Item = (&str, u64)> {
-        self.files
-            .iter()
-            .map(|(path, inode)| (path.as_str(), *inode))
+        self.files.iter().map(|(path, inode)| (path.as_str(), *inode))
     }
 
     pub(super) fn list(&self, dir: &str) -> Vec<String> {
         let dirs = self.dirs.iter().filter(|path| !path.is_empty());
-        let inside = self
-            .files
-            .keys()
-            .chain(dirs)
-            .filter(|path| dir_of(path) == dir);
+        let inside = self.files.keys().chain(dirs).filter(|path| dir_of(path) == dir);
         let mut names: Vec<String> = inside.map(|path| name_of(path).to_owned()).collect();
         names.sort_unstable();
         names

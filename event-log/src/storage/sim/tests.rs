@@ -27,11 +27,7 @@ fn synced_bytes_survive_every_crash_and_unsynced_ones_only_some() {
         assert_eq!(bytes[..1024], [1; 1024]);
         assert_eq!(bytes[1024..2048], [2; 1024]);
         assert_eq!(bytes[4096..], [1; 4096]);
-        match bytes[2048..4096]
-            .iter()
-            .map(|byte| usize::from(*byte == 3))
-            .sum()
-        {
+        match bytes[2048..4096].iter().map(|byte| usize::from(*byte == 3)).sum() {
             2048 => kept += 1,
             0 => lost += 1,
             _ => mixed += 1,
@@ -46,9 +42,7 @@ fn a_name_counts_once_its_directory_is_synced() {
     let file = disk.open("a", OpenMode::CreateNew).unwrap();
     file.write_at(b"x", 0).unwrap();
     file.sync_data().unwrap();
-    let there = seeds()
-        .filter(|seed| disk.crashed(*seed).list("").unwrap() == ["a"])
-        .count();
+    let there = seeds().filter(|seed| disk.crashed(*seed).list("").unwrap() == ["a"]).count();
     assert!(there > 0 && there < 200, "{there}");
     disk.sync_dir("").unwrap();
     assert!(seeds().all(|seed| disk.crashed(seed).list("").unwrap() == ["a"]));
@@ -67,10 +61,7 @@ fn replacing_a_file_leaves_the_old_or_the_new_at_every_crash() {
         let done = replace_file(&disk, "", "a", b"newer").is_ok();
         for seed in seeds() {
             let bytes = read_small_file(&disk.crashed(seed), "a", 100).unwrap();
-            assert!(
-                bytes == b"newer" || (!done && bytes == b"old"),
-                "{index} {seed} {bytes:?}"
-            );
+            assert!(bytes == b"newer" || (!done && bytes == b"old"), "{index} {seed} {bytes:?}");
         }
     }
 }
@@ -85,26 +76,17 @@ fn a_failed_sync_leaves_bytes_that_read_well_and_are_not_durable() {
     // The next sync says "fine" and means nothing.
     file.sync_data().unwrap();
     assert_eq!(read_small_file(&disk, "a", 4096).unwrap(), [7; 4096]);
-    assert_ne!(
-        read_small_file(&disk.crashed(5), "a", 4096).unwrap(),
-        [7; 4096]
-    );
+    assert_ne!(read_small_file(&disk.crashed(5), "a", 4096).unwrap(), [7; 4096]);
     // Writing them again and syncing is what helps.
     file.write_at(&[7; 4096], 0).unwrap();
     file.sync_data().unwrap();
-    assert_eq!(
-        read_small_file(&disk.crashed(5), "a", 4096).unwrap(),
-        [7; 4096]
-    );
+    assert_eq!(read_small_file(&disk.crashed(5), "a", 4096).unwrap(), [7; 4096]);
 }
 
 #[test]
 fn lies_are_lies() {
     let disk = disk_with("a", &[0; 512]);
-    disk.set_lies(Lies {
-        sync_data: true,
-        sync_dir: true,
-    });
+    disk.set_lies(Lies { sync_data: true, sync_dir: true });
     let file = disk.open("a", OpenMode::ReadWrite).unwrap();
     file.write_at(&[7; 512], 0).unwrap();
     file.sync_data().unwrap();
@@ -120,15 +102,10 @@ fn capacity_locks_and_power() {
     assert_eq!(disk.available_bytes().unwrap(), 500);
     let file = disk.open("a", OpenMode::ReadWrite).unwrap();
     assert!(super::super::is_no_space(&file.allocate(1501).unwrap_err()));
-    assert!(super::super::is_no_space(
-        &file.write_at(&[1; 10], 1495).unwrap_err()
-    ));
+    assert!(super::super::is_no_space(&file.write_at(&[1; 10], 1495).unwrap_err()));
     file.write_at(&[1; 10], 1490).unwrap();
     let lock = disk.try_lock("LOCK", "pid 1").unwrap().unwrap();
-    assert_eq!(
-        disk.try_lock("LOCK", "pid 2").unwrap().unwrap_err(),
-        "pid 1"
-    );
+    assert_eq!(disk.try_lock("LOCK", "pid 2").unwrap().unwrap_err(), "pid 1");
     assert_eq!(disk.lock_holder("LOCK").unwrap().as_deref(), Some("pid 1"));
     drop(lock);
     assert!(disk.try_lock("LOCK", "pid 2").unwrap().is_ok());

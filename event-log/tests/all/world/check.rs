@@ -13,20 +13,13 @@ impl World {
     pub(super) fn check_opened(&mut self) -> Result<(), String> {
         let log = Arc::clone(self.log());
         let last = log.last().get() as usize;
-        ensure!(
-            log.durable() == log.last(),
-            "opened with {} durable of {last}",
-            log.durable()
-        );
+        ensure!(log.durable() == log.last(), "opened with {} durable of {last}", log.durable());
         let (acknowledged, appended) = (self.model.acknowledged, self.model.records.len());
         ensure!(
             last >= acknowledged,
             "opened with {last} records, {acknowledged} were acknowledged"
         );
-        ensure!(
-            last <= appended,
-            "opened with {last} records, {appended} were appended"
-        );
+        ensure!(last <= appended, "opened with {last} records, {appended} were appended");
         ensure!(
             last == 0 || self.model.ends.contains(&last),
             "opened with {last} records: part of an append"
@@ -43,10 +36,7 @@ impl World {
         let tip = log.tip();
         let durable = tip.seq.get() as usize;
         let digest = digest_up_to(&self.model.records, durable);
-        ensure!(
-            tip.digest == digest,
-            "the state digest at {durable} is another one"
-        );
+        ensure!(tip.digest == digest, "the state digest at {durable} is another one");
         let (first, records, chain) = read_all(log).map_err(|error| format!("reading: {error}"))?;
         ensure!(
             first <= self.model.deleted_to + 1,
@@ -54,10 +44,7 @@ impl World {
             self.model.deleted_to
         );
         let expected = &self.model.records[first as usize - 1..durable];
-        ensure!(
-            records == expected,
-            "other records than were appended, from {first} to {durable}"
-        );
+        ensure!(records == expected, "other records than were appended, from {first} to {durable}");
         ensure!(chain == tip.chain, "the chain at the tip is another one");
         let count = (durable as u64 + 1 - first).min(1000) as u32;
         let from = durable as u64 + 1 - u64::from(count);
@@ -75,24 +62,13 @@ impl World {
         let report = event_log::verify(&self.storage, &mut |_, _| {})
             .map_err(|error| format!("verify: {error}"))?;
         ensure!(report.is_sound(), "verify found {:?}", report.damages);
-        ensure!(
-            report.last.get() as usize >= durable,
-            "verify ends at {}",
-            report.last
-        );
+        ensure!(report.last.get() as usize >= durable, "verify ends at {}", report.last);
         Ok(())
     }
 
     fn check_snapshots(&self, durable: usize) -> Result<(), String> {
-        let list = self
-            .log()
-            .list_snapshots()
-            .map_err(|error| format!("snapshots: {error}"))?;
-        ensure!(
-            list.damaged.is_empty(),
-            "damaged snapshots {:?}",
-            list.damaged
-        );
+        let list = self.log().list_snapshots().map_err(|error| format!("snapshots: {error}"))?;
+        ensure!(list.damaged.is_empty(), "damaged snapshots {:?}", list.damaged);
         for info in &list.valid {
             ensure!(
                 info.hi().get() as usize <= durable,
@@ -100,10 +76,7 @@ impl World {
                 info.hi()
             );
             let digest = digest_up_to(&self.model.records, info.lo().get() as usize);
-            let mut reader = self
-                .log()
-                .open_snapshot(info)
-                .map_err(|error| format!("{error}"))?;
+            let mut reader = self.log().open_snapshot(info).map_err(|error| format!("{error}"))?;
             let section = reader.next_section().map_err(|error| format!("{error}"))?;
             let bytes = section.map(|section| section.bytes);
             ensure!(
@@ -111,11 +84,7 @@ impl World {
                 "{} holds another state",
                 info.file
             );
-            ensure!(
-                info.footer.items_digest == digest,
-                "{} has another items digest",
-                info.file
-            );
+            ensure!(info.footer.items_digest == digest, "{} has another items digest", info.file);
         }
         let files: BTreeSet<String> = list.valid.into_iter().map(|info| info.file).collect();
         ensure!(
@@ -128,11 +97,7 @@ impl World {
 
     fn check_consumers(&self) -> Result<(), String> {
         let log = self.log();
-        ensure!(
-            log.consumers_problem().is_none(),
-            "{:?}",
-            log.consumers_problem()
-        );
+        ensure!(log.consumers_problem().is_none(), "{:?}", log.consumers_problem());
         let consumers = log.consumers();
         for (id, seq) in &self.model.cursors {
             let found = consumers.iter().find(|consumer| consumer.id == *id);
@@ -142,16 +107,9 @@ impl World {
             );
         }
         for consumer in consumers {
-            ensure!(
-                consumer.seq <= log.durable(),
-                "{consumer:?} is beyond the log"
-            );
-            let cursor = Cursor {
-                seq: consumer.seq,
-                chain: Some(consumer.chain),
-            };
-            log.reader(cursor)
-                .map_err(|error| format!("{consumer:?} can't go on: {error}"))?;
+            ensure!(consumer.seq <= log.durable(), "{consumer:?} is beyond the log");
+            let cursor = Cursor { seq: consumer.seq, chain: Some(consumer.chain) };
+            log.reader(cursor).map_err(|error| format!("{consumer:?} can't go on: {error}"))?;
         }
         Ok(())
     }
@@ -164,10 +122,7 @@ pub(crate) fn read_all<S: Storage>(log: &Log<S>) -> Result<(u64, Vec<Vec<u8>>, C
         Ok(reader) => reader,
         Err(CursorError::Compacted { resume_from }) => {
             first = resume_from.get();
-            let cursor = Cursor {
-                seq: resume_from.previous(),
-                chain: None,
-            };
+            let cursor = Cursor { seq: resume_from.previous(), chain: None };
             log.reader(cursor).map_err(|error| error.to_string())?
         }
         Err(error) => return Err(error.to_string()),
@@ -175,18 +130,13 @@ pub(crate) fn read_all<S: Storage>(log: &Log<S>) -> Result<(u64, Vec<Vec<u8>>, C
     let mut records = Vec::new();
     let mut chain: Option<Chain> = None;
     loop {
-        let frame = reader
-            .next()
-            .map_err(|error: ReadError| error.to_string())?;
+        let frame = reader.next().map_err(|error: ReadError| error.to_string())?;
         let Some(frame) = frame else { break };
         let links = chain.is_none_or(|chain| event_log::verify_chain(&chain, frame));
         ensure!(links, "the chain breaks at {}", frame.header.first_seq);
         chain = Some(frame.header.chain);
         for (seq, record) in frame.records() {
-            ensure!(
-                seq.get() == first + records.len() as u64,
-                "{seq} is out of order"
-            );
+            ensure!(seq.get() == first + records.len() as u64, "{seq} is out of order");
             records.push(record.to_vec());
         }
     }

@@ -49,11 +49,7 @@ impl Collector {
         let mut collected = self.0.borrow_mut();
         if collected.values.len() < FIELD_ERRORS_MAX {
             let (pointer, message) = (pointer.to_owned(), message.into());
-            collected.values.push(FieldError {
-                pointer,
-                code,
-                message,
-            });
+            collected.values.push(FieldError { pointer, code, message });
         }
     }
 
@@ -72,19 +68,12 @@ impl Collector {
     fn name_error(&self, pointer: String, code: &'static str, message: Cow<'static, str>) {
         let mut collected = self.0.borrow_mut();
         if collected.names.len() < FIELD_ERRORS_MAX {
-            collected.names.push(FieldError {
-                pointer,
-                code,
-                message,
-            });
+            collected.names.push(FieldError { pointer, code, message });
         }
     }
 
     fn malformed(&self, error: &serde_json::Error) {
-        self.0
-            .borrow_mut()
-            .malformed
-            .get_or_insert_with(|| error.to_string());
+        self.0.borrow_mut().malformed.get_or_insert_with(|| error.to_string());
     }
 
     /// Notes that the next value in the body is this one.
@@ -96,12 +85,7 @@ impl Collector {
 
     /// All errors: wrong values first, in the order of the body, then wrong names.
     pub(crate) fn finish(self) -> Result<Vec<FieldError>, BodyError> {
-        let Collected {
-            mut values,
-            places,
-            mut names,
-            malformed,
-        } = self.0.into_inner();
+        let Collected { mut values, places, mut names, malformed } = self.0.into_inner();
         if let Some(detail) = malformed {
             return Err(BodyError::Malformed(detail));
         }
@@ -173,20 +157,12 @@ impl de::Error for Stopped {
 impl<'c, 'de> Node<'c, 'de> {
     /// A value by its JSON text.
     pub(crate) fn present(raw: &'de str, pointer: String, collector: &'c Collector) -> Self {
-        Self {
-            source: Source::Raw(raw),
-            pointer,
-            collector,
-        }
+        Self { source: Source::Raw(raw), pointer, collector }
     }
 
     /// An object by its members.
     pub(crate) fn object(entries: Entries<'de>, pointer: String, collector: &'c Collector) -> Self {
-        Self {
-            source: Source::Object(entries),
-            pointer,
-            collector,
-        }
+        Self { source: Source::Object(entries), pointer, collector }
     }
 
     /// Where its errors land.
@@ -213,9 +189,7 @@ impl<'c, 'de> Node<'c, 'de> {
     }
 
     fn parsed<T: de::Deserialize<'de>>(&self, raw: &'de str) -> Option<T> {
-        serde_json::from_str(raw)
-            .map_err(|error| self.collector.malformed(&error))
-            .ok()
+        serde_json::from_str(raw).map_err(|error| self.collector.malformed(&error)).ok()
     }
 
     /// Notes that the value is absent or of another type.
@@ -224,9 +198,7 @@ impl<'c, 'de> Node<'c, 'de> {
             Source::Raw(_) | Source::Object(_) => {
                 self.collector.value_error(&self.pointer, "type", message);
             }
-            Source::Missing => self
-                .collector
-                .value_error(&self.pointer, "required", "is required"),
+            Source::Missing => self.collector.value_error(&self.pointer, "required", "is required"),
             Source::StandIn => {}
         }
     }
@@ -246,11 +218,7 @@ impl<'c, 'de> Node<'c, 'de> {
         if let Source::Raw(raw) = self.source {
             let digits = raw.strip_prefix('-').unwrap_or(raw);
             if digits.bytes().all(|byte| byte.is_ascii_digit()) {
-                let nearest = if digits.len() == raw.len() {
-                    i64::MAX
-                } else {
-                    i64::MIN
-                };
+                let nearest = if digits.len() == raw.len() { i64::MAX } else { i64::MIN };
                 return Some(raw.parse().unwrap_or(nearest));
             }
         }
@@ -259,18 +227,11 @@ impl<'c, 'de> Node<'c, 'de> {
     }
 
     fn is_absent(&self) -> bool {
-        matches!(
-            self.source,
-            Source::Raw("null") | Source::Missing | Source::StandIn
-        )
+        matches!(self.source, Source::Raw("null") | Source::Missing | Source::StandIn)
     }
 
     fn child_pointer(&self, key: &str) -> String {
-        format!(
-            "{}/{}",
-            self.pointer,
-            key.replace('~', "~0").replace('/', "~1")
-        )
+        format!("{}/{}", self.pointer, key.replace('~', "~0").replace('/', "~1"))
     }
 }
 
@@ -278,9 +239,7 @@ impl<'de> Deserializer<'de> for Node<'_, 'de> {
     type Error = Stopped;
 
     fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Stopped> {
-        Err(Stopped(
-            "fields without a type of their own are not supported".to_owned(),
-        ))
+        Err(Stopped("fields without a type of their own are not supported".to_owned()))
     }
 
     fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stopped> {
@@ -307,11 +266,7 @@ impl<'de> Deserializer<'de> for Node<'_, 'de> {
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stopped> {
-        if self.is_absent() {
-            visitor.visit_none()
-        } else {
-            visitor.visit_some(self)
-        }
+        if self.is_absent() { visitor.visit_none() } else { visitor.visit_some(self) }
     }
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(
@@ -337,11 +292,7 @@ impl<'de> Deserializer<'de> for Node<'_, 'de> {
             }
         };
         let items = items.unwrap_or_default().into_iter();
-        visitor.visit_seq(ListItems {
-            items,
-            next: 0,
-            list: &self,
-        })
+        visitor.visit_seq(ListItems { items, next: 0, list: &self })
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -362,27 +313,18 @@ impl<'de> Deserializer<'de> for Node<'_, 'de> {
                 }
                 Some(field) if found.iter().any(|(known, _)| known == field) => {
                     let message = "is given more than once".into();
-                    self.collector
-                        .name_error(pointer, "duplicate_field", message);
+                    self.collector.name_error(pointer, "duplicate_field", message);
                 }
                 Some(field) => found.push((field, Source::Raw(raw))),
             }
         }
         for field in fields {
             if !found.iter().any(|(known, _)| known == field) {
-                let absent = if absent_is_error {
-                    Source::Missing
-                } else {
-                    Source::StandIn
-                };
+                let absent = if absent_is_error { Source::Missing } else { Source::StandIn };
                 found.push((field, absent));
             }
         }
-        visitor.visit_map(Fields {
-            rest: found.into_iter(),
-            value: None,
-            object: &self,
-        })
+        visitor.visit_map(Fields { rest: found.into_iter(), value: None, object: &self })
     }
 
     fn deserialize_enum<V: Visitor<'de>>(
@@ -392,9 +334,7 @@ impl<'de> Deserializer<'de> for Node<'_, 'de> {
         visitor: V,
     ) -> Result<V::Value, Stopped> {
         let text = self.text();
-        let known = text
-            .as_deref()
-            .and_then(|text| variants.iter().find(|known| **known == text));
+        let known = text.as_deref().and_then(|text| variants.iter().find(|known| **known == text));
         if known.is_none() && text.is_some() {
             let message = format!("must be one of {}", variants.join(", "));
             self.collector.value_error(&self.pointer, "one_of", message);
@@ -427,22 +367,14 @@ impl<'de> MapAccess<'de> for Fields<'_, '_, 'de> {
         let Some((name, _)) = &self.value else {
             return Ok(None);
         };
-        seed.deserialize(BorrowedStrDeserializer::new(name))
-            .map(Some)
+        seed.deserialize(BorrowedStrDeserializer::new(name)).map(Some)
     }
 
     fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, Stopped> {
-        let (name, source) = self
-            .value
-            .take()
-            .ok_or(Stopped("a value has no key".to_owned()))?;
+        let (name, source) = self.value.take().ok_or(Stopped("a value has no key".to_owned()))?;
         let pointer = self.object.child_pointer(name);
         self.object.collector.seen(&pointer);
-        seed.deserialize(Node {
-            source,
-            pointer,
-            collector: self.object.collector,
-        })
+        seed.deserialize(Node { source, pointer, collector: self.object.collector })
     }
 }
 
@@ -465,7 +397,6 @@ impl<'de> SeqAccess<'de> for ListItems<'_, '_, 'de> {
         let pointer = format!("{}/{}", self.list.pointer, self.next);
         self.next += 1;
         self.list.collector.seen(&pointer);
-        seed.deserialize(Node::present(raw.get(), pointer, self.list.collector))
-            .map(Some)
+        seed.deserialize(Node::present(raw.get(), pointer, self.list.collector)).map(Some)
     }
 }

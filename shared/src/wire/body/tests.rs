@@ -42,10 +42,7 @@ fn names_the_rule_of_each_bad_quantity() {
         ("-1", "min: must be at least 1"),
         ("-0", "min: must be at least 1"),
         ("9007199254740993", "max: must be at most 9007199254740992"),
-        (
-            "99999999999999999999999",
-            "max: must be at most 9007199254740992",
-        ),
+        ("99999999999999999999999", "max: must be at most 9007199254740992"),
         ("-99999999999999999999999", "min: must be at least 1"),
         ("1.0", "type: must be an integer"),
         ("1.5", "type: must be an integer"),
@@ -59,11 +56,7 @@ fn names_the_rule_of_each_bad_quantity() {
     ];
     for (quantity, expected) in cases {
         let body = format!("{{\"quantity\":{quantity}}}");
-        assert_eq!(
-            errors_of::<SellBody<'_>>(&body),
-            [format!("#/quantity {expected}")],
-            "{body}"
-        );
+        assert_eq!(errors_of::<SellBody<'_>>(&body), [format!("#/quantity {expected}")], "{body}");
     }
     let huge = format!("{{\"quantity\":1{}}}", "0".repeat(400));
     let expected = "#/quantity max: must be at most 9007199254740992";
@@ -76,10 +69,7 @@ fn names_the_rule_of_each_bad_quantity() {
 fn tells_missing_repeated_and_wrong_fields_apart() {
     assert_eq!(
         errors_of::<ReserveBody<'_>>(r#"{"quantity":1,"quantity":2}"#),
-        [
-            "#/orderId required: is required",
-            "#/quantity duplicate_field: is given more than once",
-        ]
+        ["#/orderId required: is required", "#/quantity duplicate_field: is given more than once",]
     );
     assert_eq!(
         errors_of::<ReserveBody<'_>>(
@@ -108,10 +98,7 @@ fn tells_missing_repeated_and_wrong_fields_apart() {
         ]
     );
     for body in ["[]", "5", "null", "\"x\""] {
-        assert_eq!(
-            errors_of::<SellBody<'_>>(body),
-            ["# type: must be an object"]
-        );
+        assert_eq!(errors_of::<SellBody<'_>>(body), ["# type: must be an object"]);
     }
 }
 
@@ -142,38 +129,23 @@ fn patches_keep_null_and_absence_apart() {
 
 #[test]
 fn broken_json_is_malformed_whatever_else_is_wrong() {
-    let deep = format!(
-        "{{\"bogus\":{}{}}}",
-        "[".repeat(100_000),
-        "]".repeat(100_000)
-    );
+    let deep = format!("{{\"bogus\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
     let cases: Vec<(&[u8], &str)> = vec![
         (b"", "the body is empty"),
         (b"{", "EOF while parsing an object at line 1 column 1"),
-        (
-            b"{\"quantity\":1}}",
-            "trailing characters at line 1 column 15",
-        ),
+        (b"{\"quantity\":1}}", "trailing characters at line 1 column 15"),
         (b"{\"quantity\":01}", "invalid number at line 1 column 14"),
-        (
-            b"{\"bogus\":\"\xff\"}",
-            "invalid unicode code point at line 1 column 11",
-        ),
+        (b"{\"bogus\":\"\xff\"}", "invalid unicode code point at line 1 column 11"),
         (b"\xff\xfe", "expected value at line 1 column 1"),
         (deep.as_bytes(), "nested deeper than 32 levels"),
     ];
     for (body, expected) in cases {
         let error = parse::<SellBody<'_>>(body).unwrap_err();
-        let BodyError::Malformed(detail) = error else {
-            panic!("{expected}: {error:?}")
-        };
+        let BodyError::Malformed(detail) = error else { panic!("{expected}: {error:?}") };
         assert_eq!(detail, expected);
     }
     let lone_surrogate = br#"{"quantity":1,"note":"\ud800"}"#;
-    assert!(matches!(
-        parse::<SellBody<'_>>(lone_surrogate),
-        Err(BodyError::Malformed(_))
-    ));
+    assert!(matches!(parse::<SellBody<'_>>(lone_surrogate), Err(BodyError::Malformed(_))));
 }
 
 #[test]

@@ -54,14 +54,8 @@ impl<'a> ItemAnswer<'a> {
     pub fn of_event(store: &'a StoreId, event: &'a Event, seq: u64) -> Option<Self> {
         let (metadata, created_at) = match &event.change {
             Change::Created { metadata } => (metadata, event.recorded_at),
-            Change::Updated {
-                metadata,
-                created_at,
-            }
-            | Change::Deactivated {
-                metadata,
-                created_at,
-            } => (metadata, *created_at),
+            Change::Updated { metadata, created_at }
+            | Change::Deactivated { metadata, created_at } => (metadata, *created_at),
             Change::Received { .. }
             | Change::Sold { .. }
             | Change::Returned { .. }
@@ -79,14 +73,7 @@ impl<'a> ItemAnswer<'a> {
             metadata_hash: 0,
         };
         let times = (created_at, event.recorded_at);
-        Some(Self::of_parts(
-            store,
-            &event.sku,
-            metadata,
-            &cell,
-            Some(seq),
-            times,
-        ))
+        Some(Self::of_parts(store, &event.sku, metadata, &cell, Some(seq), times))
     }
 
     /// The same, saying whether the request changed it.
@@ -156,23 +143,14 @@ impl<'a> ReservationAnswer<'a> {
     /// quantity.)
     pub fn of_change(change: &'a Change) -> Option<Self> {
         match change {
-            Change::Reserved {
-                order_id,
-                quantity,
-                expires_at,
-            } => Some(Self {
+            Change::Reserved { order_id, quantity, expires_at } => Some(Self {
                 order_id: order_id.as_str(),
                 quantity: Some(*quantity),
                 expires_at: *expires_at,
             }),
-            Change::Extended {
-                order_id,
-                expires_at,
-            } => Some(Self {
-                order_id: order_id.as_str(),
-                quantity: None,
-                expires_at: *expires_at,
-            }),
+            Change::Extended { order_id, expires_at } => {
+                Some(Self { order_id: order_id.as_str(), quantity: None, expires_at: *expires_at })
+            }
             Change::Created { .. }
             | Change::Updated { .. }
             | Change::Deactivated { .. }

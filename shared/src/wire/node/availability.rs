@@ -24,11 +24,7 @@ pub struct AvailabilityBody<'a> {
 
 /// One line of the question.
 #[derive(Debug, Clone, PartialEq, Deserialize, Validate)]
-#[serde(
-    rename = "an availability item",
-    rename_all = "camelCase",
-    deny_unknown_fields
-)]
+#[serde(rename = "an availability item", rename_all = "camelCase", deny_unknown_fields)]
 pub struct AvailabilityLine<'a> {
     /// The item.
     #[serde(borrow)]

@@ -164,10 +164,7 @@ pub fn parse_batch(bytes: &[u8]) -> Result<Batch<'_>, BodyError> {
         && fast.operations.0.iter().all(Operation::is_valid)
     {
         let lines = fast.operations.0.into_iter().map(Ok).collect();
-        return Ok(Batch {
-            atomic: fast.atomic,
-            lines,
-        });
+        return Ok(Batch { atomic: fast.atomic, lines });
     }
     let raw = checked_syntax(bytes)?;
     let collector = Collector::default();
@@ -180,20 +177,14 @@ pub fn parse_batch(bytes: &[u8]) -> Result<Batch<'_>, BodyError> {
     for (index, raw) in batch.operations.iter().enumerate() {
         lines.push(parse_line(raw.0, format!("#/operations/{index}"))?);
     }
-    Ok(Batch {
-        atomic: batch.atomic,
-        lines,
-    })
+    Ok(Batch { atomic: batch.atomic, lines })
 }
 
 impl Batch<'_> {
     /// The errors of all lines, at most [`FIELD_ERRORS_MAX`].
     pub fn errors(&self) -> Vec<FieldError> {
         let invalid = self.lines.iter().filter_map(|line| line.as_ref().err());
-        invalid
-            .flat_map(|line| line.errors.iter().cloned())
-            .take(FIELD_ERRORS_MAX)
-            .collect()
+        invalid.flat_map(|line| line.errors.iter().cloned()).take(FIELD_ERRORS_MAX).collect()
     }
 }
 
@@ -291,9 +282,7 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for WithoutSku<'_, 'de, A> {
                 return Ok(None);
             };
             if key != "sku" {
-                return seed
-                    .deserialize(BorrowedStrDeserializer::new(key))
-                    .map(Some);
+                return seed.deserialize(BorrowedStrDeserializer::new(key)).map(Some);
             }
             let BorrowedText(text) = self.map.next_value()?;
             if self.sku.replace(text).is_some() {
@@ -341,10 +330,7 @@ struct SkuField<'a> {
 fn parse_line(raw: &str, pointer: String) -> Result<Result<Operation<'_>, InvalidLine>, BodyError> {
     let collector = Collector::default();
     let Some(entries) = Node::present(raw, pointer.clone(), &collector).entries() else {
-        return Ok(Err(InvalidLine {
-            sku: None,
-            errors: or_unexplained(collector.finish()?),
-        }));
+        return Ok(Err(InvalidLine { sku: None, errors: or_unexplained(collector.finish()?) }));
     };
     let (ops, rest) = split_off(entries, "op");
     let op = collect_value::<OpField<'_>>(Node::object(ops, pointer.clone(), &collector));
@@ -364,20 +350,14 @@ fn parse_line(raw: &str, pointer: String) -> Result<Result<Operation<'_>, Invali
             let message = format!("must be one of {}", OPERATION_NAMES.join(", "));
             collector.value_error(&format!("{pointer}/op"), "one_of", message);
         }
-        (
-            Operation::collect(&op, sku.clone(), Node::object(others, pointer, &collector)),
-            sku,
-        )
+        (Operation::collect(&op, sku.clone(), Node::object(others, pointer, &collector)), sku)
     };
     let errors = collector.finish()?;
     Ok(match line {
         Some(line) if errors.is_empty() => Ok(line),
         Some(_) | None => {
             let sku = sku.and_then(|text| Sku::new(&text).ok());
-            Err(InvalidLine {
-                sku,
-                errors: or_unexplained(errors),
-            })
+            Err(InvalidLine { sku, errors: or_unexplained(errors) })
         }
     })
 }

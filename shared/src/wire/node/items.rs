@@ -121,18 +121,12 @@ pub struct UpdateBody<'a> {
     pub expected_version: Option<i64>,
 }
 
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "garde passes a reference to the field"
-)]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "garde passes a reference to the field")]
 fn only_true(active: &bool, (): &()) -> garde::Result {
     if *active {
         Ok(())
     } else {
-        Err(rule_error(
-            "unsupported",
-            "can only be true here: DELETE the item to deactivate it",
-        ))
+        Err(rule_error("unsupported", "can only be true here: DELETE the item to deactivate it"))
     }
 }
 
@@ -149,14 +143,8 @@ impl CommandBody for UpdateBody<'_> {
             category: text(&self.category),
             location: text(&self.location),
             unit: text(&self.unit),
-            reorder_point: self
-                .reorder_point
-                .map(rules::quantity)
-                .or_cleared(default_point),
-            safety_stock: self
-                .safety_stock
-                .map(rules::quantity)
-                .or_cleared(Quantity::ZERO),
+            reorder_point: self.reorder_point.map(rules::quantity).or_cleared(default_point),
+            safety_stock: self.safety_stock.map(rules::quantity).or_cleared(Quantity::ZERO),
             reactivate: self.active == Some(true),
         })
     }

@@ -81,10 +81,7 @@ pub struct AcknowledgeBody<'a> {
     pub chain: Cow<'a, str>,
 }
 
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "garde passes a reference to its context"
-)]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "garde passes a reference to its context")]
 fn hex_chain(text: &str, (): &()) -> garde::Result {
     if text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         Ok(())

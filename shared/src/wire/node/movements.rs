@@ -131,10 +131,7 @@ pub struct AdjustBody<'a> {
 
 impl CommandBody for AdjustBody<'_> {
     fn action(&self) -> Action {
-        Action::Adjust {
-            delta: self.quantity,
-            reason: self.reason,
-        }
+        Action::Adjust { delta: self.quantity, reason: self.reason }
     }
 
     fn context(&self) -> Context {

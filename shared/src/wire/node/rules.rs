@@ -35,9 +35,7 @@ pub const NOTE_BYTES_MAX: usize = 1024;
 type Text<'a> = Cow<'a, str>;
 
 pub(super) fn sku(text: &Text<'_>, (): &()) -> garde::Result {
-    Sku::new(text)
-        .map(drop)
-        .map_err(|error| rule_error(error.code(), error))
+    Sku::new(text).map(drop).map_err(|error| rule_error(error.code(), error))
 }
 
 pub(super) fn order_id(text: &Text<'_>, (): &()) -> garde::Result {
@@ -52,17 +50,11 @@ pub(super) fn order_id(text: &Text<'_>, (): &()) -> garde::Result {
 }
 
 pub(super) fn time(text: &Text<'_>, (): &()) -> garde::Result {
-    Timestamp::parse(text)
-        .map(drop)
-        .map_err(|error| rule_error("time", error))
+    Timestamp::parse(text).map(drop).map_err(|error| rule_error("time", error))
 }
 
 pub(super) fn non_zero(number: &i64, (): &()) -> garde::Result {
-    if *number == 0 {
-        Err(rule_error("non_zero", "must not be 0"))
-    } else {
-        Ok(())
-    }
+    if *number == 0 { Err(rule_error("non_zero", "must not be 0")) } else { Ok(()) }
 }
 
 pub(super) fn list_length<T>(min: usize, max: usize) -> impl Fn(&[T], &()) -> garde::Result {
@@ -71,10 +63,7 @@ pub(super) fn list_length<T>(min: usize, max: usize) -> impl Fn(&[T], &()) -> ga
 
 pub(super) fn check_length(length: usize, min: usize, max: usize) -> garde::Result {
     if length < min {
-        return Err(rule_error(
-            "min_items",
-            format!("must have at least {min} entry"),
-        ));
+        return Err(rule_error("min_items", format!("must have at least {min} entry")));
     }
     if length > max {
         return Err(rule_error(
@@ -88,16 +77,12 @@ pub(super) fn check_length(length: usize, min: usize, max: usize) -> garde::Resu
 /// The quantity of a field whose range was checked.
 pub(super) fn quantity(number: i64) -> Quantity {
     let units = u64::try_from(number).ok();
-    units
-        .and_then(Quantity::new)
-        .expect("the body's rules bound it to 0..=2^53")
+    units.and_then(Quantity::new).expect("the body's rules bound it to 0..=2^53")
 }
 
 /// The version of a field whose range was checked.
 pub(super) fn version(number: Option<i64>) -> Option<Version> {
-    number
-        .and_then(|number| u64::try_from(number).ok())
-        .map(Version::new)
+    number.and_then(|number| u64::try_from(number).ok()).map(Version::new)
 }
 
 /// The SKU of a field that was checked.

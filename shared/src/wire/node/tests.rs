@@ -9,11 +9,7 @@ fn parse(body: &str) -> Batch<'_> {
 }
 
 fn line_errors(batch: &Batch<'_>) -> Vec<String> {
-    batch
-        .errors()
-        .iter()
-        .map(|e| format!("{} {}: {}", e.pointer, e.code, e.message))
-        .collect()
+    batch.errors().iter().map(|e| format!("{} {}: {}", e.pointer, e.code, e.message)).collect()
 }
 
 #[test]
@@ -26,19 +22,9 @@ fn members_may_come_in_any_order() {
     for line in orders {
         let body = format!(r#"{{"operations":[{line}],"atomic":true}}"#);
         let batch = parse(&body);
-        let Ok(Operation::Sell(sell)) = &batch.lines[0] else {
-            panic!("{line}: {batch:?}")
-        };
+        let Ok(Operation::Sell(sell)) = &batch.lines[0] else { panic!("{line}: {batch:?}") };
         assert_eq!((sell.sku.as_ref(), sell.body.quantity), ("A", 2));
-        assert_eq!(
-            batch.lines[0]
-                .as_ref()
-                .unwrap()
-                .context()
-                .reference
-                .as_deref(),
-            Some("r")
-        );
+        assert_eq!(batch.lines[0].as_ref().unwrap().context().reference.as_deref(), Some("r"));
     }
 }
 
@@ -47,30 +33,15 @@ fn every_operation_is_read_by_its_name() {
     let lines = [
         (r#"{"op":"create","sku":"A","stock":1}"#, "create"),
         (r#"{"op":"update","sku":"A","name":null}"#, "update"),
-        (
-            r#"{"op":"deactivate","sku":"A","expectedVersion":3}"#,
-            "deactivate",
-        ),
+        (r#"{"op":"deactivate","sku":"A","expectedVersion":3}"#, "deactivate"),
         (r#"{"op":"receive","sku":"A","quantity":1}"#, "receive"),
         (r#"{"op":"sell","sku":"A","quantity":1}"#, "sell"),
-        (
-            r#"{"op":"return","sku":"A","quantity":1,"restock":false}"#,
-            "return",
-        ),
-        (
-            r#"{"op":"adjust","sku":"A","quantity":-1,"reason":"damage"}"#,
-            "adjust",
-        ),
-        (
-            r#"{"op":"reserve","sku":"A","orderId":"o","quantity":1}"#,
-            "reserve",
-        ),
+        (r#"{"op":"return","sku":"A","quantity":1,"restock":false}"#, "return"),
+        (r#"{"op":"adjust","sku":"A","quantity":-1,"reason":"damage"}"#, "adjust"),
+        (r#"{"op":"reserve","sku":"A","orderId":"o","quantity":1}"#, "reserve"),
         (r#"{"op":"extend","sku":"A","orderId":"o"}"#, "extend"),
         (r#"{"op":"release","sku":"A","orderId":"o"}"#, "release"),
-        (
-            r#"{"op":"deduct","sku":"A","orderId":"o","quantity":1}"#,
-            "deduct",
-        ),
+        (r#"{"op":"deduct","sku":"A","orderId":"o","quantity":1}"#, "deduct"),
     ];
     let all: Vec<&str> = lines.iter().map(|(line, _)| *line).collect();
     let body = format!(r#"{{"atomic":false,"operations":[{}]}}"#, all.join(","));
@@ -78,10 +49,7 @@ fn every_operation_is_read_by_its_name() {
         let operation = line.as_ref().unwrap();
         assert_eq!(operation.name(), name);
         assert_eq!(operation.command().sku.as_str(), "A");
-        assert_eq!(
-            name == "create",
-            matches!(operation.command().action, Action::Create(_))
-        );
+        assert_eq!(name == "create", matches!(operation.command().action, Action::Create(_)));
     }
 }
 
@@ -138,20 +106,15 @@ fn the_frame_of_a_batch_has_errors_of_its_own() {
             r#"{"atomic":1,"operations":{},"x":0}"#,
             vec!["#/atomic type", "#/operations type", "#/x unknown_field"],
         ),
-        (
-            r#"{"atomic":true,"operations":[]}"#,
-            vec!["#/operations min_items"],
-        ),
+        (r#"{"atomic":true,"operations":[]}"#, vec!["#/operations min_items"]),
         (&too_many, vec!["#/operations max_items"]),
     ];
     for (body, expected) in cases {
         let Err(BodyError::Invalid(errors)) = parse_batch(body.as_bytes()) else {
             panic!("{body}")
         };
-        let found: Vec<String> = errors
-            .iter()
-            .map(|e| format!("{} {}", e.pointer, e.code))
-            .collect();
+        let found: Vec<String> =
+            errors.iter().map(|e| format!("{} {}", e.pointer, e.code)).collect();
         assert_eq!(found, expected);
     }
 }
