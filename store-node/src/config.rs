@@ -212,7 +212,6 @@ impl Settings {
         builder = builder.add_source(
             Environment::with_prefix(ENVIRONMENT_PREFIX)
                 .prefix_separator("_")
-                .try_parsing(true)
                 .source(Some(environment)),
         );
         builder = with_flags(builder, args).map_err(source)?;
@@ -230,10 +229,8 @@ impl Settings {
 
     /// The store's id.
     pub fn parsed_store_id(&self) -> Result<StoreId, ConfigError> {
-        StoreId::new(&self.store_id).map_err(|error| ConfigError::Value {
-            key: "store_id",
-            problem: error.to_string(),
-        })
+        StoreId::new(&self.store_id)
+            .map_err(|error| ConfigError::Value { key: "store_id", problem: error.to_string() })
     }
 
     /// The settings as a file that `--config` takes.
@@ -241,54 +238,23 @@ impl Settings {
         let Ok(serde_json::Value::Object(members)) = serde_json::to_value(self) else {
             return String::new();
         };
-        let lines = members
-            .into_iter()
-            .map(|(key, value)| format!("{key} = {value}\n"));
+        let lines = members.into_iter().map(|(key, value)| format!("{key} = {value}\n"));
         lines.collect()
     }
 
     fn check(&self) -> Result<(), ConfigError> {
         self.parsed_store_id()?;
+        check_log_level(&self.log_level)?;
         let ranges = [
-            (
-                "segment_bytes",
-                self.segment_bytes,
-                SEGMENT_BYTES_MIN,
-                SEGMENT_BYTES_MAX,
-            ),
+            ("segment_bytes", self.segment_bytes, SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX),
             ("keys_max", self.keys_max, 1, KEYS_MAX_MAX),
             ("key_life_days", self.key_life_days, 1, DAYS_MAX),
-            (
-                "archive_keep_days",
-                self.archive_keep_days,
-                self.key_life_days,
-                DAYS_MAX,
-            ),
+            ("archive_keep_days", self.archive_keep_days, self.key_life_days, DAYS_MAX),
             ("snapshots_keep", self.snapshots_keep, 2, 1000),
-            (
-                "reply_deadline_ms",
-                self.reply_deadline_ms,
-                1,
-                DEADLINE_MS_MAX,
-            ),
-            (
-                "header_deadline_ms",
-                self.header_deadline_ms,
-                1,
-                DEADLINE_MS_MAX,
-            ),
-            (
-                "body_deadline_ms",
-                self.body_deadline_ms,
-                1,
-                DEADLINE_MS_MAX,
-            ),
-            (
-                "drain_deadline_ms",
-                self.drain_deadline_ms,
-                0,
-                DEADLINE_MS_MAX,
-            ),
+            ("reply_deadline_ms", self.reply_deadline_ms, 1, DEADLINE_MS_MAX),
+            ("header_deadline_ms", self.header_deadline_ms, 1, DEADLINE_MS_MAX),
+            ("body_deadline_ms", self.body_deadline_ms, 1, DEADLINE_MS_MAX),
+            ("drain_deadline_ms", self.drain_deadline_ms, 0, DEADLINE_MS_MAX),
             ("connections_max", self.connections_max, 1, 1_000_000),
             ("worker_threads", self.worker_threads, 0, 1024),
         ];
@@ -307,12 +273,27 @@ impl Settings {
     }
 }
 
+/// Refuses filters that would silently log nothing: a bare word that is no level is a target to
+/// the logging crate.
+fn check_log_level(filter: &str) -> Result<(), ConfigError> {
+    let is_level = |word: &str| word.parse::<tracing_subscriber::filter::LevelFilter>().is_ok();
+    let is_good = filter.split(',').all(|directive| match directive.trim().rsplit_once('=') {
+        Some((target, level)) => !target.trim().is_empty() && is_level(level.trim()),
+        None => !directive.trim().is_empty() && is_level(directive.trim()),
+    });
+    if is_good {
+        return Ok(());
+    }
+    let problem = format!(
+        "{filter:?} is not off, error, warn, info, debug or trace, nor target=level such as store_node=debug"
+    );
+    Err(ConfigError::Value { key: "log_level", problem })
+}
+
 /// The variables that name a key of ours; orchestrators set others with the same beginning.
 fn known_variables(environment: impl Iterator<Item = (String, String)>) -> Map<String, String> {
     let is_known = |name: &str| {
-        let key = name
-            .strip_prefix(ENVIRONMENT_PREFIX)
-            .and_then(|rest| rest.strip_prefix('_'));
+        let key = name.strip_prefix(ENVIRONMENT_PREFIX).and_then(|rest| rest.strip_prefix('_'));
         key.is_some_and(|key| KEYS.contains(&key.to_ascii_lowercase().as_str()))
     };
     environment.filter(|(name, _)| is_known(name)).collect()
@@ -358,9 +339,7 @@ mod tests {
     }
 
     fn load(args: &ServeArgs, environment: &[(&str, &str)]) -> Result<Settings, ConfigError> {
-        let pairs = environment
-            .iter()
-            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        let pairs = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
         Settings::load(args, pairs)
     }
 
@@ -368,16 +347,10 @@ mod tests {
     fn later_sources_win() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("node.toml");
-        std::fs::write(
-            &file,
-            "listen = \"127.0.0.1:1\"\nkeys_max = 7\nsnapshots_keep = 3\n",
-        )
-        .unwrap();
-        let args = ServeArgs {
-            config: Some(file),
-            listen: Some("127.0.0.1:3".to_owned()),
-            ..flags()
-        };
+        std::fs::write(&file, "listen = \"127.0.0.1:1\"\nkeys_max = 7\nsnapshots_keep = 3\n")
+            .unwrap();
+        let args =
+            ServeArgs { config: Some(file), listen: Some("127.0.0.1:3".to_owned()), ..flags() };
         let environment = [
             ("STORE_NODE_LISTEN", "127.0.0.1:2"),
             ("STORE_NODE_KEYS_MAX", "8"),
@@ -401,31 +374,35 @@ mod tests {
             ("STORE_NODE_ARCHIVE_KEEP_DAYS", "29", "archive_keep_days"),
             ("STORE_NODE_LOG_FORMAT", "xml", "log_format"),
             ("STORE_NODE_READ_ONLY", "perhaps", "read_only"),
+            ("STORE_NODE_KEYS_MAX", "1e6", "keys_max"),
+            ("STORE_NODE_LOG_LEVEL", "loud", "log_level"),
+            ("STORE_NODE_LOG_LEVEL", "info,store_node=loud", "log_level"),
+            ("STORE_NODE_LOG_LEVEL", "", "log_level"),
         ];
         for (name, value, key) in cases {
             let error = load(&flags(), &[(name, value)]).unwrap_err().to_string();
             assert!(error.contains(key), "{name}={value}: {error}");
         }
-        let nameless = ServeArgs {
-            store_id: Some("a b".to_owned()),
-            ..flags()
-        };
-        assert!(
-            load(&nameless, &[])
-                .unwrap_err()
-                .to_string()
-                .contains("store_id")
-        );
-        let missing = ServeArgs {
-            data_dir: None,
-            ..flags()
-        };
-        assert!(
-            load(&missing, &[])
-                .unwrap_err()
-                .to_string()
-                .contains("data_dir")
-        );
+        let nameless = ServeArgs { store_id: Some("a b".to_owned()), ..flags() };
+        assert!(load(&nameless, &[]).unwrap_err().to_string().contains("store_id"));
+        let missing = ServeArgs { data_dir: None, ..flags() };
+        assert!(load(&missing, &[]).unwrap_err().to_string().contains("data_dir"));
+    }
+
+    #[test]
+    fn texts_of_the_environment_stay_texts() {
+        let args = ServeArgs::default();
+        let environment = [
+            ("STORE_NODE_STORE_ID", "007"),
+            ("STORE_NODE_DATA_DIR", "1e3"),
+            ("STORE_NODE_REQUIRE_VERSION", "true"),
+            ("STORE_NODE_READ_ONLY", "1"),
+            ("STORE_NODE_LOG_LEVEL", "warn,store_node=debug"),
+        ];
+        let settings = load(&args, &environment).unwrap();
+        assert_eq!(settings.store_id, "007");
+        assert_eq!(settings.data_dir, Path::new("1e3"));
+        assert!(settings.require_version && settings.read_only);
     }
 
     #[test]
@@ -433,16 +410,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("node.toml");
         std::fs::write(&file, "lissten = \"127.0.0.1:1\"\n").unwrap();
-        let args = ServeArgs {
-            config: Some(file),
-            ..flags()
-        };
-        assert!(
-            load(&args, &[])
-                .unwrap_err()
-                .to_string()
-                .contains("lissten")
-        );
+        let args = ServeArgs { config: Some(file), ..flags() };
+        assert!(load(&args, &[]).unwrap_err().to_string().contains("lissten"));
     }
 
     #[test]
@@ -451,10 +420,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("node.toml");
         std::fs::write(&file, settings.to_toml()).unwrap();
-        let args = ServeArgs {
-            config: Some(file),
-            ..ServeArgs::default()
-        };
+        let args = ServeArgs { config: Some(file), ..ServeArgs::default() };
         assert_eq!(load(&args, &[]).unwrap(), settings);
     }
 }

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
+use axum::http::header::EXPECT;
 use bytes::BytesMut;
 use event_log::storage::Storage;
 use http_body_util::BodyExt;
@@ -36,12 +37,17 @@ pub(super) async fn read<S: Storage>(
     call: &mut Call<S>,
     bytes_max: usize,
 ) -> Result<Bytes, Failure> {
+    headers::refuse_encoding(call.headers())?;
     let deadline = call.app().options().body_deadline;
+    // A caller that waits for `100 Continue` is answered before it sends what is too much.
+    let is_asking = call.headers().contains_key(EXPECT);
     let mut body = call.take_body();
     match tokio::time::timeout(deadline, read_bounded(&mut body, bytes_max)).await {
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(Unread::TooLarge)) => {
-            let _ = tokio::time::timeout(DISCARD_DEADLINE, discard(&mut body)).await;
+            if !is_asking {
+                let _ = tokio::time::timeout(DISCARD_DEADLINE, discard(&mut body)).await;
+            }
             let detail = format!("the body is over {bytes_max} bytes");
             Err(Failure::new(ErrorCode::PayloadTooLarge, detail))
         }
@@ -84,11 +90,7 @@ async fn read_bounded(body: &mut Body, bytes_max: usize) -> Result<Bytes, Unread
         }
         joined.extend_from_slice(&data);
     }
-    Ok(if joined.is_empty() {
-        first
-    } else {
-        joined.freeze()
-    })
+    Ok(if joined.is_empty() { first } else { joined.freeze() })
 }
 
 async fn discard(body: &mut Body) {

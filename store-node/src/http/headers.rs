@@ -1,7 +1,7 @@
 //! The headers that carry meaning: `If-Match`, `If-None-Match`, `Idempotency-Key`, `Content-Type`.
 //! A header that can't be honoured must be refused, never ignored.
 
-use axum::http::header::{CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH};
 use axum::http::{HeaderMap, HeaderName, Method, Uri};
 use shared::Version;
 use shared::wire::problem::ErrorCode;
@@ -65,9 +65,7 @@ impl Precondition {
             return Ok(Self::Exists);
         }
         let opaque = tag.strip_prefix("W/").unwrap_or(tag);
-        let inner = opaque
-            .strip_prefix('"')
-            .and_then(|rest| rest.strip_suffix('"'));
+        let inner = opaque.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
         match inner {
             Some(inner) if !inner.contains('"') && !opaque.is_empty() => {
                 let version = version_of(inner).filter(|_| !tag.starts_with("W/"));
@@ -89,11 +87,7 @@ fn version_of(tag: &str) -> Option<Version> {
 /// Refuses `If-Match` where there is no single item that it could be about.
 pub(super) fn refuse_if_match(headers: &HeaderMap) -> Result<(), Failure> {
     if headers.contains_key(IF_MATCH) {
-        return Err(Failure::field(
-            MATCH_POINTER,
-            "unsupported",
-            "does not apply here",
-        ));
+        return Err(Failure::field(MATCH_POINTER, "unsupported", "does not apply here"));
     }
     Ok(())
 }
@@ -101,10 +95,7 @@ pub(super) fn refuse_if_match(headers: &HeaderMap) -> Result<(), Failure> {
 /// Whether the caller has this version already (`If-None-Match`, compared weakly).
 pub(super) fn has_version(headers: &HeaderMap, version: u64) -> bool {
     let own = format!("\"{version}\"");
-    let lists = headers
-        .get_all(IF_NONE_MATCH)
-        .iter()
-        .filter_map(|value| value.to_str().ok());
+    let lists = headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
     lists.flat_map(|list| list.split(',')).any(|tag| {
         let tag = tag.trim();
         tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == own
@@ -122,34 +113,20 @@ pub(super) fn request_key(
         return Ok(None);
     };
     if key.is_empty() {
-        return Err(Failure::field(
-            KEY_POINTER,
-            "min_length",
-            "must not be empty",
-        ));
+        return Err(Failure::field(KEY_POINTER, "min_length", "must not be empty"));
     }
     if key.len() > IDEMPOTENCY_KEY_MAX {
         let message = format!("must be at most {IDEMPOTENCY_KEY_MAX} characters");
         return Err(Failure::field(KEY_POINTER, "max_length", message));
     }
-    let if_match = headers
-        .get(IF_MATCH)
-        .map_or(&b""[..], |value| value.as_bytes());
+    let if_match = headers.get(IF_MATCH).map_or(&b""[..], |value| value.as_bytes());
     let mut hasher = blake3::Hasher::new();
-    for part in [
-        method.as_str().as_bytes(),
-        uri.path().as_bytes(),
-        if_match,
-        body,
-    ] {
+    for part in [method.as_str().as_bytes(), uri.path().as_bytes(), if_match, body] {
         hasher.update(&(part.len() as u64).to_le_bytes());
         hasher.update(part);
     }
     let fingerprint = first_half(hasher.finalize());
-    Ok(Some(RequestKey {
-        key_hash: first_half(blake3::hash(key.as_bytes())),
-        fingerprint,
-    }))
+    Ok(Some(RequestKey { key_hash: first_half(blake3::hash(key.as_bytes())), fingerprint }))
 }
 
 fn first_half(hash: blake3::Hash) -> u128 {
@@ -169,26 +146,32 @@ fn single<'a>(
         return Ok(None);
     };
     if values.next().is_some() {
-        return Err(Failure::field(
-            pointer,
-            "duplicate_field",
-            "is given more than once",
-        ));
+        return Err(Failure::field(pointer, "duplicate_field", "is given more than once"));
     }
-    let text = value
-        .to_str()
-        .ok()
-        .filter(|text| text.bytes().all(|byte| byte != b'\t'));
-    text.map(Some)
-        .ok_or_else(|| Failure::field(pointer, "printable", "must be printable ASCII"))
+    let text = value.to_str().ok().filter(|text| text.bytes().all(|byte| byte != b'\t'));
+    text.map(Some).ok_or_else(|| Failure::field(pointer, "printable", "must be printable ASCII"))
+}
+
+/// Refuses compressed bodies: they are taken as they are.
+pub(super) fn refuse_encoding(headers: &HeaderMap) -> Result<(), Failure> {
+    let Some(coding) = headers.get(CONTENT_ENCODING) else {
+        return Ok(());
+    };
+    if coding.as_bytes().eq_ignore_ascii_case(b"identity") {
+        return Ok(());
+    }
+    let detail = "send the body without Content-Encoding";
+    Err(Failure::new(ErrorCode::UnsupportedMediaType, detail))
 }
 
 /// Requires a JSON media type; `extra` is one more that is as good.
 pub(super) fn require_json(headers: &HeaderMap, extra: Option<&str>) -> Result<(), Failure> {
-    let sent = headers
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or("");
+    let mut values = headers.get_all(CONTENT_TYPE).iter();
+    let sent = values.next().and_then(|value| value.to_str().ok()).unwrap_or("");
+    if values.next().is_some() {
+        let detail = "Content-Type is given more than once";
+        return Err(Failure::new(ErrorCode::UnsupportedMediaType, detail));
+    }
     let (media_type, parameters) = sent.split_once(';').unwrap_or((sent, ""));
     let media_type = media_type.trim();
     let is_json = media_type.eq_ignore_ascii_case("application/json")

@@ -47,17 +47,12 @@ pub(super) async fn list<S: Storage>(call: Call<S>) -> Outcome {
     let app = call.app();
     let page = app.ledger().list(&query, app.now());
     settle::read(app, page.settle).await?;
-    let next_cursor = page.next.as_ref().map(encode_cursor);
-    let link = next_cursor
-        .as_deref()
-        .map(|cursor| next_link(&call, cursor));
+    let next_cursor = page.next.as_ref().map(|place| encode_cursor(place, query.sort));
+    let link = next_cursor.as_deref().map(|cursor| next_link(&call, cursor));
     let store = app.store_id();
     let rows = page.rows.iter();
     let items = rows.map(|(sku, item, seq)| ItemAnswer::of_item(store, sku, item, Some(seq.get())));
-    let mut response = reply::ok(&ItemPage {
-        items: items.collect(),
-        next_cursor,
-    });
+    let mut response = reply::ok(&ItemPage { items: items.collect(), next_cursor });
     if let Some(link) = link {
         response.headers_mut().insert(LINK, reply::text_value(link));
     }
@@ -73,9 +68,7 @@ fn read_query<S: Storage>(call: &Call<S>) -> Result<ListQuery, Failure> {
             Err(error) => query.error("sku", error.code(), error.to_string()),
         }
     }
-    let limit = query
-        .number("limit", 1, LIST_LIMIT_MAX as u64)
-        .unwrap_or(LIMIT_DEFAULT);
+    let limit = query.number("limit", 1, LIST_LIMIT_MAX as u64).unwrap_or(LIMIT_DEFAULT);
     let limit = usize::try_from(limit).unwrap_or(LIST_LIMIT_MAX);
     let sort = read_sort(&mut query);
     let list = ListQuery {
@@ -99,6 +92,13 @@ fn read_query<S: Storage>(call: &Call<S>) -> Result<ListQuery, Failure> {
     Ok(ListQuery { after, ..list })
 }
 
+/// What `sort` says for this order.
+fn sort_text(sort: Sort) -> String {
+    let known = SORT_KEYS.iter().find(|(_, key)| *key == sort.key);
+    let name = known.map_or("", |(name, _)| name);
+    format!("{}{name}", if sort.descending { "-" } else { "" })
+}
+
 fn read_sort(query: &mut Query<'_>) -> Sort {
     let Some(text) = query.text("sort") else {
         return Sort::default();
@@ -108,10 +108,7 @@ fn read_sort(query: &mut Query<'_>) -> Sort {
         None => (text, false),
     };
     if let Some((_, key)) = SORT_KEYS.iter().find(|(known, _)| *known == name) {
-        return Sort {
-            key: *key,
-            descending,
-        };
+        return Sort { key: *key, descending };
     }
     let names = SORT_KEYS.map(|(name, _)| name).join(", ");
     let message = format!("must be one of {names}, with - before it for descending");
@@ -119,36 +116,37 @@ fn read_sort(query: &mut Query<'_>) -> Sort {
     Sort::default()
 }
 
-fn encode_cursor(place: &ListCursor) -> String {
+/// The place, and after a dot the order that it is a place of; lists by SKU alone need none.
+fn encode_cursor(place: &ListCursor, sort: Sort) -> String {
     let rank = match &place.value {
         SortValue::None | SortValue::Text(_) => None,
         SortValue::Number(number) => Some(*number as i64),
     };
-    PageCursor {
-        rank,
-        sku: place.sku.clone(),
-    }
-    .encode()
+    let sku = place.sku.clone();
+    let place = PageCursor { rank, sku }.encode();
+    if sort == Sort::default() { place } else { format!("{place}.{}", sort_text(sort)) }
 }
 
 /// A cursor belongs to the order of its list.
 fn decode_cursor(text: &str, sort: Sort) -> Result<ListCursor, Failure> {
     let refused = |detail: String| Failure::new(ErrorCode::InvalidCursor, detail);
+    let (place, order) = match text.split_once('.') {
+        Some((place, order)) => (place, order.to_owned()),
+        None => (text, sort_text(Sort::default())),
+    };
     let cursor =
-        PageCursor::decode(text).map_err(|error| refused(format!("the cursor {error}")))?;
+        PageCursor::decode(place).map_err(|error| refused(format!("the cursor {error}")))?;
+    let other = || refused("the cursor is of a list with another sort".to_owned());
+    if order != sort_text(sort) {
+        return Err(other());
+    }
     let value = match (sort.key, cursor.rank) {
         (SortKey::Sku, None) => SortValue::None,
-        (SortKey::Sku, Some(_)) | (_, None) => {
-            return Err(refused(
-                "the cursor is of a list with another sort".to_owned(),
-            ));
-        }
+        (SortKey::Sku, Some(_)) | (_, None) => return Err(other()),
         (_, Some(rank)) => SortValue::Number(rank.unsigned_abs()),
     };
-    Ok(ListCursor {
-        value,
-        sku: cursor.sku,
-    })
+    let sku = cursor.sku;
+    Ok(ListCursor { value, sku })
 }
 
 /// The same list after the cursor.

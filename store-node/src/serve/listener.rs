@@ -68,14 +68,8 @@ pub(super) async fn serve<S: Storage>(
     app.drain();
     let shutdown = tokio::spawn(graceful.shutdown());
     let drain_deadline = Settings::duration_ms(settings.drain_deadline_ms);
-    if tokio::time::timeout(drain_deadline, app.idle())
-        .await
-        .is_err()
-    {
-        tracing::warn!(
-            requests = app.in_flight(),
-            "requests were still running at the deadline"
-        );
+    if tokio::time::timeout(drain_deadline, app.idle()).await.is_err() {
+        tracing::warn!(requests = app.in_flight(), "requests were still running at the deadline");
     }
     let closing = Arc::clone(&app);
     let closed = tokio::task::spawn_blocking(move || closing.log().close()).await;
@@ -102,11 +96,11 @@ async fn accept_until<S: Storage>(
     let routes = router(Arc::clone(app));
     let connections_max = usize::try_from(settings.connections_max).unwrap_or(usize::MAX);
     let slots = Arc::new(Semaphore::new(connections_max.min(Semaphore::MAX_PERMITS)));
+    // Not `pipeline_flush`: it keeps an answer back while the next request is only half here.
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
-        .header_read_timeout(Settings::duration_ms(settings.header_deadline_ms))
-        .pipeline_flush(true);
+        .header_read_timeout(Settings::duration_ms(settings.header_deadline_ms));
     loop {
         let accepted = tokio::select! {
             () = &mut signal => return,

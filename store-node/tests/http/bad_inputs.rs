@@ -44,79 +44,30 @@ async fn quantities_are_whole_numbers_in_their_range() {
             check(verb, &format!("{{\"quantity\":{quantity}}}"), &[&expected]).await;
         }
     }
-    check(
-        "adjust",
-        r#"{"quantity":0,"reason":"found"}"#,
-        &["#/quantity non_zero"],
-    )
-    .await;
+    check("adjust", r#"{"quantity":0,"reason":"found"}"#, &["#/quantity non_zero"]).await;
     check("adjust", r#"{"quantity":1}"#, &["#/reason required"]).await;
-    check(
-        "adjust",
-        r#"{"quantity":-9007199254740993,"reason":"theft"}"#,
-        &["#/quantity min"],
-    )
-    .await;
+    check("adjust", r#"{"quantity":-9007199254740993,"reason":"theft"}"#, &["#/quantity min"])
+        .await;
 }
 
 #[tokio::test]
 async fn fields_are_known_required_and_single() {
     check("sell", "{}", &["#/quantity required"]).await;
-    check(
-        "sell",
-        r#"{"quantity":1,"fact":true}"#,
-        &["#/fact unknown_field"],
-    )
-    .await;
-    check(
-        "sell",
-        r#"{"quantity":1,"quantity":1}"#,
-        &["#/quantity duplicate_field"],
-    )
-    .await;
+    check("sell", r#"{"quantity":1,"fact":true}"#, &["#/fact unknown_field"]).await;
+    check("sell", r#"{"quantity":1,"quantity":1}"#, &["#/quantity duplicate_field"]).await;
     check("reserve", r#"{"quantity":1}"#, &["#/orderId required"]).await;
-    check(
-        "reserve",
-        r#"{"quantity":1,"orderId":""}"#,
-        &["#/orderId min_length"],
-    )
-    .await;
-    check(
-        "reserve",
-        r#"{"quantity":1,"orderId":"a\nb"}"#,
-        &["#/orderId control_character"],
-    )
-    .await;
+    check("reserve", r#"{"quantity":1,"orderId":""}"#, &["#/orderId min_length"]).await;
+    check("reserve", r#"{"quantity":1,"orderId":"a\nb"}"#, &["#/orderId control_character"]).await;
     check(
         "reserve",
         r#"{"quantity":1,"orderId":"o","expiresInSeconds":0}"#,
         &["#/expiresInSeconds min"],
     )
     .await;
-    check(
-        "release",
-        r#"{"orderId":"o","quantity":0}"#,
-        &["#/quantity min"],
-    )
-    .await;
-    check(
-        "extend",
-        r#"{"orderId":"o","quantity":1}"#,
-        &["#/quantity unknown_field"],
-    )
-    .await;
-    check(
-        "sell",
-        r#"{"quantity":1,"expectedVersion":0}"#,
-        &["#/expectedVersion min"],
-    )
-    .await;
-    check(
-        "sell",
-        r#"{"quantity":1,"occurredAt":"yesterday"}"#,
-        &["#/occurredAt time"],
-    )
-    .await;
+    check("release", r#"{"orderId":"o","quantity":0}"#, &["#/quantity min"]).await;
+    check("extend", r#"{"orderId":"o","quantity":1}"#, &["#/quantity unknown_field"]).await;
+    check("sell", r#"{"quantity":1,"expectedVersion":0}"#, &["#/expectedVersion min"]).await;
+    check("sell", r#"{"quantity":1,"occurredAt":"yesterday"}"#, &["#/occurredAt time"]).await;
     check("sell", "[1]", &["# type"]).await;
 }
 
@@ -127,38 +78,14 @@ async fn creates_are_checked_as_a_whole() {
     let cases = [
         (r#"{"sku":"B"}"#.to_owned(), vec!["#/stock required"]),
         (r#"{"stock":1}"#.to_owned(), vec!["#/sku required"]),
-        (
-            r#"{"sku":"","stock":-1}"#.to_owned(),
-            vec!["#/sku min_length", "#/stock min"],
-        ),
-        (
-            r#"{"sku":" B","stock":1}"#.to_owned(),
-            vec!["#/sku outer_white_space"],
-        ),
-        (
-            r#"{"sku":"B\t","stock":1}"#.to_owned(),
-            vec!["#/sku control_character"],
-        ),
-        (
-            format!(r#"{{"sku":"{sixty_five}","stock":1}}"#),
-            vec!["#/sku max_length"],
-        ),
-        (
-            r#"{"sku":"B","stock":9007199254740993}"#.to_owned(),
-            vec!["#/stock max"],
-        ),
-        (
-            r#"{"sku":"B","stock":1,"reorderPoint":-1}"#.to_owned(),
-            vec!["#/reorderPoint min"],
-        ),
-        (
-            r#"{"sku":"B","stock":1,"name":7}"#.to_owned(),
-            vec!["#/name type"],
-        ),
-        (
-            r#"{"sku":"B","stock":1,"price":7}"#.to_owned(),
-            vec!["#/price unknown_field"],
-        ),
+        (r#"{"sku":"","stock":-1}"#.to_owned(), vec!["#/sku min_length", "#/stock min"]),
+        (r#"{"sku":" B","stock":1}"#.to_owned(), vec!["#/sku outer_white_space"]),
+        (r#"{"sku":"B\t","stock":1}"#.to_owned(), vec!["#/sku control_character"]),
+        (format!(r#"{{"sku":"{sixty_five}","stock":1}}"#), vec!["#/sku max_length"]),
+        (r#"{"sku":"B","stock":9007199254740993}"#.to_owned(), vec!["#/stock max"]),
+        (r#"{"sku":"B","stock":1,"reorderPoint":-1}"#.to_owned(), vec!["#/reorderPoint min"]),
+        (r#"{"sku":"B","stock":1,"name":7}"#.to_owned(), vec!["#/name type"]),
+        (r#"{"sku":"B","stock":1,"price":7}"#.to_owned(), vec!["#/price unknown_field"]),
     ];
     for (body, expected) in cases {
         let before = world.last_seq();
@@ -171,11 +98,7 @@ async fn creates_are_checked_as_a_whole() {
 #[tokio::test]
 async fn broken_bodies_are_malformed() {
     let world = node().await;
-    let deep = format!(
-        "{{\"note\":{}{}}}",
-        "[".repeat(100_000),
-        "]".repeat(100_000)
-    );
+    let deep = format!("{{\"note\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
     let deep_objects = format!("{}1{}", "{\"a\":".repeat(10_000), "}".repeat(10_000));
     let bodies: Vec<Vec<u8>> = vec![
         b"".to_vec(),
@@ -218,57 +141,42 @@ async fn media_types_other_than_json_are_refused() {
         "application/x-ndjson",
         "application/json; charset=latin1",
     ];
-    for (media_type, status) in good
-        .map(|m| (m, 200))
-        .into_iter()
-        .chain(bad.map(|m| (m, 415)))
-    {
+    for (media_type, status) in good.map(|m| (m, 200)).into_iter().chain(bad.map(|m| (m, 415))) {
         let headers = [("content-type", media_type)];
-        let answer = world
-            .call(
-                "POST",
-                "/api/inventory/A/receive",
-                &headers,
-                r#"{"quantity":1}"#,
-            )
-            .await;
+        let answer =
+            world.call("POST", "/api/inventory/A/receive", &headers, r#"{"quantity":1}"#).await;
         assert_eq!(answer.status, status, "{media_type:?}");
         if status == 415 {
             answer.problem(415, "UnsupportedMediaType");
         }
     }
+    let twice = [("content-type", "application/json"), ("content-type", "application/json")];
+    let packed = [("content-encoding", "gzip")];
+    for headers in [&twice[..], &packed[..]] {
+        let before = world.last_seq();
+        let answer =
+            world.call("POST", "/api/inventory/A/receive", headers, r#"{"quantity":1}"#).await;
+        answer.problem(415, "UnsupportedMediaType");
+        assert_eq!(world.last_seq(), before);
+    }
     let patch = [("content-type", "application/merge-patch+json")];
-    world
-        .call("PATCH", "/api/inventory/A", &patch, r#"{"name":"x"}"#)
-        .await
-        .expect(200);
+    world.call("PATCH", "/api/inventory/A", &patch, r#"{"name":"x"}"#).await.expect(200);
 }
 
 #[tokio::test]
 async fn bodies_have_a_limit() {
     let world = node().await;
     let padded = |bytes: usize| format!("{{\"quantity\":1{}}}", " ".repeat(bytes - 14));
-    world
-        .post("/api/inventory/A/sell", &padded(1 << 20))
-        .await
-        .expect(200);
+    world.post("/api/inventory/A/sell", &padded(1 << 20)).await.expect(200);
     let before = world.last_seq();
-    let over = world
-        .post("/api/inventory/A/sell", &padded((1 << 20) + 1))
-        .await;
+    let over = world.post("/api/inventory/A/sell", &padded((1 << 20) + 1)).await;
     over.problem(413, "PayloadTooLarge");
     let piece = |_| Ok::<_, std::io::Error>(vec![b' '; 1 << 16]);
     let chunks = futures_util::stream::iter((0..17).map(piece));
     let body = Body::from_stream(chunks);
-    world
-        .call("POST", "/api/inventory/A/sell", &[], body)
-        .await
-        .problem(413, "PayloadTooLarge");
+    world.call("POST", "/api/inventory/A/sell", &[], body).await.problem(413, "PayloadTooLarge");
     let batch = " ".repeat((16 << 20) + 1);
-    world
-        .post("/api/batch", &batch)
-        .await
-        .problem(413, "PayloadTooLarge");
+    world.post("/api/batch", &batch).await.problem(413, "PayloadTooLarge");
     assert_eq!(world.last_seq(), before);
 }
 
@@ -277,17 +185,10 @@ async fn batches_name_the_bad_lines() {
     let world = node().await;
     let before = world.last_seq();
     let lines = r#"[{"op":"sell","sku":"A","quantity":1},{"op":"sell","sku":"A","quantity":0},{"op":"count","sku":"A","counted":1},{"sku":"A"}]"#;
-    let atomic = world
-        .post(
-            "/api/batch",
-            &format!(r#"{{"atomic":true,"operations":{lines}}}"#),
-        )
-        .await;
-    let expected = [
-        "#/operations/1/quantity min",
-        "#/operations/2/op one_of",
-        "#/operations/3/op required",
-    ];
+    let atomic =
+        world.post("/api/batch", &format!(r#"{{"atomic":true,"operations":{lines}}}"#)).await;
+    let expected =
+        ["#/operations/1/quantity min", "#/operations/2/op one_of", "#/operations/3/op required"];
     assert_eq!(atomic.field_errors(), expected);
     assert_eq!(world.last_seq(), before);
 
@@ -297,10 +198,7 @@ async fn batches_name_the_bad_lines() {
     assert_eq!(answer["failed"], 3);
     assert_eq!(answer["failedItems"], serde_json::json!(["A"]));
     let line = &answer["results"][1];
-    assert_eq!(
-        (&line["status"], &line["error"]),
-        (&400.into(), &"ValidationError".into())
-    );
+    assert_eq!((&line["status"], &line["error"]), (&400.into(), &"ValidationError".into()));
     assert_eq!(line["errors"][0]["pointer"], "#/operations/1/quantity");
     assert_eq!(world.last_seq(), before + 1);
 
@@ -309,17 +207,11 @@ async fn batches_name_the_bad_lines() {
         frame(world.post("/api/batch", "{}").await),
         ["#/atomic required", "#/operations required"]
     );
-    let none = world
-        .post("/api/batch", r#"{"atomic":true,"operations":[]}"#)
-        .await;
+    let none = world.post("/api/batch", r#"{"atomic":true,"operations":[]}"#).await;
     assert_eq!(frame(none), ["#/operations min_items"]);
     let many = vec![r#"{"op":"receive","sku":"A","quantity":1}"#; 10_001].join(",");
-    let many = world
-        .post(
-            "/api/batch",
-            &format!(r#"{{"atomic":true,"operations":[{many}]}}"#),
-        )
-        .await;
+    let many =
+        world.post("/api/batch", &format!(r#"{{"atomic":true,"operations":[{many}]}}"#)).await;
     assert_eq!(frame(many), ["#/operations max_items"]);
     assert_eq!(world.last_seq(), before + 1);
 }
@@ -335,25 +227,11 @@ async fn idempotency_keys_are_printable_short_and_single() {
         ("é", "printable"),
     ] {
         let headers = [("idempotency-key", key)];
-        let answer = world
-            .call(
-                "POST",
-                "/api/inventory/A/sell",
-                &headers,
-                r#"{"quantity":1}"#,
-            )
-            .await;
-        assert_eq!(
-            answer.field_errors(),
-            [format!("header:Idempotency-Key {code}")]
-        );
+        let answer =
+            world.call("POST", "/api/inventory/A/sell", &headers, r#"{"quantity":1}"#).await;
+        assert_eq!(answer.field_errors(), [format!("header:Idempotency-Key {code}")]);
     }
     let twice = [("idempotency-key", "a"), ("idempotency-key", "a")];
-    let answer = world
-        .call("POST", "/api/inventory/A/sell", &twice, r#"{"quantity":1}"#)
-        .await;
-    assert_eq!(
-        answer.field_errors(),
-        ["header:Idempotency-Key duplicate_field"]
-    );
+    let answer = world.call("POST", "/api/inventory/A/sell", &twice, r#"{"quantity":1}"#).await;
+    assert_eq!(answer.field_errors(), ["header:Idempotency-Key duplicate_field"]);
 }

@@ -14,28 +14,16 @@ async fn shop() -> World {
         json!({"sku": "OLD", "stock": 0}),
     ];
     for item in items {
-        world
-            .post("/api/inventory", &item.to_string())
-            .await
-            .expect(201);
+        world.post("/api/inventory", &item.to_string()).await.expect(201);
     }
-    world
-        .call("DELETE", "/api/inventory/OLD", &[], "")
-        .await
-        .expect(200);
+    world.call("DELETE", "/api/inventory/OLD", &[], "").await.expect(200);
     world
 }
 
 async fn skus(world: &World, query: &str) -> Vec<String> {
-    let page = world
-        .get(&format!("/api/inventory{query}"))
-        .await
-        .expect(200);
+    let page = world.get(&format!("/api/inventory{query}")).await.expect(200);
     let items = page["items"].as_array().unwrap();
-    items
-        .iter()
-        .map(|item| item["sku"].as_str().unwrap().to_owned())
-        .collect()
+    items.iter().map(|item| item["sku"].as_str().unwrap().to_owned()).collect()
 }
 
 #[tokio::test]
@@ -53,10 +41,7 @@ async fn filters_and_orders() {
         ("?q=mug", &["MUG-1", "MUG-2", "mug-3"]),
         ("?q=RED", &["MUG-2"]),
         ("?sku=mug-3&sku=BOWL-1&sku=none", &["BOWL-1", "mug-3"]),
-        (
-            "?sort=-availableStock",
-            &["MUG-2", "mug-3", "MUG-1", "BOWL-1", "OLD"],
-        ),
+        ("?sort=-availableStock", &["MUG-2", "mug-3", "MUG-1", "BOWL-1", "OLD"]),
         ("?sort=-sku&limit=2", &["mug-3", "OLD"]),
         ("?q=nothing%20here", &[]),
     ];
@@ -68,15 +53,10 @@ async fn filters_and_orders() {
 #[tokio::test]
 async fn pages_join_up_in_every_order() {
     let world = shop().await;
-    for query in [
-        "?limit=2",
-        "?limit=2&sort=-availableStock",
-        "?limit=1&sort=stock",
-        "?limit=2&sort=-sku",
-    ] {
-        let base = query
-            .replace("limit=1", "limit=1000")
-            .replace("limit=2", "limit=1000");
+    for query in
+        ["?limit=2", "?limit=2&sort=-availableStock", "?limit=1&sort=stock", "?limit=2&sort=-sku"]
+    {
+        let base = query.replace("limit=1", "limit=1000").replace("limit=2", "limit=1000");
         let whole = skus(&world, &base).await;
         let mut joined = Vec::new();
         let mut path = format!("/api/inventory{query}");
@@ -84,11 +64,7 @@ async fn pages_join_up_in_every_order() {
             let answer = world.get(&path).await;
             let page = answer.expect(200);
             let items = page["items"].as_array().unwrap();
-            joined.extend(
-                items
-                    .iter()
-                    .map(|item| item["sku"].as_str().unwrap().to_owned()),
-            );
+            joined.extend(items.iter().map(|item| item["sku"].as_str().unwrap().to_owned()));
             let Some(link) = answer.header("link") else {
                 assert_eq!(page["nextCursor"], Value::Null);
                 break;
@@ -102,19 +78,21 @@ async fn pages_join_up_in_every_order() {
 #[tokio::test]
 async fn a_cursor_belongs_to_its_order() {
     let world = shop().await;
-    let page = world
-        .get("/api/inventory?limit=1&sort=stock")
-        .await
-        .expect(200);
+    let page = world.get("/api/inventory?limit=1&sort=stock").await.expect(200);
     let cursor = page["nextCursor"].as_str().unwrap();
-    world
-        .get(&format!("/api/inventory?cursor={cursor}"))
-        .await
-        .problem(400, "InvalidCursor");
+    world.get(&format!("/api/inventory?cursor={cursor}")).await.problem(400, "InvalidCursor");
     let page = world.get("/api/inventory?limit=1").await.expect(200);
     let cursor = page["nextCursor"].as_str().unwrap();
-    let other = world
-        .get(&format!("/api/inventory?sort=stock&cursor={cursor}"))
-        .await;
+    let other = world.get(&format!("/api/inventory?sort=stock&cursor={cursor}")).await;
     other.problem(400, "InvalidCursor");
+    for (order, others) in
+        [("stock", ["-stock", "availableStock", "createdAt"]), ("-sku", ["sku", "stock", "-stock"])]
+    {
+        let page = world.get(&format!("/api/inventory?limit=1&sort={order}")).await.expect(200);
+        let cursor = page["nextCursor"].as_str().unwrap();
+        for other in others {
+            let path = format!("/api/inventory?sort={other}&cursor={cursor}");
+            world.get(&path).await.problem(400, "InvalidCursor");
+        }
+    }
 }

@@ -20,14 +20,7 @@ struct Node {
 impl Node {
     fn start(data_dir: &Path, more: &[&str]) -> Self {
         let mut child = Command::new(PROGRAM)
-            .args([
-                "serve",
-                "--store-id",
-                "store-a",
-                "--listen",
-                "127.0.0.1:0",
-                "--data-dir",
-            ])
+            .args(["serve", "--store-id", "store-a", "--listen", "127.0.0.1:0", "--data-dir"])
             .arg(data_dir)
             .args(["--segment-bytes", "1048576"])
             .args(more)
@@ -36,14 +29,8 @@ impl Node {
             .spawn()
             .unwrap();
         let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        let address = line
-            .trim()
-            .strip_prefix("listening on http://")
-            .expect(&line)
-            .to_owned();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let address = line.trim().strip_prefix("listening on http://").expect(&line).to_owned();
         Self { child, address }
     }
 
@@ -66,13 +53,7 @@ impl Node {
 
     fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args(["-s", name, &pid])
-                .status()
-                .unwrap()
-                .success()
-        );
+        assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
     }
 
     /// Waits for the end and gives the exit code.
@@ -98,22 +79,14 @@ impl Drop for Node {
 fn run(args: &[&str]) -> (Option<i32>, String, String) {
     let output = Command::new(PROGRAM).args(args).output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    (
-        output.status.code(),
-        text(output.stdout),
-        text(output.stderr),
-    )
+    (output.status.code(), text(output.stdout), text(output.stderr))
 }
 
 #[test]
 fn a_signal_ends_it_cleanly_and_nothing_is_lost() {
     let dir = tempfile::tempdir().unwrap();
     let mut node = Node::start(dir.path(), &[]);
-    assert_eq!(
-        node.call("POST", "/api/inventory", r#"{"sku":"A","stock":10}"#)
-            .0,
-        201
-    );
+    assert_eq!(node.call("POST", "/api/inventory", r#"{"sku":"A","stock":10}"#).0, 201);
     node.signal("TERM");
     assert_eq!(node.wait(), Some(0));
 
@@ -125,10 +98,7 @@ fn a_signal_ends_it_cleanly_and_nothing_is_lost() {
 
     let mut node = Node::start(dir.path(), &[]);
     let (status, item) = node.call("GET", "/api/inventory/A", "");
-    assert_eq!(
-        (status, &item["stock"], &item["version"]),
-        (200, &7.into(), &2.into())
-    );
+    assert_eq!((status, &item["stock"], &item["version"]), (200, &7.into(), &2.into()));
     node.signal("INT");
     assert_eq!(node.wait(), Some(0));
 }
@@ -138,20 +108,14 @@ fn an_open_stream_does_not_hold_up_leaving() {
     let dir = tempfile::tempdir().unwrap();
     let mut node = Node::start(dir.path(), &[]);
     let mut stream = TcpStream::connect(&node.address).unwrap();
-    stream
-        .write_all(b"GET /api/log HTTP/1.1\r\nhost: x\r\n\r\n")
-        .unwrap();
+    stream.write_all(b"GET /api/log HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
     let mut first = [0; 15];
     stream.read_exact(&mut first).unwrap();
     assert_eq!(&first, b"HTTP/1.1 200 OK");
     let started = Instant::now();
     node.signal("TERM");
     assert_eq!(node.wait(), Some(0));
-    assert!(
-        started.elapsed() < Duration::from_secs(4),
-        "{:?}",
-        started.elapsed()
-    );
+    assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
 }
 
 #[test]
@@ -163,15 +127,10 @@ fn slow_heads_are_cut_off() {
     let node = Node::start(&data, &["--config", config.to_str().unwrap()]);
     let mut stream = TcpStream::connect(&node.address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream
-        .write_all(b"GET /api/health HTTP/1.1\r\nhost:")
-        .unwrap();
+    stream.write_all(b"GET /api/health HTTP/1.1\r\nhost:").unwrap();
     let mut rest = Vec::new();
     stream.read_to_end(&mut rest).unwrap();
-    assert!(
-        rest.is_empty() || rest.starts_with(b"HTTP/1.1 408"),
-        "{rest:?}"
-    );
+    assert!(rest.is_empty() || rest.starts_with(b"HTTP/1.1 408"), "{rest:?}");
 }
 
 #[test]
@@ -179,15 +138,8 @@ fn a_directory_in_use_is_exit_code_4() {
     let dir = tempfile::tempdir().unwrap();
     let _node = Node::start(dir.path(), &[]);
     let data_dir = dir.path().to_str().unwrap();
-    let args = [
-        "serve",
-        "--store-id",
-        "store-a",
-        "--listen",
-        "127.0.0.1:0",
-        "--data-dir",
-        data_dir,
-    ];
+    let args =
+        ["serve", "--store-id", "store-a", "--listen", "127.0.0.1:0", "--data-dir", data_dir];
     let (code, _, stderr) = run(&args);
     assert_eq!(code, Some(4), "{stderr}");
     assert!(stderr.contains("in use"), "{stderr}");
@@ -207,4 +159,54 @@ fn settings_are_printed_and_bad_ones_named() {
     assert!(stderr.contains("log_level"), "{stderr}");
     let (code, _, _) = run(&["serve", "--no-such-flag"]);
     assert_eq!(code, Some(2));
+}
+
+/// Sends bytes as they are and gives what comes back within the time.
+fn raw(node: &Node, bytes: &[u8], time: Duration) -> String {
+    let mut stream = TcpStream::connect(&node.address).unwrap();
+    stream.set_read_timeout(Some(time)).unwrap();
+    stream.write_all(bytes).unwrap();
+    let mut answer = Vec::new();
+    let mut piece = [0; 4096];
+    while let Ok(read @ 1..) = stream.read(&mut piece) {
+        answer.extend_from_slice(&piece[..read]);
+    }
+    String::from_utf8(answer).unwrap()
+}
+
+#[test]
+fn answers_leave_although_the_next_request_is_half_here() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(dir.path(), &[]);
+    let get = "GET /api/health/live HTTP/1.1\r\nhost: x\r\n\r\n";
+    let pipelined = format!("{get}{get}{get}GET /api/hea");
+    let answer = raw(&node, pipelined.as_bytes(), Duration::from_secs(1));
+    assert_eq!(answer.matches("HTTP/1.1 200").count(), 3, "{answer}");
+}
+
+#[test]
+fn broken_heads_are_answered() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(dir.path(), &[]);
+    let flood: String = (0..150).map(|number| format!("x-{number}: y\r\n")).collect();
+    let cases = [
+        ("GET /api/health\r\n\r\n".to_owned(), "400"),
+        (format!("GET / HTTP/1.1\r\n{flood}\r\n"), "431"),
+        (format!("GET /{} HTTP/1.1\r\n\r\n", "y".repeat(70_000)), "414"),
+    ];
+    for (request, status) in cases {
+        let answer = raw(&node, request.as_bytes(), PATIENCE);
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{status}: {answer}");
+    }
+    assert_eq!(node.call("GET", "/api/health/live", "").0, 200);
+}
+
+#[test]
+fn a_caller_that_asks_first_needs_not_send_what_is_too_much() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(dir.path(), &[]);
+    let head = "POST /api/inventory HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+                expect: 100-continue\r\ncontent-length: 104857600\r\n\r\n";
+    let answer = raw(&node, head.as_bytes(), Duration::from_secs(2));
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
 }
