@@ -136,8 +136,9 @@ impl<S: Storage> Log<S> {
     ///
     /// A refusal changes nothing. After an unclean end the torn tail is zeroed and every frame that
     /// nothing later witnesses is written and synced again, before this returns.
+    #[expect(clippy::needless_pass_by_value, reason = "options are made for one opening")]
     pub fn open(storage: S, options: LogOptions) -> Result<Arc<Self>, OpenError> {
-        let (shared, lock) = crate::recovery::open(storage, options)?;
+        let (shared, lock) = crate::recovery::open(storage, &options)?;
         let retained = Retained::load(&shared.storage, shared.log_id);
         Ok(Arc::new(Self {
             shared: Arc::new(shared),

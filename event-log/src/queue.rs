@@ -275,10 +275,6 @@ impl<S: Storage> Queue<S> {
         self.shortage = Some(shortage);
     }
 
-    pub(crate) fn shortage(&self) -> Option<&Shortage> {
-        self.shortage.as_ref()
-    }
-
     pub(crate) fn spare_count(&self) -> usize {
         self.spares.len()
     }

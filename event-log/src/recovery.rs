@@ -60,9 +60,9 @@ struct Found<S: Storage> {
 /// Opens or makes the log; see [`crate::Log::open`].
 pub(crate) fn open<S: Storage>(
     storage: S,
-    options: LogOptions,
+    options: &LogOptions,
 ) -> Result<(Shared<S>, S::Lock), OpenError> {
-    check_options(&options)?;
+    check_options(options)?;
     let listing = list(&storage)?;
     if listing.segments.is_empty() {
         refuse_leftovers(&storage, &listing)?;
@@ -74,9 +74,9 @@ pub(crate) fn open<S: Storage>(
     // Again: now nobody else changes it.
     let listing = list(&storage)?;
     let found = if listing.segments.is_empty() {
-        make(&storage, &options, &listing)?
+        make(&storage, options, &listing)?
     } else {
-        let found = recover(&storage, &options, &listing)?;
+        let found = recover(&storage, options, &listing)?;
         remove_temporary(&storage, &listing).map_err(failed("removing leftovers"))?;
         found
     };
@@ -85,7 +85,7 @@ pub(crate) fn open<S: Storage>(
 
 fn share<S: Storage>(
     storage: S,
-    options: LogOptions,
+    options: &LogOptions,
     unknown_files: Vec<String>,
     found: Found<S>,
 ) -> Shared<S> {

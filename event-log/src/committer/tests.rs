@@ -24,7 +24,9 @@ fn open(storage: &SimStorage) -> Arc<Log<SimStorage>> {
 
 fn records(lengths: &[usize]) -> RecordBuffer {
     let mut buffer = RecordBuffer::new();
-    lengths.iter().for_each(|length| buffer.push(&vec![1; *length]));
+    for length in lengths {
+        buffer.push(&vec![1; *length]);
+    }
     buffer
 }
 

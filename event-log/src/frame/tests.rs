@@ -7,7 +7,9 @@ const LOG_ID: LogId = LogId::new([5; 16]);
 
 fn sealed(kind: FrameKind, records: &[&[u8]]) -> (Vec<u8>, FrameHeader) {
     let mut buffer = RecordBuffer::new();
-    records.iter().for_each(|record| buffer.push(record));
+    for record in records {
+        buffer.push(record);
+    }
     let mut stored = vec![0; FRAME_HEADER_BYTES];
     stored.extend_from_slice(buffer.as_bytes());
     let header = FrameHeader {
@@ -74,7 +76,7 @@ fn every_flipped_bit_is_noticed() {
         match decode_frame(&damaged, LOG_ID) {
             Err(_) => {}
             Ok(Some((frame, _))) => {
-                assert!(!verify_chain(&previous, &frame), "bit {bit} was accepted")
+                assert!(!verify_chain(&previous, &frame), "bit {bit} was accepted");
             }
             Ok(None) => {
                 panic!("bit {bit} asked for more bytes: a length was trusted before its crc")
@@ -101,7 +103,8 @@ fn forged(change: impl FnOnce(&mut [u8])) -> Result<Option<(Frame, usize)>, Fram
 
 #[test]
 fn whole_but_impossible_headers_are_refused() {
-    let cases: [(fn(&mut [u8]), FrameError); 9] = [
+    type Damage = fn(&mut [u8]);
+    let cases: [(Damage, FrameError); 9] = [
         (|header| header[4] = 2, FrameError::Version { found: 2 }),
         (|header| header[6] = 1, FrameError::Flags { found: 1 }),
         (|header| header[5] = 9, FrameError::Field { what: "kind" }),

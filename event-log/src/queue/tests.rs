@@ -232,11 +232,11 @@ fn whatever_is_accepted_has_a_place() {
             random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         match (random >> 33) % 8 {
             0..=3 => {
-                accepted += u32::from(world.append(4 + (random >> 40) as usize % 9000).is_ok())
+                accepted += u32::from(world.append(4 + (random >> 40) as usize % 9000).is_ok());
             }
             4..=5 => rotations += u32::from(matches!(world.take(), Some((Some(_), _)))),
             6 if world.queue.batch.is_empty() => {
-                drop(world.queue.take_trailer(step % 2, &world.limits))
+                let _ = world.queue.take_trailer(step % 2, &world.limits);
             }
             _ => {
                 if let Some(bytes) = world.queue.spare_wanted(&world.limits) {

@@ -62,8 +62,8 @@ pub(crate) fn scan_tail(bytes: &[u8], header: &SegmentHeader) -> Result<Tail, Ta
                 tail.take(&frame, end);
                 frames.push((frame, offset as usize..(end as usize).min(bytes.len())));
             }
-            Step::BadPayload { offset, length, error, .. } => break Some((offset, length, error)),
-            Step::Garbage { offset, length, error } => break Some((offset, length, error)),
+            Step::BadPayload { offset, length, error, .. }
+            | Step::Garbage { offset, length, error } => break Some((offset, length, error)),
             Step::End { .. } => break None,
         }
     };

@@ -39,7 +39,7 @@ fn append<S: Storage>(log: &Log<S>, length: usize) -> Result<Seq, AppendError> {
     loop {
         match log.append(&record(length), 1, 1) {
             Err(AppendError::Busy) if begun.elapsed() < PATIENCE => {
-                std::thread::sleep(Duration::from_micros(200))
+                std::thread::sleep(Duration::from_micros(200));
             }
             other => return other.map(|appended| appended.last),
         }
@@ -70,7 +70,9 @@ fn many_writers_on_a_real_disk_across_many_segments() {
             })
         })
         .collect();
-    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    for thread in threads {
+        thread.join().unwrap();
+    }
     assert_eq!(log.durable(), Seq::new(800));
     assert!(log.status().segments.len() > 4);
     let mut reader = log.reader(Cursor::START).unwrap();
@@ -100,7 +102,7 @@ fn a_checkpoint_comes_by_itself_once() {
 #[test]
 fn closing_commits_what_waits_and_tells_the_rest() {
     let log = started(SimStorage::new(1), 1000);
-    let last = (0..50).map(|_| append(&log, 10).unwrap()).last().unwrap();
+    let last = (0..50).fold(None, |_, _| Some(append(&log, 10).unwrap())).unwrap();
     let tailer = {
         let log = Arc::clone(&log);
         std::thread::spawn(move || log.wait_blocking(Seq::new(51)))

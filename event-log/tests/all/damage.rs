@@ -248,10 +248,10 @@ fn check_files(what: &str, shows: &Shows, change: impl Fn(&SimStorage, &[(String
 #[test]
 fn holes_swaps_and_old_copies_are_refused() {
     check_files("the middle segment is gone", &Shows::Reading, |storage, segments| {
-        assert!(storage.take(&segments[1].0))
+        assert!(storage.take(&segments[1].0));
     });
     check_files("the last segment is gone", &Shows::Opening, |storage, segments| {
-        assert!(storage.take(&segments[segments.len() - 1].0))
+        assert!(storage.take(&segments[segments.len() - 1].0));
     });
     check_files("two segments are swapped", &Shows::Opening, |storage, segments| {
         storage.put(&segments[0].0, &segments[1].1);

@@ -78,7 +78,7 @@ fn live(steps: &[Step], shape: (u32, u64), lies: Lies) -> Result<(), String> {
                 world.storage.fail_at(world.storage.op_count() + later, Fault::Crash);
             }
             Step::FailSoon(later) => {
-                world.storage.fail_at(world.storage.op_count() + later, Fault::Eio)
+                world.storage.fail_at(world.storage.op_count() + later, Fault::Eio);
             }
             Step::Rot(file, at_byte, bit) => rot(&world, (*file, *at_byte, *bit)).map_err(at)?,
             Step::Room(kib) => {
@@ -138,7 +138,7 @@ fn rot(world: &World, (file, at, bit): (u64, u64, u8)) -> Result<(), String> {
             );
         }
         Err(what) => {
-            ensure!(what.contains(path.as_str()), "{path} rotted, and reading says: {what}")
+            ensure!(what.contains(path.as_str()), "{path} rotted, and reading says: {what}");
         }
     }
     Ok(())
