@@ -1,11 +1,14 @@
 //! All stores together: starts their workers, finds them by id, begins jobs over them, ends them.
 //! It must never touch a store's cells: those belong to its worker.
 
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use event_log::storage::Storage;
+use futures_util::FutureExt;
 use parking_lot::{Mutex, RwLock};
 use shared::StoreId;
 use shared::wire::global_sync::SyncState;
@@ -324,7 +327,35 @@ fn spawner<L: LogSource, S: Storage>(parts: HubParts<L, S>, claims: Claims) -> S
             control: commands,
             shutdown,
         });
-        let task: JoinHandle<()> = tokio::spawn(worker.run());
+        let task = tokio::spawn(guard(shared.clone(), worker.run()));
         Ok(StoreHandle { spec, shared, control, task: Mutex::new(Some(task)) })
     })
+}
+
+/// A broken invariant ends its store's worker and no other; nobody may go on believing what it last
+/// said.
+async fn guard(shared: Arc<StoreShared>, work: impl Future<Output = ()>) {
+    if AssertUnwindSafe(work).catch_unwind().await.is_err() {
+        let reason = "a defect ended its worker: restart the aggregator, and report it";
+        tracing::error!(url = shared.url, "{reason}");
+        shared.update(|status| {
+            status.state = SyncState::Quarantined;
+            status.reason = Some(reason.to_owned());
+            status.verified = false;
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panicking_worker_is_not_believed() {
+        let shared = Arc::new(StoreShared::new("http://a".to_owned(), None));
+        shared.update(|status| (status.state, status.verified) = (SyncState::Live, true));
+        guard(shared.clone(), async { panic!("planted") }).await;
+        let status = shared.status();
+        assert_eq!((status.state, status.verified), (SyncState::Quarantined, false));
+    }
 }

@@ -5,9 +5,11 @@
 //! here may decide whether an event is right: that is the follower's work. A query must never stop
 //! the sync: every lock is held for a bounded number of cells.
 
+mod chunked;
 pub mod memory;
 mod order;
 mod packed;
+mod places;
 mod presence;
 pub mod query;
 mod shard;

@@ -169,7 +169,9 @@ impl<L: LogSource, S: Storage, V: ViewStore> SyncWorker<L, S, V> {
             self.asked_at = Instant::now();
         }
         let reaches_tip = self.node_seq.is_none_or(|node_seq| after.0.seq >= node_seq);
-        let as_of = if frame.header.kind == FrameKind::KeepAlive && reaches_tip {
+        // A frame without records says that nothing has happened since the one before it.
+        let is_idle = frame.header.kind != FrameKind::Data;
+        let as_of = if is_idle && reaches_tip {
             now
         } else {
             now.min(Timestamp::from_micros(frame.header.logged_at_us))

@@ -1,4 +1,4 @@
-//! A cell in 68 bytes. Nearly every real cell fits; one that doesn't (a quantity over 2^32, goods
+//! A cell in 56 bytes. Nearly every real cell fits; one that doesn't (a quantity over 2^32, goods
 //! in transit) says so and keeps its numbers in the column's side table. Packing must never lose
 //! or round anything.
 
@@ -10,9 +10,9 @@ use super::texts::EMPTY;
 
 /// Set in a packed cell's flags when its numbers are in the side table.
 const WIDE: u8 = 1 << 7;
-const SEQ_HIGH_MAX: u64 = u16::MAX as u64;
 
-/// The ids of an item's texts.
+/// The ids of an item's texts: names and places in one pool, categories and units in another, which
+/// has few.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct TextIds {
     pub(super) name: u32,
@@ -24,10 +24,6 @@ pub(super) struct TextIds {
 impl TextIds {
     pub(super) const NONE: Self =
         Self { name: EMPTY, category: EMPTY, location: EMPTY, unit: EMPTY };
-
-    pub(super) fn all(self) -> [u32; 4] {
-        [self.name, self.category, self.location, self.unit]
-    }
 }
 
 /// A cell as the view holds it.
@@ -35,22 +31,25 @@ impl TextIds {
 pub(super) struct Packed {
     /// The id of its SKU in the shard.
     pub(super) sku: u32,
-    /// Its texts.
-    pub(super) texts: TextIds,
+    name: u32,
+    location: u32,
     version: u32,
     seq_low: u32,
     stock: u32,
-    reserved: u32,
     sold: u32,
-    reorder_point: u32,
-    safety_stock: u32,
     metadata_hash: [u32; 2],
-    metadata_at: [u32; 2],
     seq_high: u16,
+    category: u16,
+    unit: u16,
+    reserved: u16,
+    reorder_point: u16,
+    safety_stock: u16,
+    /// Microseconds since 1970, little-endian: years to 4253 fit.
+    metadata_at: [u8; 7],
     flags: u8,
 }
 
-const _: () = assert!(size_of::<Packed>() == 68, "memory of the view is counted in this size");
+const _: () = assert!(size_of::<Packed>() == 56, "memory of the view is counted in this size");
 
 /// The numbers of a cell that doesn't fit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,62 +57,88 @@ pub(super) struct Wide {
     version: u64,
     seq: u64,
     quantities: Quantities,
+    metadata_at: Timestamp,
+    texts: TextIds,
+}
+
+/// The numbers of a cell that fits.
+struct Narrow {
+    version: u32,
+    seq_high: u16,
+    stock: u32,
+    sold: u32,
+    category: u16,
+    unit: u16,
+    reserved: u16,
+    reorder_point: u16,
+    safety_stock: u16,
+}
+
+impl Narrow {
+    fn of(held: &Held, texts: TextIds) -> Option<Self> {
+        let quantities = held.cell.quantities;
+        let is_in_transit = !quantities.incoming.is_zero() || !quantities.in_transit_out.is_zero();
+        if is_in_transit || held.metadata_at.as_micros() >> 56 != 0 {
+            return None;
+        }
+        Some(Self {
+            version: u32::try_from(held.cell.version.get()).ok()?,
+            seq_high: u16::try_from(held.seq >> 32).ok()?,
+            stock: u32::try_from(quantities.stock.get()).ok()?,
+            sold: u32::try_from(quantities.sold.get()).ok()?,
+            category: u16::try_from(texts.category).ok()?,
+            unit: u16::try_from(texts.unit).ok()?,
+            reserved: u16::try_from(quantities.reserved.get()).ok()?,
+            reorder_point: u16::try_from(quantities.reorder_point.get()).ok()?,
+            safety_stock: u16::try_from(quantities.safety_stock.get()).ok()?,
+        })
+    }
 }
 
 impl Packed {
     /// Packs a cell; the second part is there when its numbers don't fit.
     pub(super) fn new(sku: u32, held: &Held, texts: TextIds) -> (Self, Option<Wide>) {
-        let quantities = held.cell.quantities;
-        let small = |quantity: Quantity| u32::try_from(quantity.get());
+        let micros = held.metadata_at.as_micros().to_le_bytes();
+        let mut metadata_at = [0; 7];
+        metadata_at.copy_from_slice(&micros[..7]);
         let mut packed = Self {
             sku,
-            texts,
+            name: texts.name,
+            location: texts.location,
             version: 0,
-            seq_low: 0,
+            seq_low: held.seq as u32,
             stock: 0,
-            reserved: 0,
             sold: 0,
+            metadata_hash: halves(held.cell.metadata_hash),
+            seq_high: 0,
+            category: 0,
+            unit: 0,
+            reserved: 0,
             reorder_point: 0,
             safety_stock: 0,
-            metadata_hash: halves(held.cell.metadata_hash),
-            metadata_at: halves(held.metadata_at.as_micros() as u64),
-            seq_high: 0,
+            metadata_at,
             flags: held.cell.flags.bits(),
         };
-        let version = u32::try_from(held.cell.version.get());
-        let in_transit = !quantities.incoming.is_zero() || !quantities.in_transit_out.is_zero();
-        let (
-            Ok(version),
-            Ok(stock),
-            Ok(reserved),
-            Ok(sold),
-            Ok(reorder_point),
-            Ok(safety_stock),
-            false,
-            true,
-        ) = (
-            version,
-            small(quantities.stock),
-            small(quantities.reserved),
-            small(quantities.sold),
-            small(quantities.reorder_point),
-            small(quantities.safety_stock),
-            in_transit,
-            held.seq >> 32 <= SEQ_HIGH_MAX,
-        )
-        else {
+        let Some(narrow) = Narrow::of(held, texts) else {
             packed.flags |= WIDE;
-            let version = held.cell.version.get();
-            return (packed, Some(Wide { version, seq: held.seq, quantities }));
+            let wide = Wide {
+                version: held.cell.version.get(),
+                seq: held.seq,
+                quantities: held.cell.quantities,
+                metadata_at: held.metadata_at,
+                texts,
+            };
+            return (packed, Some(wide));
         };
-        packed.version = version;
-        packed.seq_low = held.seq as u32;
-        packed.seq_high = (held.seq >> 32) as u16;
-        packed.stock = stock;
-        packed.reserved = reserved;
-        packed.sold = sold;
-        packed.reorder_point = reorder_point;
-        packed.safety_stock = safety_stock;
+        packed.version = narrow.version;
+        packed.seq_high = narrow.seq_high;
+        packed.stock = narrow.stock;
+        packed.sold = narrow.sold;
+        packed.category = narrow.category;
+        packed.unit = narrow.unit;
+        packed.reserved = narrow.reserved;
+        packed.reorder_point = narrow.reorder_point;
+        packed.safety_stock = narrow.safety_stock;
         (packed, None)
     }
 
@@ -122,34 +147,53 @@ impl Packed {
         self.flags & WIDE != 0
     }
 
-    /// The cell; `wide` is its entry of the side table, if it has one.
-    pub(super) fn unpack(&self, wide: Option<&Wide>) -> Held {
-        let (version, seq, quantities) = match wide {
-            Some(wide) => (wide.version, wide.seq, wide.quantities),
-            None => (u64::from(self.version), self.seq(), self.quantities()),
+    /// The cell and its texts; `wide` is its entry of the side table, if it has one.
+    pub(super) fn unpack(&self, wide: Option<&Wide>) -> (Held, TextIds) {
+        let narrow = || Wide {
+            version: u64::from(self.version),
+            seq: self.seq(),
+            quantities: self.quantities(),
+            metadata_at: self.metadata_at(),
+            texts: self.texts(),
         };
+        let numbers = wide.copied().unwrap_or_else(narrow);
         let cell = Cell {
-            version: Version::new(version),
-            quantities,
+            version: Version::new(numbers.version),
+            quantities: numbers.quantities,
             flags: Flags::from_bits(self.flags),
             metadata_hash: whole(self.metadata_hash),
         };
-        let metadata_at = Timestamp::from_micros(whole(self.metadata_at) as i64);
-        Held { cell, seq, metadata_at }
+        let held = Held { cell, seq: numbers.seq, metadata_at: numbers.metadata_at };
+        (held, numbers.texts)
+    }
+
+    fn metadata_at(&self) -> Timestamp {
+        let mut micros = [0; 8];
+        micros[..7].copy_from_slice(&self.metadata_at);
+        Timestamp::from_micros(i64::from_le_bytes(micros))
     }
 
     fn seq(&self) -> u64 {
         u64::from(self.seq_high) << 32 | u64::from(self.seq_low)
     }
 
+    fn texts(&self) -> TextIds {
+        TextIds {
+            name: self.name,
+            category: u32::from(self.category),
+            location: self.location,
+            unit: u32::from(self.unit),
+        }
+    }
+
     fn quantities(&self) -> Quantities {
-        let wide = |small: u32| Quantity::new(u64::from(small)).unwrap_or_default();
+        let units = |small: u32| Quantity::new(u64::from(small)).unwrap_or_default();
         Quantities {
-            stock: wide(self.stock),
-            reserved: wide(self.reserved),
-            sold: wide(self.sold),
-            reorder_point: wide(self.reorder_point),
-            safety_stock: wide(self.safety_stock),
+            stock: units(self.stock),
+            reserved: units(u32::from(self.reserved)),
+            sold: units(self.sold),
+            reorder_point: units(u32::from(self.reorder_point)),
+            safety_stock: units(u32::from(self.safety_stock)),
             ..Quantities::default()
         }
     }
@@ -171,8 +215,14 @@ mod tests {
     use super::*;
 
     fn number(max: u64) -> impl Strategy<Value = u64> {
-        let edge = u64::from(u32::MAX).min(max);
-        prop_oneof![0..=max, 0..100_u64, edge - 1..=(edge + 1).min(max), max - 1..=max]
+        let (small, edge) = (u64::from(u16::MAX), u64::from(u32::MAX).min(max));
+        prop_oneof![
+            0..=max,
+            0..100_u64,
+            small - 1..=small + 1,
+            edge - 1..=(edge + 1).min(max),
+            max - 1..=max
+        ]
     }
 
     proptest! {
@@ -185,6 +235,7 @@ mod tests {
             bits in 0..8_u8,
             metadata_hash in any::<u64>(),
             micros in 0..253_402_214_400_000_000_i64,
+            ids in prop::array::uniform4(number(u64::from(u32::MAX) - 1)),
         ) {
             let mut array = array.map(|units| Quantity::new(units).unwrap());
             if !transit {
@@ -200,9 +251,11 @@ mod tests {
                 seq,
                 metadata_at: Timestamp::from_micros(micros),
             };
-            let (packed, wide) = Packed::new(7, &held, TextIds::NONE);
+            let [name, category, location, unit] = ids.map(|id| id as u32);
+            let texts = TextIds { name, category, location, unit };
+            let (packed, wide) = Packed::new(7, &held, texts);
             prop_assert_eq!(packed.is_wide(), wide.is_some());
-            prop_assert_eq!(packed.unpack(wide.as_ref()), held);
+            prop_assert_eq!(packed.unpack(wide.as_ref()), (held, texts));
         }
     }
 }

@@ -3,6 +3,8 @@
 
 use shared::Quantities;
 
+use super::chunked::Chunked;
+
 /// Counts over distinct SKUs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Distinct {
@@ -35,7 +37,7 @@ struct Slots {
 /// The counts of one shard's SKUs, by id.
 #[derive(Debug, Default)]
 pub(super) struct Presence {
-    slots: Vec<Slots>,
+    slots: Chunked<Slots>,
     distinct: Distinct,
 }
 
@@ -48,9 +50,9 @@ impl Presence {
         after: Option<Quantities>,
     ) {
         while self.slots.len() <= id as usize {
-            super::shard::push(&mut self.slots, Slots::default());
+            self.slots.push(Slots::default());
         }
-        let slots = &mut self.slots[id as usize];
+        let slots = &mut self.slots[id];
         let old = *slots;
         if let Some(quantities) = before {
             slots.holding -= 1;

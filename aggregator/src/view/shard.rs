@@ -6,8 +6,10 @@ use std::hash::BuildHasher;
 use hashbrown::{HashMap, HashTable};
 use shared::{FixedHasher, Metadata, Sku};
 
+use super::chunked::Chunked;
 use super::order::{SortedIds, Start};
 use super::packed::{Packed, TextIds, Wide};
+use super::places::Places;
 use super::presence::{Distinct, Presence};
 use super::texts::Texts;
 use super::{Held, MetadataTexts, Sums};
@@ -15,10 +17,13 @@ use super::{Held, MetadataTexts, Sums};
 /// A part of the SKUs with everything held of them.
 #[derive(Debug, Default)]
 pub(super) struct Shard {
-    skus: Vec<Sku>,
+    skus: Chunked<Sku>,
     index: HashTable<u32>,
     order: SortedIds,
+    /// Names and places.
     texts: Texts,
+    /// Categories and units: so few that their ids are short.
+    words: Texts,
     presence: Presence,
     columns: Vec<Option<Column>>,
 }
@@ -26,9 +31,8 @@ pub(super) struct Shard {
 /// The cells of one slot.
 #[derive(Debug, Default)]
 struct Column {
-    cells: Vec<Packed>,
-    /// Places in `cells`, by SKU id.
-    index: HashTable<u32>,
+    cells: Chunked<Packed>,
+    places: Places,
     wide: HashMap<u32, Wide, FixedHasher>,
     sums: Sums,
     visible: bool,
@@ -37,20 +41,6 @@ struct Column {
 /// The hash of a SKU, which also picks its shard.
 pub(super) fn sku_hash(sku: &str) -> u64 {
     FixedHasher::default().hash_one(sku)
-}
-
-fn id_hash(id: u32) -> u64 {
-    FixedHasher::default().hash_one(id)
-}
-
-/// Adds to a vector that grows by an eighth, since the view is mostly made of such vectors, and
-/// returns the place.
-pub(super) fn push<T>(vector: &mut Vec<T>, value: T) -> u32 {
-    if vector.len() == vector.capacity() {
-        vector.reserve_exact(vector.len() / 8 + 8);
-    }
-    vector.push(value);
-    u32::try_from(vector.len() - 1).expect("a shard holds far fewer than 2^32 of anything")
 }
 
 impl Shard {
@@ -68,17 +58,17 @@ impl Shard {
 
     /// The id of a SKU, if it was ever held.
     pub(super) fn find(&self, sku: &str, hash: u64) -> Option<u32> {
-        self.index.find(hash, |id| self.skus[*id as usize].as_str() == sku).copied()
+        self.index.find(hash, |id| self.skus[*id].as_str() == sku).copied()
     }
 
     /// The SKU of an id.
     pub(super) fn sku(&self, id: u32) -> &Sku {
-        &self.skus[id as usize]
+        &self.skus[id]
     }
 
     /// The ids of the SKUs from `start` on, in byte order.
     pub(super) fn ids_from(&self, start: Start<'_>) -> impl Iterator<Item = u32> + '_ {
-        self.order.from(start, |id| self.skus[id as usize].as_str())
+        self.order.from(start, |id| self.skus[id].as_str())
     }
 
     /// How many SKUs there are in all visible slots together.
@@ -101,28 +91,22 @@ impl Shard {
         metadata: Option<&Metadata>,
     ) {
         let id = self.intern(sku, hash);
-        let slot = slot as usize;
-        if self.columns.len() <= slot {
-            self.columns.resize_with(slot + 1, || None);
-        }
-        let texts = &mut self.texts;
-        let column = self.columns[slot].get_or_insert_default();
-        let mut take = |metadata: &Metadata| TextIds {
-            name: texts.take(&metadata.name),
-            category: texts.take(&metadata.category),
-            location: texts.take(&metadata.location),
-            unit: texts.take(&metadata.unit),
-        };
-        let taken = metadata.map(&mut take);
-        let (former, released) = column.put(id, held, taken);
+        let taken = metadata.map(|metadata| TextIds {
+            name: self.texts.take(&metadata.name),
+            category: self.words.take(&metadata.category),
+            location: self.texts.take(&metadata.location),
+            unit: self.words.take(&metadata.unit),
+        });
+        let skus = self.skus.len();
+        let column = self.column_mut(slot);
+        let (former, released) = column.put(id, held, taken, skus);
         if column.visible {
-            self.presence.change(
-                id,
-                former.map(|held| held.cell.quantities),
-                Some(held.cell.quantities),
-            );
+            let before = former.map(|held| held.cell.quantities);
+            self.presence.change(id, before, Some(held.cell.quantities));
         }
-        released.into_iter().flat_map(TextIds::all).for_each(|id| texts.release(id));
+        if let Some(released) = released {
+            self.release(released);
+        }
     }
 
     /// Forgets everything that the slot held.
@@ -131,28 +115,24 @@ impl Shard {
         let Some(column) = self.columns.get_mut(slot as usize).and_then(Option::take) else {
             return;
         };
-        for packed in &column.cells {
-            packed.texts.all().into_iter().for_each(|id| self.texts.release(id));
+        for place in 0..column.cells.len() as u32 {
+            self.release(column.unpack(place).1);
         }
     }
 
     /// Lets the slot count, or count no longer, among the visible ones.
     pub(super) fn set_visible(&mut self, slot: u32, visible: bool) {
-        let slot = slot as usize;
-        if self.columns.len() <= slot {
-            self.columns.resize_with(slot + 1, || None);
-        }
-        let column = self.columns[slot].get_or_insert_default();
-        if column.visible == visible {
+        if self.column_mut(slot).visible == visible {
             return;
         }
+        let Some(mut column) = self.columns[slot as usize].take() else { return };
         column.visible = visible;
-        for (place, packed) in column.cells.iter().enumerate() {
-            let held = packed.unpack(column.wide.get(&(place as u32)));
-            let quantities = Some(held.cell.quantities);
+        for place in 0..column.cells.len() as u32 {
+            let quantities = Some(column.unpack(place).0.cell.quantities);
             let (before, after) = if visible { (None, quantities) } else { (quantities, None) };
-            self.presence.change(packed.sku, before, after);
+            self.presence.change(column.cells[place].sku, before, after);
         }
+        self.columns[slot as usize] = Some(column);
     }
 
     /// Shows up to `count` cells of the slot from place `from`; says whether there are more.
@@ -163,14 +143,11 @@ impl Shard {
         count: usize,
         visit: &mut dyn FnMut(&Sku, &Held, MetadataTexts<'_>),
     ) -> bool {
-        let Some(column) = self.column(slot) else {
-            return false;
-        };
+        let Some(column) = self.column(slot) else { return false };
         let end = column.cells.len().min(from.saturating_add(count));
         for place in from.min(end)..end {
-            let packed = &column.cells[place];
-            let held = packed.unpack(column.wide.get(&(place as u32)));
-            visit(self.sku(packed.sku), &held, self.texts_of(packed.texts));
+            let (held, texts) = column.unpack(place as u32);
+            visit(self.sku(column.cells[place as u32].sku), &held, self.texts_of(texts));
         }
         end < column.cells.len()
     }
@@ -179,12 +156,27 @@ impl Shard {
         self.columns.get(slot as usize)?.as_ref()
     }
 
+    fn column_mut(&mut self, slot: u32) -> &mut Column {
+        let slot = slot as usize;
+        if self.columns.len() <= slot {
+            self.columns.resize_with(slot + 1, || None);
+        }
+        self.columns[slot].get_or_insert_default()
+    }
+
+    fn release(&mut self, ids: TextIds) {
+        self.texts.release(ids.name);
+        self.texts.release(ids.location);
+        self.words.release(ids.category);
+        self.words.release(ids.unit);
+    }
+
     fn texts_of(&self, ids: TextIds) -> MetadataTexts<'_> {
         MetadataTexts {
             name: self.texts.get(ids.name),
-            category: self.texts.get(ids.category),
+            category: self.words.get(ids.category),
             location: self.texts.get(ids.location),
-            unit: self.texts.get(ids.unit),
+            unit: self.words.get(ids.unit),
         }
     }
 
@@ -193,58 +185,53 @@ impl Shard {
             return id;
         }
         let skus = &mut self.skus;
-        let id = push(skus, sku.clone());
-        self.index.insert_unique(hash, id, |id| sku_hash(skus[*id as usize].as_str()));
-        self.order.insert(id, sku.as_str(), |id| skus[id as usize].as_str());
+        let id = skus.push(sku.clone());
+        self.index.insert_unique(hash, id, |id| sku_hash(skus[*id].as_str()));
+        self.order.insert(id, sku.as_str(), |id| skus[id].as_str());
         id
     }
 
     #[cfg(test)]
     pub(super) fn text_count(&self) -> usize {
-        self.texts.len()
+        self.texts.len() + self.words.len()
     }
 }
 
 impl Column {
     fn find(&self, sku_id: u32) -> Option<(Held, TextIds)> {
-        let place =
-            *self.index.find(id_hash(sku_id), |place| self.cells[*place as usize].sku == sku_id)?;
-        let packed = &self.cells[place as usize];
-        let wide = if packed.is_wide() { self.wide.get(&place) } else { None };
-        Some((packed.unpack(wide), packed.texts))
+        self.places.find(sku_id).map(|place| self.unpack(place))
     }
 
-    /// Returns what was held before, and the texts that the cell no longer uses.
+    fn unpack(&self, place: u32) -> (Held, TextIds) {
+        let packed = &self.cells[place];
+        packed.unpack(if packed.is_wide() { self.wide.get(&place) } else { None })
+    }
+
+    /// Returns what was held before, and the texts that the cell no longer uses; `skus` are in the
+    /// shard.
     fn put(
         &mut self,
         sku_id: u32,
         held: &Held,
         texts: Option<TextIds>,
+        skus: usize,
     ) -> (Option<Held>, Option<TextIds>) {
-        let hash = id_hash(sku_id);
-        let cells = &mut self.cells;
-        let found = self.index.find(hash, |place| cells[*place as usize].sku == sku_id).copied();
-        let (former, released) = if let Some(place) = found {
-            let old = cells[place as usize];
-            let wide = if old.is_wide() { self.wide.remove(&place) } else { None };
-            let former = old.unpack(wide.as_ref());
-            self.sums.subtract(&Sums::of(&former.cell.quantities));
-            let (packed, wide) = Packed::new(sku_id, held, texts.unwrap_or(old.texts));
-            cells[place as usize] = packed;
-            if let Some(wide) = wide {
-                self.wide.insert(place, wide);
-            }
-            (Some(former), texts.map(|_| old.texts))
-        } else {
-            let (packed, wide) = Packed::new(sku_id, held, texts.unwrap_or(TextIds::NONE));
-            let place = push(cells, packed);
-            self.index.insert_unique(hash, place, |place| id_hash(cells[*place as usize].sku));
-            if let Some(wide) = wide {
-                self.wide.insert(place, wide);
-            }
-            (None, None)
-        };
         self.sums.add(&Sums::of(&held.cell.quantities));
-        (former, released)
+        let Some(place) = self.places.find(sku_id) else {
+            let (packed, wide) = Packed::new(sku_id, held, texts.unwrap_or(TextIds::NONE));
+            let place = self.cells.push(packed);
+            self.places.insert(sku_id, place, self.cells.len(), skus);
+            self.wide.extend(wide.map(|wide| (place, wide)));
+            return (None, None);
+        };
+        let (former, former_texts) = self.unpack(place);
+        self.sums.subtract(&Sums::of(&former.cell.quantities));
+        if self.cells[place].is_wide() {
+            self.wide.remove(&place);
+        }
+        let (packed, wide) = Packed::new(sku_id, held, texts.unwrap_or(former_texts));
+        self.cells[place] = packed;
+        self.wide.extend(wide.map(|wide| (place, wide)));
+        (Some(former), texts.map(|_| former_texts))
     }
 }

@@ -7,6 +7,8 @@ use compact_str::CompactString;
 use hashbrown::HashTable;
 use shared::FixedHasher;
 
+use super::chunked::Chunked;
+
 /// The id of the empty text, which is never counted.
 pub(super) const EMPTY: u32 = 0;
 
@@ -19,14 +21,16 @@ struct Entry {
 /// A pool of counted texts.
 #[derive(Debug)]
 pub(super) struct Texts {
-    entries: Vec<Entry>,
+    entries: Chunked<Entry>,
     index: HashTable<u32>,
     free: Vec<u32>,
 }
 
 impl Default for Texts {
     fn default() -> Self {
-        Self { entries: vec![Entry::default()], index: HashTable::new(), free: Vec::new() }
+        let mut entries = Chunked::default();
+        entries.push(Entry::default());
+        Self { entries, index: HashTable::new(), free: Vec::new() }
     }
 }
 
@@ -37,7 +41,7 @@ fn hash(text: &str) -> u64 {
 impl Texts {
     /// The text of an id.
     pub(super) fn get(&self, id: u32) -> &str {
-        &self.entries[id as usize].text
+        &self.entries[id].text
     }
 
     /// The id of `text`, with one user more.
@@ -47,18 +51,18 @@ impl Texts {
         }
         let hashed = hash(text);
         let entries = &mut self.entries;
-        if let Some(id) = self.index.find(hashed, |id| entries[*id as usize].text == text) {
-            entries[*id as usize].users += 1;
+        if let Some(id) = self.index.find(hashed, |id| entries[*id].text == text) {
+            entries[*id].users += 1;
             return *id;
         }
         let entry = Entry { text: CompactString::new(text), users: 1 };
         let id = if let Some(id) = self.free.pop() {
-            entries[id as usize] = entry;
+            entries[id] = entry;
             id
         } else {
-            super::shard::push(entries, entry)
+            entries.push(entry)
         };
-        self.index.insert_unique(hashed, id, |id| hash(&entries[*id as usize].text));
+        self.index.insert_unique(hashed, id, |id| hash(&entries[*id].text));
         id
     }
 
@@ -67,7 +71,7 @@ impl Texts {
         if id == EMPTY {
             return;
         }
-        let entry = &mut self.entries[id as usize];
+        let entry = &mut self.entries[id];
         entry.users -= 1;
         if entry.users > 0 {
             return;
