@@ -5,7 +5,8 @@ mod listener;
 pub mod logging;
 mod upkeep;
 
-use std::io::Write as _;
+use std::io::{self, Write as _};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use event_log::storage::Storage;
 use event_log::storage::disk::DiskStorage;
 use event_log::{Log, LogOptions, Retention};
 use shared::Timestamp;
+use tokio::net::{TcpListener, TcpSocket};
 
 use crate::clock::LoggedClock;
 use crate::config::{ServeArgs, Settings};
@@ -25,6 +27,8 @@ use std::process::ExitCode;
 use upkeep::Upkeep;
 
 const DAY_US: i64 = 24 * 3600 * 1_000_000;
+/// How many connections may wait to be accepted (the system may have a lower bound).
+const UNACCEPTED_MAX: u32 = 4096;
 
 /// Runs the command.
 pub fn run(args: &ServeArgs) -> Result<ExitCode, OpError> {
@@ -51,9 +55,7 @@ pub fn run(args: &ServeArgs) -> Result<ExitCode, OpError> {
 
 /// Opens everything below HTTP.
 fn open(settings: &Settings) -> Result<Arc<App<DiskStorage>>, OpError> {
-    let store_id = settings
-        .parsed_store_id()
-        .map_err(|error| OpError::Usage(error.to_string()))?;
+    let store_id = settings.parsed_store_id().map_err(|error| OpError::Usage(error.to_string()))?;
     create_data_dir(&settings.data_dir)?;
     let storage = DiskStorage::new(settings.data_dir.clone());
     let options = LogOptions {
@@ -75,13 +77,8 @@ fn open(settings: &Settings) -> Result<Arc<App<DiskStorage>>, OpError> {
             tracing::info!(done, total, "recovering");
         }
     };
-    let opened = Ledger::open(
-        Arc::clone(&log),
-        store_id.clone(),
-        ledger_options,
-        clock.now(),
-        progress,
-    );
+    let opened =
+        Ledger::open(Arc::clone(&log), store_id.clone(), ledger_options, clock.now(), progress);
     let (ledger, report) = opened.map_err(ledger_error)?;
     tracing::info!(
         %store_id,
@@ -127,15 +124,23 @@ fn listen<S: Storage>(app: &Arc<App<S>>, settings: &Settings) -> Result<(), OpEr
     }
     let runtime = builder.enable_all().build().map_err(OpError::failed)?;
     runtime.block_on(async {
-        let bound = tokio::net::TcpListener::bind(settings.listen).await;
-        let listener = bound
+        let listener = bind(settings.listen)
             .map_err(|error| OpError::Failed(format!("listen: {}: {error}", settings.listen)))?;
         let address = listener.local_addr().map_err(OpError::failed)?;
         tracing::info!(%address, "listening");
         let mut stdout = std::io::stdout();
         let _ = writeln!(stdout, "listening on http://{address}").and_then(|()| stdout.flush());
-        listener::serve(listener, Arc::clone(app), settings)
-            .await
-            .map_err(OpError::failed)
+        listener::serve(listener, Arc::clone(app), settings).await.map_err(OpError::failed)
     })
+}
+
+/// Listens with a queue that takes a burst of callers: one that finds it full waits a second.
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(UNACCEPTED_MAX)
 }

@@ -210,3 +210,17 @@ fn a_caller_that_asks_first_needs_not_send_what_is_too_much() {
     let answer = raw(&node, head.as_bytes(), Duration::from_secs(2));
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
 }
+
+#[test]
+fn a_burst_of_connections_waits_for_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(dir.path(), &[]);
+    let mut open = Vec::new();
+    for number in 0..800 {
+        let begun = Instant::now();
+        open.push(TcpStream::connect(&node.address).unwrap());
+        // A full queue drops the first packet; it is sent again after a second.
+        assert!(begun.elapsed() < Duration::from_millis(900), "connection {number} was dropped");
+    }
+    assert_eq!(node.call("GET", "/api/health/live", "").0, 200);
+}
