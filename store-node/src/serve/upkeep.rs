@@ -31,23 +31,21 @@ impl Upkeep {
     pub(super) fn start<S: Storage>(app: &Arc<App<S>>, on_poison: OnPoison) -> io::Result<Self> {
         let stopping = Arc::new(AtomicBool::new(false));
         let (app, stop) = (Arc::clone(app), Arc::clone(&stopping));
-        let thread = std::thread::Builder::new()
-            .name("upkeep".to_owned())
-            .spawn(move || {
-                let mut turn = 0_u64;
-                let mut poisoned = false;
-                while !stop.load(Ordering::Relaxed) {
-                    let now = app.now();
-                    app.ledger().sweep_expired(now);
-                    app.ledger().forget_expired_keys(now);
-                    if turn.is_multiple_of(SLOW_TURNS) {
-                        app.run_upkeep();
-                        poisoned = watch(&app, on_poison, poisoned);
-                    }
-                    turn += 1;
-                    std::thread::park_timeout(PAUSE);
+        let thread = std::thread::Builder::new().name("upkeep".to_owned()).spawn(move || {
+            let mut turn = 0_u64;
+            let mut poisoned = false;
+            while !stop.load(Ordering::Relaxed) {
+                let now = app.now();
+                app.ledger().sweep_expired(now);
+                app.ledger().forget_expired_keys(now);
+                if turn.is_multiple_of(SLOW_TURNS) {
+                    app.run_upkeep();
+                    poisoned = watch(&app, on_poison, poisoned);
                 }
-            })?;
+                turn += 1;
+                std::thread::park_timeout(PAUSE);
+            }
+        })?;
         Ok(Self { thread, stopping })
     }
 
