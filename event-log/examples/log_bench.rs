@@ -22,6 +22,8 @@ const STORED_RECORD_BYTES: usize = RECORD_BYTES + 4;
 const ALIGNMENT_BYTES: usize = 512;
 const ROUNDS_MIN: usize = 5;
 const ZERO_PIECE_BYTES: usize = 1 << 20;
+/// What the log keeps ready by default.
+const SPARES: usize = 2;
 const BUSY_PAUSE: Duration = Duration::from_micros(50);
 const LOG_ID: LogId = LogId::new([0x42; 16]);
 
@@ -31,13 +33,16 @@ type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 struct Case {
     in_flight: usize,
     records: usize,
+    /// This many rounds for each that was asked for: one sync at a time is at the mercy of the disk's other users, and only
+    /// rounds shorter than their bursts meet the same disk on both sides.
+    rounds_factor: usize,
     bar: f64,
 }
 
 const CASES: [Case; 3] = [
-    Case { in_flight: 1, records: 8_000, bar: 0.8 },
-    Case { in_flight: 1_024, records: 2_000_000, bar: 0.7 },
-    Case { in_flight: 8_192, records: 4_000_000, bar: 0.7 },
+    Case { in_flight: 1, records: 200, rounds_factor: 12, bar: 0.8 },
+    Case { in_flight: 1_024, records: 500_000, rounds_factor: 1, bar: 0.7 },
+    Case { in_flight: 8_192, records: 1_000_000, rounds_factor: 1, bar: 0.7 },
 ];
 
 struct Arguments {
@@ -56,6 +61,10 @@ struct Rates {
     /// The same bytes in batches of everything in flight: what no log that overlaps two batches can make. For orientation.
     whole: Vec<f64>,
     records_per_frame: Vec<f64>,
+    /// Durations of the ceiling's single syncs, µs.
+    syncs_us: Vec<f64>,
+    /// The batches of the round before.
+    batches: Vec<usize>,
 }
 
 fn main() -> Outcome<()> {
@@ -64,9 +73,10 @@ fn main() -> Outcome<()> {
     let mut results = Vec::new();
     for case in &CASES {
         let mut rates = Rates::default();
-        for round in 0..arguments.rounds {
+        let rounds = arguments.rounds * case.rounds_factor;
+        for round in 0..rounds {
             one_round(&arguments, case, &mut rates)?;
-            eprintln!("{} in flight: round {} of {}", case.in_flight, round + 1, arguments.rounds);
+            eprintln!("{} in flight: round {} of {rounds}", case.in_flight, round + 1);
         }
         results.push((case, rates));
     }
@@ -78,7 +88,8 @@ fn main() -> Outcome<()> {
 }
 
 fn arguments() -> Outcome<Arguments> {
-    let mut parsed = Arguments { directory: PathBuf::new(), rounds: ROUNDS_MIN, producers: 1, json: None };
+    let mut parsed =
+        Arguments { directory: PathBuf::new(), rounds: ROUNDS_MIN, producers: 1, json: None };
     let mut rest = std::env::args().skip(1);
     while let Some(argument) = rest.next() {
         let mut value = || rest.next().ok_or(format!("{argument} needs a value"));
@@ -90,24 +101,41 @@ fn arguments() -> Outcome<Arguments> {
         }
     }
     if parsed.directory.as_os_str().is_empty() {
-        return Err("usage: log_bench <directory> [--rounds N] [--producers N] [--json FILE]".into());
+        return Err(
+            "usage: log_bench <directory> [--rounds N] [--producers N] [--json FILE]".into()
+        );
     }
     Ok(parsed)
 }
 
 fn one_round(arguments: &Arguments, case: &Case, rates: &mut Rates) -> Outcome<()> {
+    // The ceiling goes first every other round, so that a machine that slows down or recovers favours nobody. Its batches are
+    // then those of the round before.
+    let ceiling_first = rates.ours.len() % 2 == 1;
+    if ceiling_first {
+        ceiling_round(arguments, case, rates)?;
+    }
     let directory = arguments.directory.join("log_bench-ours");
     let _ = fs::remove_dir_all(&directory);
     let (elapsed, batches) = ours(&directory, case, arguments.producers)?;
     fs::remove_dir_all(&directory)?;
-    let records = case.records as f64;
-    rates.ours.push(records / elapsed.as_secs_f64());
-    rates.records_per_frame.push(records / batches.len() as f64);
+    rates.ours.push(case.records as f64 / elapsed.as_secs_f64());
+    rates.records_per_frame.push(case.records as f64 / batches.len() as f64);
+    rates.batches = batches;
+    if !ceiling_first {
+        ceiling_round(arguments, case, rates)?;
+    }
+    Ok(())
+}
+
+fn ceiling_round(arguments: &Arguments, case: &Case, rates: &mut Rates) -> Outcome<()> {
     let file = arguments.directory.join("log_bench-ceiling");
-    rates.ceiling.push(records / ceiling(&file, &batches, case.in_flight > 1)?.as_secs_f64());
     let whole = vec![case.in_flight; case.records / case.in_flight];
-    let whole_records = (whole.len() * case.in_flight) as f64;
-    rates.whole.push(whole_records / ceiling(&file, &whole, case.in_flight > 1)?.as_secs_f64());
+    let seals = case.in_flight > 1;
+    let elapsed = ceiling(&file, &rates.batches, seals, &mut rates.syncs_us)?;
+    rates.ceiling.push(case.records as f64 / elapsed.as_secs_f64());
+    let elapsed = ceiling(&file, &whole, seals, &mut Vec::new())?;
+    rates.whole.push((whole.len() * case.in_flight) as f64 / elapsed.as_secs_f64());
     Ok(fs::remove_file(&file)?)
 }
 
@@ -119,17 +147,22 @@ const fn frame_bytes(records: usize) -> usize {
 /// Appends through the real log with its threads; how long, and how many records each frame got.
 fn ours(directory: &Path, case: &Case, producers: usize) -> Outcome<(Duration, Vec<usize>)> {
     // Room for every record in a frame of its own would be far too much: at many in flight frames are large.
-    let smallest_frame = case.in_flight.min(16);
-    let segment_bytes = (case.records / smallest_frame + 1) * frame_bytes(smallest_frame) + ZERO_PIECE_BYTES;
+    let smallest_frame = case.in_flight.min(64);
+    let segment_bytes =
+        (case.records / smallest_frame + 1) * frame_bytes(smallest_frame) + ZERO_PIECE_BYTES;
     let options = LogOptions {
         segment_bytes: segment_bytes as u64,
         alignment: Some(ALIGNMENT_BYTES as u32),
         new_log_id: LOG_ID,
-        spare_segments: 0,
         ..LogOptions::default()
     };
+    fs::create_dir_all(directory)?;
     let log = Log::open(DiskStorage::new(directory.to_path_buf()), options)?;
     log.start()?;
+    // The ceiling's file is preallocated before the clock runs as well.
+    while log.status().spares < SPARES {
+        std::thread::sleep(Duration::from_millis(10));
+    }
     let producers = producers.min(case.in_flight);
     let started = Instant::now();
     let threads: Vec<_> = (0..producers)
@@ -192,7 +225,12 @@ fn append(log: &Arc<Log<DiskStorage>>, buffer: &RecordBuffer) -> Outcome<Seq> {
 }
 
 /// One thread: seals (unless that is done beforehand), writes and syncs these batches into a preallocated file.
-fn ceiling(path: &Path, batches: &[usize], seals: bool) -> Outcome<Duration> {
+fn ceiling(
+    path: &Path,
+    batches: &[usize],
+    seals: bool,
+    syncs_us: &mut Vec<f64>,
+) -> Outcome<Duration> {
     let file = zero_filled(path, batches.iter().map(|records| frame_bytes(*records)).sum())?;
     let largest = batches.iter().copied().max().unwrap_or(1);
     let mut buffer = RecordBuffer::new();
@@ -206,11 +244,14 @@ fn ceiling(path: &Path, batches: &[usize], seals: bool) -> Outcome<Duration> {
     for records in batches {
         if seals || next == 1 {
             let stored = FRAME_HEADER_BYTES + records * STORED_RECORD_BYTES;
-            chain = seal(&mut bytes[..stored], unsealed(*records, next, chain), LOG_ID, &chain).chain;
+            chain =
+                seal(&mut bytes[..stored], unsealed(*records, next, chain), LOG_ID, &chain).chain;
         }
         let length = frame_bytes(*records);
         file.write_all_at(&bytes[..length], offset)?;
+        let syncing = Instant::now();
         file.sync_data()?;
+        syncs_us.push(syncing.elapsed().as_secs_f64() * 1e6);
         offset += length as u64;
         next += *records as u64;
     }
@@ -250,7 +291,11 @@ fn sorted(values: &[f64]) -> Vec<f64> {
 }
 
 fn median(values: &[f64]) -> f64 {
-    sorted(values)[values.len() / 2]
+    quantile(values, 0.5)
+}
+
+fn quantile(values: &[f64], part: f64) -> f64 {
+    sorted(values)[((values.len() - 1) as f64 * part) as usize]
 }
 
 /// Of each round on its own, so that a slow minute of the machine weighs on both sides.
@@ -265,22 +310,39 @@ fn spread(values: &[f64]) -> String {
 
 fn table(results: &[(&Case, Rates)]) -> String {
     let mut text = format!(
-        "{:>9} {:>32} {:>32} {:>12} {:>6} {:>5} {:>4} {:>18}\n",
-        "in flight", "ours, records/s", "ceiling, same batches", "per frame", "ratio", "bar", "", "of whole batches"
+        "{:>9} {:>30} {:>30} {:>9} {:>18} {:>5} {:>4} {:>8} {:>16}\n",
+        "in flight",
+        "ours, records/s",
+        "ceiling, same batches",
+        "per frame",
+        "ratio (quartiles)",
+        "bar",
+        "",
+        "of whole",
+        "sync p50/p99, us"
     );
     for (case, rates) in results {
-        let ratio = median(&ratios(&rates.ours, &rates.ceiling));
+        let per_round = ratios(&rates.ours, &rates.ceiling);
+        let ratio = median(&per_round);
+        let quartiles = format!(
+            "{ratio:.2} ({:.2}..{:.2})",
+            quantile(&per_round, 0.25),
+            quantile(&per_round, 0.75)
+        );
+        let syncs =
+            format!("{:.0}/{:.0}", median(&rates.syncs_us), quantile(&rates.syncs_us, 0.99));
         let _ = writeln!(
             text,
-            "{:>9} {:>32} {:>32} {:>12.0} {:>6.2} {:>5.2} {:>4} {:>18.2}",
+            "{:>9} {:>30} {:>30} {:>9.0} {:>18} {:>5.2} {:>4} {:>8.2} {:>16}",
             case.in_flight,
             spread(&rates.ours),
             spread(&rates.ceiling),
             median(&rates.records_per_frame),
-            ratio,
+            quartiles,
             case.bar,
             if ratio >= case.bar { "met" } else { "MISS" },
             median(&ratios(&rates.ours, &rates.whole)),
+            syncs,
         );
     }
     text
@@ -292,7 +354,7 @@ fn json(results: &[(&Case, Rates)]) -> String {
         .map(|(case, rates)| {
             let per_round = ratios(&rates.ours, &rates.ceiling);
             format!(
-                "{{\"in_flight\":{},\"records\":{},\"bar\":{},\"ratio\":{:.4},\"ratios\":{:?},\"ours_per_s\":{:?},\"ceiling_per_s\":{:?},\"whole_batches_per_s\":{:?},\"records_per_frame\":{:?}}}",
+                "{{\"in_flight\":{},\"records\":{},\"bar\":{},\"ratio\":{:.4},\"ratios\":{:?},\"ours_per_s\":{:?},\"ceiling_per_s\":{:?},\"whole_batches_per_s\":{:?},\"records_per_frame\":{:?},\"sync_p50_us\":{:.1},\"sync_p99_us\":{:.1}}}",
                 case.in_flight,
                 case.records,
                 case.bar,
@@ -302,6 +364,8 @@ fn json(results: &[(&Case, Rates)]) -> String {
                 rates.ceiling,
                 rates.whole,
                 rates.records_per_frame,
+                median(&rates.syncs_us),
+                quantile(&rates.syncs_us, 0.99),
             )
         })
         .collect();

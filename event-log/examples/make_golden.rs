@@ -13,9 +13,7 @@ use std::path::Path;
 use event_log::storage::disk::DiskStorage;
 
 fn main() -> io::Result<()> {
-    let fixtures = std::env::args()
-        .nth(1)
-        .ok_or_else(|| io::Error::other("which directory?"))?;
+    let fixtures = std::env::args().nth(1).ok_or_else(|| io::Error::other("which directory?"))?;
     let fixtures = Path::new(&fixtures);
     let golden = fixtures.join("event-log-v1");
     fs::create_dir(&golden)?;
@@ -32,10 +30,7 @@ fn names_ending(dir: &Path, extension: &str) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(dir)? {
         let name = entry?.file_name().to_string_lossy().into_owned();
-        if Path::new(&name)
-            .extension()
-            .is_some_and(|found| found == extension)
-        {
+        if Path::new(&name).extension().is_some_and(|found| found == extension) {
             names.push(name);
         }
     }
@@ -49,20 +44,8 @@ fn damaged(golden: &Path, to: &Path) -> io::Result<()> {
     let [.., middle, last] = &segments[..] else {
         return Err(io::Error::other("too few segments"));
     };
-    variant(
-        golden,
-        &to.join("flipped-payload"),
-        &segments,
-        last,
-        |bytes| bytes[4096 + 300] ^= 4,
-    )?;
-    variant(
-        golden,
-        &to.join("flipped-header-page"),
-        &segments,
-        last,
-        |bytes| bytes[70] ^= 4,
-    )?;
+    variant(golden, &to.join("flipped-payload"), &segments, last, |bytes| bytes[4096 + 300] ^= 4)?;
+    variant(golden, &to.join("flipped-header-page"), &segments, last, |bytes| bytes[70] ^= 4)?;
     // A write cut short: some sectors of the last frame, nothing behind it.
     variant(golden, &to.join("torn-tail"), &segments, last, |bytes| {
         bytes[4096 + 512..].fill(0);

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use crate::compaction::SealedSegment;
-use crate::format::{SPARE_PREFIX, SegmentHeader, TEMPORARY_SUFFIX, segment_file_name};
+use crate::format::{SegmentHeader, segment_file_name, spare_file_name};
 use crate::seq::{Chain, Seq};
 use crate::storage::{OpenMode, Storage, StorageFile};
 
@@ -27,7 +27,7 @@ pub(crate) struct Spare<S: Storage> {
 impl<S: Storage> Spare<S> {
     /// Makes spare number `number`; on failure nothing is left behind.
     pub(crate) fn make(storage: &S, number: u64, bytes: u64) -> io::Result<Self> {
-        let path = format!("{SPARE_PREFIX}{number}{TEMPORARY_SUFFIX}");
+        let path = spare_file_name(number);
         let file = storage.open(&path, OpenMode::CreateNew)?;
         match zero_fill(&file, bytes) {
             Ok(()) => Ok(Self { file, path, bytes }),
@@ -41,6 +41,7 @@ impl<S: Storage> Spare<S> {
 
     /// Turns the spare into a segment: header, sync, rename, directory sync.
     pub(crate) fn become_segment(self, storage: &S, header: &SegmentHeader) -> io::Result<S::File> {
+        assert_eq!(header.capacity_bytes, self.bytes, "the header says how long its file is");
         self.file.write_at(&header.encode()[..], 0)?;
         self.file.sync_data()?;
         storage.rename(&self.path, &segment_file_name(header.first_seq))?;
@@ -198,6 +199,7 @@ mod tests {
             previous_digest: 0,
             previous_logged_at_us: 0,
             created_at_us: 0,
+            capacity_bytes: 0,
             owner: Vec::new(),
         }
     }

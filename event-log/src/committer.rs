@@ -188,6 +188,7 @@ impl<S: Storage> Shared<S> {
             previous_digest: tip.digest,
             previous_logged_at_us: tip.logged_at_us,
             created_at_us: tip.logged_at_us,
+            capacity_bytes: spare.bytes,
             owner: self.owner.clone(),
         };
         let bytes = spare.bytes;
@@ -207,7 +208,8 @@ impl<S: Storage> Shared<S> {
         let end = self.published.lock().end;
         let mut used = vec![0; end as usize];
         read_exact_at(&committer.file, &mut used, 0)?;
-        let header = SegmentHeader::decode(&used).map_err(io::Error::other)?;
+        let mut header = SegmentHeader::decode(&used).map_err(io::Error::other)?;
+        header.capacity_bytes = spare.bytes;
         spare.file.write_at(&used, 0)?;
         let bytes = spare.bytes;
         committer.file = spare.become_segment(&self.storage, &header)?;

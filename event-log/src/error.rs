@@ -37,7 +37,7 @@ pub enum OpenError {
     #[error("the log is damaged: {0}")]
     Corrupt(Damage),
     /// A log of someone else: check the directory in the configuration.
-    #[error("the log belongs to {found:?}, not to {expected:?}")]
+    #[error("the log belongs to {:?}, not to {:?}", String::from_utf8_lossy(.found), String::from_utf8_lossy(.expected))]
     WrongOwner {
         /// Whose log it is.
         found: Vec<u8>,

@@ -20,6 +20,7 @@
 //!  128  owner length                        u16   0 to 256
 //!  130  owner                               bytes
 //!       zeros
+//! 4084  length of the file when it was made   u64   a shorter file has lost its end
 //! 4092  crc32 of the bytes before it        u32
 //! ```
 //! From 4096 to the header length: zeros. Then frames, each at the alignment, and zeros to the end of the file.
@@ -43,7 +44,10 @@ pub const FRAME_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// The longest single append, in bytes of its records as laid out in a frame.
 pub const APPEND_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// What is wrong with a segment file that is shorter than its header says.
+pub(crate) const CUT_OFF: &str = "the file is shorter than it was made";
 /// The name of the lock file.
+
 pub(crate) const LOCK_FILE: &str = "LOCK";
 /// The directory of archived segments.
 pub(crate) const ARCHIVE_DIR: &str = "archive";
@@ -56,6 +60,7 @@ pub(crate) const TEMPORARY_SUFFIX: &str = ".tmp";
 /// What a preallocated segment that isn't in use begins with.
 pub(crate) const SPARE_PREFIX: &str = "spare-";
 
+const CAPACITY_OFFSET: usize = SEGMENT_HEADER_BYTES - 12;
 const SEGMENT_CRC_OFFSET: usize = SEGMENT_HEADER_BYTES - 4;
 const OWNER_OFFSET: usize = 130;
 
@@ -80,6 +85,8 @@ pub struct SegmentHeader {
     pub previous_logged_at_us: i64,
     /// The logged time of the append that made the segment necessary, µs.
     pub created_at_us: i64,
+    /// The length of the file when it was made, bytes; it never gets shorter.
+    pub capacity_bytes: u64,
     /// Opaque: whose log this is.
     pub owner: Vec<u8>,
 }
@@ -130,6 +137,8 @@ impl SegmentHeader {
         page[120..128].copy_from_slice(&self.created_at_us.to_le_bytes());
         page[128..130].copy_from_slice(&(self.owner.len() as u16).to_le_bytes());
         page[OWNER_OFFSET..OWNER_OFFSET + self.owner.len()].copy_from_slice(&self.owner);
+        page[CAPACITY_OFFSET..SEGMENT_CRC_OFFSET]
+            .copy_from_slice(&self.capacity_bytes.to_le_bytes());
         let crc = crc32fast::hash(&page[..SEGMENT_CRC_OFFSET]);
         page[SEGMENT_CRC_OFFSET..].copy_from_slice(&crc.to_le_bytes());
         page
@@ -161,6 +170,7 @@ impl SegmentHeader {
             previous_digest: u128::from_le_bytes(read_array(page, 96)),
             previous_logged_at_us: read_u64(page, 112) as i64,
             created_at_us: read_u64(page, 120) as i64,
+            capacity_bytes: read_u64(page, CAPACITY_OFFSET),
             owner: owner.ok_or(SegmentHeaderError::Field { what: "owner length" })?,
         };
         header.check_fields(read_u64(page, 56))?;
@@ -215,6 +225,11 @@ pub fn parse_segment_file_name(name: &str) -> Option<Seq> {
     is_number.then(|| digits.parse().ok().map(Seq::new))?
 }
 
+/// The name of spare number `number`; the first segment of a log is made from number 0.
+pub(crate) fn spare_file_name(number: u64) -> String {
+    format!("{SPARE_PREFIX}{number}{TEMPORARY_SUFFIX}")
+}
+
 pub(crate) fn read_array<const N: usize>(bytes: &[u8], offset: usize) -> [u8; N] {
     let mut array = [0_u8; N];
     array.copy_from_slice(&bytes[offset..offset + N]);
@@ -248,6 +263,7 @@ mod tests {
             previous_digest: 7,
             previous_logged_at_us: -8,
             created_at_us: 9,
+            capacity_bytes: 10,
             owner: b"store-1".to_vec(),
         }
     }

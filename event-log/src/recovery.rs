@@ -14,10 +14,10 @@ use crate::committer::Committer;
 use crate::consumers::{remove_leftovers, witnesses};
 use crate::error::{Damage, OpenError};
 use crate::format::{
-    ALIGNMENT_BYTES_MIN, ARCHIVE_DIR, CONSUMERS_FILE, FRAME_BYTES_MAX, LOCK_FILE, OWNER_BYTES_MAX,
-    SEGMENT_HEADER_BYTES, SNAPSHOTS_DIR, SPARE_PREFIX, SegmentHeader, SegmentHeaderError,
-    TEMPORARY_SUFFIX, alignment_is_valid, header_len_for, parse_segment_file_name,
-    segment_file_name,
+    ALIGNMENT_BYTES_MIN, ARCHIVE_DIR, CONSUMERS_FILE, CUT_OFF, FRAME_BYTES_MAX, LOCK_FILE,
+    OWNER_BYTES_MAX, SEGMENT_HEADER_BYTES, SNAPSHOTS_DIR, SPARE_PREFIX, SegmentHeader,
+    SegmentHeaderError, TEMPORARY_SUFFIX, alignment_is_valid, header_len_for,
+    parse_segment_file_name, segment_file_name, spare_file_name,
 };
 use crate::frame::FRAME_HEADER_BYTES;
 use crate::log::{Limits, LogOptions, Published, Shared};
@@ -178,6 +178,10 @@ fn refuse_leftovers<S: Storage>(storage: &S, listing: &Listing) -> Result<(), Op
     if let Some(name) = listing.unknown.first() {
         return refuse(format!("the directory holds {name:?}, but no segment"));
     }
+    // The first segment is made from spare 0; any other one proves that there was a log.
+    if let Some(spare) = listing.spares.iter().find(|name| **name != spare_file_name(0)) {
+        return refuse(format!("the directory holds {spare}, but no segment"));
+    }
     if listing.has_consumers {
         return refuse(format!("the directory holds {CONSUMERS_FILE}, but no segment"));
     }
@@ -210,6 +214,7 @@ fn make<S: Storage>(
         previous_digest: 0,
         previous_logged_at_us: options.opened_at_us,
         created_at_us: options.opened_at_us,
+        capacity_bytes: options.segment_bytes,
         owner: options.owner.clone(),
     };
     let spare = Spare::make(storage, 0, options.segment_bytes)
@@ -349,6 +354,14 @@ fn read_header<S: Storage>(storage: &S, first: Seq) -> Result<(SegmentHeader, u6
     let mut page = vec![0; SEGMENT_HEADER_BYTES.min(usize::try_from(bytes).unwrap_or(usize::MAX))];
     read_exact_at(&file, &mut page, 0).map_err(failed("reading a segment's header"))?;
     match SegmentHeader::decode(&page) {
+        Ok(header) if bytes < header.capacity_bytes => Err(OpenError::Corrupt(Damage {
+            file: name,
+            offset: bytes,
+            length: header.capacity_bytes - bytes,
+            first_seq: first,
+            last_seq: first,
+            what: CUT_OFF.to_owned(),
+        })),
         Ok(header) => Ok((header, bytes)),
         Err(SegmentHeaderError::Version { found }) => {
             Err(OpenError::UnsupportedVersion { file: name, found })

@@ -153,6 +153,7 @@ mod tests {
             previous_digest: 0,
             previous_logged_at_us: 0,
             created_at_us: 0,
+            capacity_bytes: 0,
             owner: Vec::new(),
         }
     }

@@ -4,7 +4,7 @@ use super::VerifyReport;
 use crate::archive::{self, archive_file_name};
 use crate::consumers::{Witness, witnesses};
 use crate::error::Damage;
-use crate::format::{SegmentHeader, segment_file_name};
+use crate::format::{CUT_OFF, SegmentHeader, segment_file_name};
 use crate::frame::{FrameHeader, verify_link};
 use crate::seq::{Chain, LogId, Seq};
 use crate::storage::Storage;
@@ -78,6 +78,11 @@ impl<'storage, S: Storage> Walker<'storage, S> {
                 return;
             }
         };
+        let length = bytes.len() as u64;
+        if !is_archive && length < header.capacity_bytes {
+            let missing = header.capacity_bytes - length;
+            self.add(&file, length, missing, (first, Seq::MAX), CUT_OFF.to_owned());
+        }
         if !self.enter(&file, first, &header) {
             return;
         }

@@ -250,6 +250,13 @@ fn holes_swaps_and_old_copies_are_refused() {
     check_files("the middle segment is gone", &Shows::Reading, |storage, segments| {
         assert!(storage.take(&segments[1].0));
     });
+    for (which, at) in [("first", 0), ("last", usize::MAX)] {
+        let what = format!("the {which} segment is cut off behind its first frames");
+        check_files(&what, &Shows::Opening, |storage, segments| {
+            let (file, bytes) = &segments[at.min(segments.len() - 1)];
+            storage.put(file, &bytes[..4096 + 1024]);
+        });
+    }
     check_files("the last segment is gone", &Shows::Opening, |storage, segments| {
         assert!(storage.take(&segments[segments.len() - 1].0));
     });

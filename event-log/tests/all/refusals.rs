@@ -7,7 +7,7 @@ use event_log::storage::disk::DiskStorage;
 use event_log::storage::sim::SimStorage;
 use event_log::{Log, LogOptions, OpenError, RecordBuffer, Seq};
 
-use crate::world::{SEGMENT_BYTES, World, options};
+use crate::world::{Op, SEGMENT_BYTES, World, options};
 
 fn contents(dir: &Path) -> Vec<(String, Vec<u8>)> {
     let mut files = Vec::new();
@@ -149,5 +149,23 @@ fn unknown_files_are_kept() {
     let contents = world.storage.contents();
     for path in ["notes.txt", "snapshots/readme"] {
         assert!(contents.iter().any(|(found, bytes)| found == path && bytes == b"mine"), "{path}");
+    }
+}
+
+/// Only a spare and the lock are left: a new log here would sell what the old one had sold.
+#[test]
+fn a_directory_that_lost_all_segments_is_no_new_log() {
+    let mut world = World::new(1);
+    world.open().unwrap();
+    world.run(&[Op::Append(vec![10]), Op::Commit, Op::Preallocate]).unwrap();
+    world.log = None;
+    for name in world.storage.list("").unwrap() {
+        if event_log::parse_segment_file_name(&name).is_some() {
+            assert!(world.storage.take(&name));
+        }
+    }
+    match Log::open(world.storage.clone(), options(SEGMENT_BYTES)) {
+        Err(OpenError::NotALog { what }) => assert!(what.contains("spare"), "{what}"),
+        other => panic!("{:?}", other.map(|_| "opened")),
     }
 }

@@ -70,7 +70,7 @@ async fn main() -> Result<()> {
         .route("/api/inventory/{sku}/reserve", post(reserve));
     // As the node serves its connections.
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(HEADER_DEADLINE).pipeline_flush(true);
+    builder.timer(TokioTimer::new()).header_read_timeout(HEADER_DEADLINE);
     loop {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
