@@ -42,7 +42,7 @@ pub enum OpError {
     #[error("{0}")]
     Damage(String),
     /// Another process writes this directory.
-    #[error("the data directory is in use by {0}; stop that process, or use --url")]
+    #[error("{0}; stop that process first (snapshot, compact and import also work on it with --url)")]
     Locked(String),
 }
 

@@ -63,7 +63,7 @@ fn open(settings: &Settings) -> Result<Arc<App<DiskStorage>>, OpError> {
         disk_floor_bytes: settings.disk_floor_bytes,
         ..log_options(&store_id)
     };
-    let log = Log::open(storage, options).map_err(open_error)?;
+    let log = Log::open(storage, options).map_err(open_error(&settings.data_dir))?;
     let last_logged = Timestamp::from_micros(log.tip().logged_at_us);
     let clock = LoggedClock::open(last_logged, settings.accept_clock).map_err(OpError::failed)?;
     let ledger_options = LedgerOptions {

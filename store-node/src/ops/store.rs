@@ -85,7 +85,7 @@ pub fn open_store(data_dir: &Path, store_id: Option<StoreId>) -> Result<OpenStor
         None => owner(data_dir)?,
     };
     let storage = DiskStorage::new(data_dir.to_owned());
-    let log = Log::open(storage, log_options(&store_id)).map_err(open_error)?;
+    let log = Log::open(storage, log_options(&store_id)).map_err(open_error(data_dir))?;
     let tip = log.tip();
     let clock = LoggedClock::open(Timestamp::from_micros(tip.logged_at_us), false);
     let clock = clock.map_err(OpError::failed)?;
@@ -151,17 +151,18 @@ pub fn owner(data_dir: &Path) -> Result<StoreId, OpError> {
         .map_err(|error| OpError::Failed(format!("the log's owner {owner:?} {error}")))
 }
 
-/// An opening's error with its exit code.
-pub fn open_error(error: OpenError) -> OpError {
-    match error {
-        OpenError::Locked { holder } => OpError::Locked(holder),
-        OpenError::Corrupt(damage) => OpError::Damage(format!("the log is damaged: {damage}")),
+/// An opening's error with its exit code; it names the directory.
+pub fn open_error(data_dir: &Path) -> impl Fn(OpenError) -> OpError {
+    let place = data_dir.display().to_string();
+    move |error| match error {
+        OpenError::Locked { holder } => OpError::Locked(format!("{place} is in use by {holder}")),
+        OpenError::Corrupt(_) => OpError::Damage(format!("{place}: {error}")),
         OpenError::WrongOwner { .. }
         | OpenError::UnsupportedVersion { .. }
         | OpenError::NotALog { .. }
         | OpenError::Options { .. }
         | OpenError::NoSpace
-        | OpenError::Io { .. } => OpError::failed(error),
+        | OpenError::Io { .. } => OpError::Failed(format!("{place}: {error}")),
     }
 }
 
