@@ -47,7 +47,6 @@ pub const APPEND_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// What is wrong with a segment file that is shorter than its header says.
 pub(crate) const CUT_OFF: &str = "the file is shorter than it was made";
 /// The name of the lock file.
-
 pub(crate) const LOCK_FILE: &str = "LOCK";
 /// The directory of archived segments.
 pub(crate) const ARCHIVE_DIR: &str = "archive";
