@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
 use event_log::frame::{FRAME_HEADER_BYTES, FrameHeader, FrameKind, seal};
@@ -33,16 +33,16 @@ type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 struct Case {
     in_flight: usize,
     records: usize,
-    /// This many rounds for each that was asked for: one sync at a time is at the mercy of the disk's other users, and only
-    /// rounds shorter than their bursts meet the same disk on both sides.
-    rounds_factor: usize,
+    /// Records before the clock runs, on both sides. Without them a short round of 200 times how two fresh threads settle on
+    /// their processors (34 us a record outside the sync, 11 us once settled, on a virtual machine with two).
+    warm_up: usize,
     bar: f64,
 }
 
 const CASES: [Case; 3] = [
-    Case { in_flight: 1, records: 200, rounds_factor: 12, bar: 0.8 },
-    Case { in_flight: 1_024, records: 500_000, rounds_factor: 1, bar: 0.7 },
-    Case { in_flight: 8_192, records: 1_000_000, rounds_factor: 1, bar: 0.7 },
+    Case { in_flight: 1, records: 3_000, warm_up: 1_000, bar: 0.8 },
+    Case { in_flight: 1_024, records: 500_000, warm_up: 50_000, bar: 0.7 },
+    Case { in_flight: 8_192, records: 1_000_000, warm_up: 100_000, bar: 0.7 },
 ];
 
 struct Arguments {
@@ -73,10 +73,9 @@ fn main() -> Outcome<()> {
     let mut results = Vec::new();
     for case in &CASES {
         let mut rates = Rates::default();
-        let rounds = arguments.rounds * case.rounds_factor;
-        for round in 0..rounds {
+        for round in 0..arguments.rounds {
             one_round(&arguments, case, &mut rates)?;
-            eprintln!("{} in flight: round {} of {rounds}", case.in_flight, round + 1);
+            eprintln!("{} in flight: round {} of {}", case.in_flight, round + 1, arguments.rounds);
         }
         results.push((case, rates));
     }
@@ -132,9 +131,9 @@ fn ceiling_round(arguments: &Arguments, case: &Case, rates: &mut Rates) -> Outco
     let file = arguments.directory.join("log_bench-ceiling");
     let whole = vec![case.in_flight; case.records / case.in_flight];
     let seals = case.in_flight > 1;
-    let elapsed = ceiling(&file, &rates.batches, seals, &mut rates.syncs_us)?;
+    let elapsed = ceiling(&file, &rates.batches, case, seals, &mut rates.syncs_us)?;
     rates.ceiling.push(case.records as f64 / elapsed.as_secs_f64());
-    let elapsed = ceiling(&file, &whole, seals, &mut Vec::new())?;
+    let elapsed = ceiling(&file, &whole, case, seals, &mut Vec::new())?;
     rates.whole.push((whole.len() * case.in_flight) as f64 / elapsed.as_secs_f64());
     Ok(fs::remove_file(&file)?)
 }
@@ -148,8 +147,9 @@ const fn frame_bytes(records: usize) -> usize {
 fn ours(directory: &Path, case: &Case, producers: usize) -> Outcome<(Duration, Vec<usize>)> {
     // Room for every record in a frame of its own would be far too much: at many in flight frames are large.
     let smallest_frame = case.in_flight.min(64);
-    let segment_bytes =
-        (case.records / smallest_frame + 1) * frame_bytes(smallest_frame) + ZERO_PIECE_BYTES;
+    let segment_bytes = ((case.warm_up + case.records) / smallest_frame + 1)
+        * frame_bytes(smallest_frame)
+        + ZERO_PIECE_BYTES;
     let options = LogOptions {
         segment_bytes: segment_bytes as u64,
         alignment: Some(ALIGNMENT_BYTES as u32),
@@ -164,22 +164,28 @@ fn ours(directory: &Path, case: &Case, producers: usize) -> Outcome<(Duration, V
         std::thread::sleep(Duration::from_millis(10));
     }
     let producers = producers.min(case.in_flight);
-    let started = Instant::now();
+    let all_warm = Arc::new(Barrier::new(producers));
     let threads: Vec<_> = (0..producers)
         .map(|_| {
-            let log = Arc::clone(&log);
-            let (records, in_flight) = (case.records / producers, case.in_flight / producers);
-            std::thread::spawn(move || produce(&log, records, in_flight))
+            let (log, all_warm) = (Arc::clone(&log), Arc::clone(&all_warm));
+            let (warm_up, records) = (case.warm_up / producers, case.records / producers);
+            let in_flight = case.in_flight / producers;
+            std::thread::spawn(move || {
+                let warmed = produce(&log, warm_up, in_flight);
+                all_warm.wait();
+                let started = Instant::now();
+                warmed.and_then(|()| produce(&log, records, in_flight)).map(|()| started.elapsed())
+            })
         })
         .collect();
+    let mut elapsed = Duration::ZERO;
     for thread in threads {
-        thread.join().map_err(|_| "a producer panicked")??;
+        elapsed = elapsed.max(thread.join().map_err(|_| "a producer panicked")??);
     }
-    let elapsed = started.elapsed();
     let mut batches = Vec::new();
     let mut reader = log.reader(Cursor::START)?;
     while let Some(frame) = reader.next()? {
-        if frame.header.record_count > 0 {
+        if frame.header.record_count > 0 && frame.header.first_seq.get() > case.warm_up as u64 {
             batches.push(frame.header.record_count as usize);
         }
     }
@@ -224,14 +230,18 @@ fn append(log: &Arc<Log<DiskStorage>>, buffer: &RecordBuffer) -> Outcome<Seq> {
     }
 }
 
-/// One thread: seals (unless that is done beforehand), writes and syncs these batches into a preallocated file.
+/// One thread: seals (unless that is done beforehand), writes and syncs these batches into a preallocated file, after as many
+/// of them again as the warm-up takes.
 fn ceiling(
     path: &Path,
     batches: &[usize],
+    case: &Case,
     seals: bool,
     syncs_us: &mut Vec<f64>,
 ) -> Outcome<Duration> {
-    let file = zero_filled(path, batches.iter().map(|records| frame_bytes(*records)).sum())?;
+    let warm_batches = (case.warm_up * batches.len()).div_ceil(case.records).min(batches.len());
+    let all = [&batches[..warm_batches], batches].concat();
+    let file = zero_filled(path, all.iter().map(|records| frame_bytes(*records)).sum())?;
     let largest = batches.iter().copied().max().unwrap_or(1);
     let mut buffer = RecordBuffer::new();
     (0..largest).for_each(|_| buffer.push(&[0x5a; RECORD_BYTES]));
@@ -240,8 +250,11 @@ fn ceiling(
     bytes.resize(frame_bytes(largest), 0);
     let mut chain = Chain::genesis(LOG_ID);
     let (mut offset, mut next) = (0_u64, 1_u64);
-    let started = Instant::now();
-    for records in batches {
+    let mut started = Instant::now();
+    for (index, records) in all.iter().enumerate() {
+        if index == warm_batches {
+            started = Instant::now();
+        }
         if seals || next == 1 {
             let stored = FRAME_HEADER_BYTES + records * STORED_RECORD_BYTES;
             chain =

@@ -18,6 +18,7 @@ use std::time::Instant;
 use clap::Parser;
 use event_log::Log;
 use event_log::storage::disk::DiskStorage;
+use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 use shared::{StoreId, Timestamp};
 use store_node::clock::wall_now;
@@ -120,14 +121,14 @@ fn measure(options: &Options) -> Report {
     for round in 1..=options.rounds {
         let (seconds, recovered) = open(&dir);
         let replayed = recovered.replay.records as f64 / seconds;
-        let started = Instant::now();
+        let (started, cpu) = (Instant::now(), cpu_seconds());
         let walked = ceiling::run(&dir);
+        let cpu = cpu_seconds() - cpu;
         let ceiling = walked.records as f64 / started.elapsed().as_secs_f64();
-        eprintln!("round {round}: replay {replayed:.0}/s, ceiling {ceiling:.0}/s");
-        assert_eq!(
-            walked.records, recovered.replay.records,
-            "both sides did the same records"
+        eprintln!(
+            "round {round}: replay {replayed:.0}/s, ceiling {ceiling:.0}/s, {cpu:.3} s of cpu"
         );
+        assert_eq!(walked.records, recovered.replay.records, "both sides did the same records");
         replay.push(replayed);
         best.push(ceiling);
         ratio.push(replayed / ceiling);
@@ -137,9 +138,8 @@ fn measure(options: &Options) -> Report {
     let (recovered, walked) = last;
     let replay = Series::of(replay);
     let ratio = Series::of(ratio);
-    let snapshot_met = snapshot
-        .as_ref()
-        .is_none_or(|s| s.open_seconds.median <= SNAPSHOT_SECONDS_BAR);
+    let snapshot_met =
+        snapshot.as_ref().is_none_or(|s| s.open_seconds.median <= SNAPSHOT_SECONDS_BAR);
     let bars_met =
         replay.median >= EVENTS_PER_SECOND_BAR && ratio.median >= RATIO_BAR && snapshot_met;
     Report {
@@ -160,9 +160,7 @@ fn measure(options: &Options) -> Report {
 }
 
 fn measure_snapshot(options: &Options) -> SnapshotReport {
-    let dir = options
-        .dir
-        .join(format!("snapshot-{}", options.snapshot_items));
+    let dir = options.dir.join(format!("snapshot-{}", options.snapshot_items));
     generate::snapshot(&dir, options.snapshot_items);
     open(&dir);
     let mut seconds = Vec::new();
@@ -174,11 +172,7 @@ fn measure_snapshot(options: &Options) -> SnapshotReport {
         eprintln!("round {round}: snapshot opened in {opened:.2} s");
         seconds.push(opened);
     }
-    SnapshotReport {
-        items: options.snapshot_items,
-        bytes,
-        open_seconds: Series::of(seconds),
-    }
+    SnapshotReport { items: options.snapshot_items, bytes, open_seconds: Series::of(seconds) }
 }
 
 /// Opens a store as a node does; seconds until it could serve, and what was found.
@@ -186,13 +180,22 @@ fn open(dir: &std::path::Path) -> (f64, RecoveryReport) {
     let store_id = StoreId::new(STORE).unwrap_or_else(|error| failed(&error));
     let storage = DiskStorage::new(dir.to_owned());
     let now: Timestamp = wall_now();
-    let started = Instant::now();
+    let (started, cpu) = (Instant::now(), cpu_seconds());
     let log = Log::open(storage, log_options(&store_id)).unwrap_or_else(|error| failed(&error));
+    let log_seconds = started.elapsed().as_secs_f64();
     let opened = Ledger::open(log, store_id, LedgerOptions::default(), now, &mut |_, _| ());
     let (ledger, report) = opened.unwrap_or_else(|error| failed(&error));
     let seconds = started.elapsed().as_secs_f64();
+    let cpu = cpu_seconds() - cpu;
+    eprintln!("log {log_seconds:.3} s, in all {seconds:.3} s, {cpu:.3} s of cpu");
     ledger.log().close().unwrap_or_else(|error| failed(&error));
     (seconds, report)
+}
+
+/// Processor time of this process so far, all threads together.
+fn cpu_seconds() -> f64 {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
 fn print(report: &Report) {

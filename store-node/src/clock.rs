@@ -49,15 +49,9 @@ impl SlewedTime {
     ) -> Result<Self, ClockError> {
         let ahead = wall.micros_since(last_logged);
         if last_logged > Timestamp::EPOCH && ahead > AHEAD_US_MAX && !accept_any {
-            return Err(ClockError::FarAhead {
-                wall,
-                logged: last_logged,
-            });
+            return Err(ClockError::FarAhead { wall, logged: last_logged });
         }
-        Ok(Self {
-            logged_us: wall.max(last_logged).as_micros(),
-            boot_us,
-        })
+        Ok(Self { logged_us: wall.max(last_logged).as_micros(), boot_us })
     }
 
     /// Logged time when the two clocks say this. A boot-time clock that goes back counts as
@@ -89,9 +83,7 @@ impl LoggedClock {
     /// Begins logged time; `last_logged` is what the log's tip says (the epoch for an empty log).
     pub fn open(last_logged: Timestamp, accept_any: bool) -> Result<Self, ClockError> {
         let time = SlewedTime::begin(last_logged, wall_now(), boot_us(), accept_any)?;
-        Ok(Self {
-            time: Mutex::new(time),
-        })
+        Ok(Self { time: Mutex::new(time) })
     }
 
     /// Now. Never goes back, over all threads.
@@ -103,17 +95,13 @@ impl LoggedClock {
 
 /// The wall clock, for what isn't logged time (names of files, ages shown to people).
 pub fn wall_now() -> Timestamp {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }
 
 fn boot_us() -> i64 {
     let now = clock_gettime(ClockId::Boottime);
-    now.tv_sec
-        .saturating_mul(1_000_000)
-        .saturating_add(now.tv_nsec / 1000)
+    now.tv_sec.saturating_mul(1_000_000).saturating_add(now.tv_nsec / 1000)
 }
 
 #[cfg(test)]
@@ -124,21 +112,13 @@ mod tests {
     const START: i64 = 1_800_000_000 * SECOND;
 
     fn begin(logged: i64, wall: i64) -> Result<SlewedTime, ClockError> {
-        SlewedTime::begin(
-            Timestamp::from_micros(logged),
-            Timestamp::from_micros(wall),
-            0,
-            false,
-        )
+        SlewedTime::begin(Timestamp::from_micros(logged), Timestamp::from_micros(wall), 0, false)
     }
 
     #[test]
     fn begins_at_the_later_of_wall_and_log() {
-        let cases = [
-            (START, START + 5, START + 5),
-            (START + 5, START, START + 5),
-            (0, START, START),
-        ];
+        let cases =
+            [(START, START + 5, START + 5), (START + 5, START, START + 5), (0, START, START)];
         for (logged, wall, expected) in cases {
             let mut time = begin(logged, wall).unwrap();
             assert_eq!(time.advance(0, wall).as_micros(), expected);
@@ -176,18 +156,11 @@ mod tests {
             let now = time.advance(boot, START + boot + ahead).as_micros();
             assert!(now >= last, "{now} after {last}");
             let rate = now - START - boot;
-            assert!(
-                rate <= boot / 2000 + 1,
-                "faster than 500 ppm: {rate} after {boot}"
-            );
+            assert!(rate <= boot / 2000 + 1, "faster than 500 ppm: {rate} after {boot}");
             last = now;
         }
         assert_eq!(last, START + boot + ahead);
-        assert_eq!(
-            time.advance(boot - SECOND, START).as_micros(),
-            last,
-            "a clock that goes back"
-        );
+        assert_eq!(time.advance(boot - SECOND, START).as_micros(), last, "a clock that goes back");
     }
 
     #[test]

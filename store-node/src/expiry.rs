@@ -26,11 +26,7 @@ impl ExpiryQueue {
     /// Takes out the first SKU whose time has come, with the time it was queued under.
     pub(crate) fn pop_due(&self, now: Timestamp) -> Option<(Timestamp, Sku)> {
         let mut queue = self.queue.lock();
-        if queue.first().is_some_and(|(at, _)| *at <= now) {
-            queue.pop_first()
-        } else {
-            None
-        }
+        if queue.first().is_some_and(|(at, _)| *at <= now) { queue.pop_first() } else { None }
     }
 
     /// How many SKUs wait.
@@ -56,10 +52,7 @@ pub(crate) struct ClosedQueue {
 impl ClosedQueue {
     /// An empty queue that is full at `entries_max`.
     pub(crate) fn new(entries_max: usize) -> Self {
-        Self {
-            queue: Mutex::default(),
-            entries_max,
-        }
+        Self { queue: Mutex::default(), entries_max }
     }
 
     pub(crate) fn push(&self, entry: ClosedEntry) {
@@ -79,11 +72,7 @@ impl ClosedQueue {
         let mut queue = self.queue.lock();
         let over_full = queue.len() > self.entries_max;
         let old = queue.front().is_some_and(|entry| entry.closed_at <= before);
-        if over_full || old {
-            queue.pop_front()
-        } else {
-            None
-        }
+        if over_full || old { queue.pop_front() } else { None }
     }
 
     /// How many closed reservations are remembered.
@@ -123,16 +112,9 @@ mod tests {
             order_id: OrderId::new(order).unwrap(),
         };
         queue.fill(vec![entry(30, "c"), entry(10, "a"), entry(20, "b")]);
-        assert_eq!(
-            queue.pop_old(Timestamp::from_micros(0)),
-            Some(entry(10, "a")),
-            "over full"
-        );
+        assert_eq!(queue.pop_old(Timestamp::from_micros(0)), Some(entry(10, "a")), "over full");
         assert_eq!(queue.pop_old(Timestamp::from_micros(19)), None);
-        assert_eq!(
-            queue.pop_old(Timestamp::from_micros(20)),
-            Some(entry(20, "b"))
-        );
+        assert_eq!(queue.pop_old(Timestamp::from_micros(20)), Some(entry(20, "b")));
         assert_eq!(queue.len(), 1);
     }
 }

@@ -49,9 +49,20 @@ pub enum Claimed<'a> {
 /// All keys of one store.
 pub struct KeyTable {
     shards: Box<[KeyShard]>,
+    limits: Limits,
+    evicted: AtomicU64,
+}
+
+#[derive(Clone, Copy)]
+struct Limits {
     shard_keys_max: usize,
     life_us: i64,
-    evicted: AtomicU64,
+}
+
+impl Limits {
+    fn is_over(self, entry: &KeyEntry, now: Timestamp) -> bool {
+        now.micros_since(entry.claimed_at()) >= self.life_us
+    }
 }
 
 struct KeyShard {
@@ -76,8 +87,7 @@ impl KeyTable {
         };
         Self {
             shards: (0..KEY_SHARDS).map(|_| shard()).collect(),
-            shard_keys_max: keys_max.div_ceil(KEY_SHARDS).max(1),
-            life_us,
+            limits: Limits { shard_keys_max: keys_max.div_ceil(KEY_SHARDS).max(1), life_us },
             evicted: AtomicU64::new(0),
         }
     }
@@ -88,7 +98,7 @@ impl KeyTable {
         let mut state = shard.state.lock();
         loop {
             if let Some(entry) = state.ring.find(key.key_hash)
-                && !self.is_over(entry, now)
+                && !self.limits.is_over(entry, now)
             {
                 return if entry.fingerprint == key.fingerprint {
                     Claimed::Answered(*entry)
@@ -97,11 +107,7 @@ impl KeyTable {
                 };
             }
             if state.in_flight.insert(key.key_hash) {
-                return Claimed::Fresh(Claim {
-                    table: self,
-                    key,
-                    completed: None,
-                });
+                return Claimed::Fresh(Claim { table: self, key, completed: None });
             }
             shard.released.wait(&mut state);
         }
@@ -109,19 +115,36 @@ impl KeyTable {
 
     /// Remembers a key read back from a log or a snapshot: the newest claim of a key wins.
     pub fn restore(&self, entry: KeyEntry) {
-        self.insert(&mut self.shard(entry.key_hash).state.lock(), entry);
+        let mut state = self.shard(entry.key_hash).state.lock();
+        insert(&mut state, entry, self.limits, &self.evicted);
     }
 
     /// Like [`KeyTable::restore`], unless the key's life is over at `now`.
     pub fn restore_if_alive(&self, entry: KeyEntry, now: Timestamp) {
-        if !self.is_over(&entry, now) {
+        if !self.limits.is_over(&entry, now) {
             self.restore(entry);
+        }
+    }
+
+    /// Remembers many keys in order, unless their life is over at `now`: for recovery, before the
+    /// table is shared.
+    pub fn restore_run(&mut self, entries: &[KeyEntry], now: Timestamp) {
+        // First a look at each place, so that the cache misses overlap.
+        let mut touched = false;
+        for entry in entries {
+            let shard = self.shards[shard_index(entry.key_hash)].state.get_mut();
+            touched ^= shard.ring.touch(entry.key_hash);
+        }
+        std::hint::black_box(touched);
+        for entry in entries.iter().filter(|entry| !self.limits.is_over(entry, now)) {
+            let shard = self.shards[shard_index(entry.key_hash)].state.get_mut();
+            insert(shard, *entry, self.limits, &self.evicted);
         }
     }
 
     /// Makes room for about `keys` more keys.
     pub fn reserve(&self, keys: usize) {
-        let each = keys.div_ceil(KEY_SHARDS).min(self.shard_keys_max);
+        let each = keys.div_ceil(KEY_SHARDS).min(self.limits.shard_keys_max);
         for shard in &self.shards {
             shard.state.lock().ring.reserve(each);
         }
@@ -133,11 +156,7 @@ impl KeyTable {
         for shard in &self.shards {
             let mut state = shard.state.lock();
             for _ in 0..FORGET_KEYS_MAX {
-                if !state
-                    .ring
-                    .front()
-                    .is_some_and(|entry| self.is_over(entry, now))
-                {
+                if !state.ring.front().is_some_and(|entry| self.limits.is_over(entry, now)) {
                     break;
                 }
                 state.ring.pop_front();
@@ -149,10 +168,7 @@ impl KeyTable {
 
     /// How many keys are remembered.
     pub fn len(&self) -> usize {
-        self.shards
-            .iter()
-            .map(|shard| shard.state.lock().ring.len())
-            .sum()
+        self.shards.iter().map(|shard| shard.state.lock().ring.len()).sum()
     }
 
     /// Whether no key is remembered.
@@ -168,10 +184,7 @@ impl KeyTable {
 
     /// Bytes that the table holds.
     pub fn memory_bytes(&self) -> usize {
-        self.shards
-            .iter()
-            .map(|shard| shard.state.lock().ring.memory_bytes())
-            .sum()
+        self.shards.iter().map(|shard| shard.state.lock().ring.memory_bytes()).sum()
     }
 
     /// Copies the keys of one shard, oldest first, after every claim that was in flight when this
@@ -189,22 +202,22 @@ impl KeyTable {
         }
     }
 
-    fn is_over(&self, entry: &KeyEntry, now: Timestamp) -> bool {
-        now.micros_since(entry.claimed_at()) >= self.life_us
-    }
-
-    fn insert(&self, state: &mut ShardState, entry: KeyEntry) {
-        state.ring.push(entry);
-        if state.ring.len() > self.shard_keys_max
-            && let Some(evicted) = state.ring.pop_front()
-            && !self.is_over(&evicted, entry.claimed_at())
-        {
-            self.evicted.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
     fn shard(&self, key_hash: u128) -> &KeyShard {
-        &self.shards[(key_hash >> 64) as usize % KEY_SHARDS]
+        &self.shards[shard_index(key_hash)]
+    }
+}
+
+fn shard_index(key_hash: u128) -> usize {
+    (key_hash >> 64) as usize % KEY_SHARDS
+}
+
+fn insert(state: &mut ShardState, entry: KeyEntry, limits: Limits, evicted: &AtomicU64) {
+    state.ring.push(entry);
+    if state.ring.len() > limits.shard_keys_max
+        && let Some(oldest) = state.ring.pop_front()
+        && !limits.is_over(&oldest, entry.claimed_at())
+    {
+        evicted.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -218,15 +231,8 @@ pub struct Claim<'a> {
 impl Claim<'_> {
     /// What goes into the first record of the request's append of so many records.
     pub fn key_claim(&self, records: u32) -> KeyClaim {
-        let RequestKey {
-            key_hash,
-            fingerprint,
-        } = self.key;
-        KeyClaim {
-            key_hash,
-            fingerprint,
-            records,
-        }
+        let RequestKey { key_hash, fingerprint } = self.key;
+        KeyClaim { key_hash, fingerprint, records }
     }
 
     /// Remembers where the answer lies.
@@ -240,7 +246,7 @@ impl Drop for Claim<'_> {
         let shard = self.table.shard(self.key.key_hash);
         let mut state = shard.state.lock();
         if let Some(entry) = self.completed {
-            self.table.insert(&mut state, entry);
+            insert(&mut state, entry, self.table.limits, &self.table.evicted);
         }
         state.in_flight.remove(&self.key.key_hash);
         drop(state);

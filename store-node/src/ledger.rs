@@ -70,10 +70,7 @@ pub struct LedgerOptions {
 
 impl Default for LedgerOptions {
     fn default() -> Self {
-        Self {
-            keys_max: 5_000_000,
-            key_life_us: 30 * 24 * 3600 * 1_000_000,
-        }
+        Self { keys_max: 5_000_000, key_life_us: 30 * 24 * 3600 * 1_000_000 }
     }
 }
 
@@ -123,10 +120,7 @@ impl<S: Storage> Ledger<S> {
             return Ok(None);
         }
         self.expire_for_reading(sku, &mut slot, now);
-        Ok(Some(ItemRead {
-            item: slot.item.clone(),
-            settle: slot.last_seq,
-        }))
+        Ok(Some(ItemRead { item: slot.item.clone(), settle: slot.last_seq }))
     }
 
     /// What there is of some SKUs, overdue reservations expired first.
@@ -137,17 +131,10 @@ impl<S: Storage> Ledger<S> {
             self.expire_for_reading(sku, &mut slot, now);
             let cell = slot.item.cell();
             let (version, quantities, flags) = (cell.version, cell.quantities, cell.flags);
-            slot.exists().then_some(AvailabilityRow {
-                version,
-                quantities,
-                flags,
-            })
+            slot.exists().then_some(AvailabilityRow { version, quantities, flags })
         };
         let rows = skus.iter().map(row).collect();
-        AvailabilityRead {
-            rows,
-            settle: self.log.last(),
-        }
+        AvailabilityRead { rows, settle: self.log.last() }
     }
 
     /// Expires reservations whose time has come, a bounded number of SKUs; returns how many SKUs
@@ -162,8 +149,8 @@ impl<S: Storage> Ledger<S> {
                 continue;
             };
             let mut slot = handle.lock();
-            if slot.queued_expiry == Some(queued_at) {
-                slot.queued_expiry = None;
+            if slot.queued_expiry() == Some(queued_at) {
+                slot.set_queued_expiry(None);
             }
             let expired = self.expire_overdue(&sku, &mut slot, now);
             changed += usize::from(matches!(expired, Ok(1..)));
@@ -266,17 +253,9 @@ impl<S: Storage> Ledger<S> {
         } else if live_after < live_before {
             self.reservations_live.fetch_sub(1, Ordering::Relaxed);
             let (closed_at, sku) = (event.recorded_at, event.sku.clone());
-            self.closed.push(ClosedEntry {
-                closed_at,
-                sku,
-                order_id: order_id.clone(),
-            });
+            self.closed.push(ClosedEntry { closed_at, sku, order_id: order_id.clone() });
         }
-        if let Change::Reserved {
-            expires_at: Some(_),
-            ..
-        }
-        | Change::Extended { .. } = event.change
+        if let Change::Reserved { expires_at: Some(_), .. } | Change::Extended { .. } = event.change
         {
             self.queue_expiry(&event.sku, slot);
         }
@@ -285,29 +264,23 @@ impl<S: Storage> Ledger<S> {
     /// Tells the expiry queue when this SKU's next reservation ends, if that is earlier than what
     /// it knows.
     fn queue_expiry(&self, sku: &Sku, slot: &mut Slot) {
-        let next = slot
-            .item
-            .reservations()
-            .and_then(shared::Reservations::next_expiry);
+        let next = slot.item.reservations().and_then(shared::Reservations::next_expiry);
         if let Some(next) = next
-            && slot.queued_expiry.is_none_or(|queued| next < queued)
+            && slot.queued_expiry().is_none_or(|queued| next < queued)
         {
-            self.expiries.requeue(sku, slot.queued_expiry, next);
-            slot.queued_expiry = Some(next);
+            self.expiries.requeue(sku, slot.queued_expiry(), next);
+            slot.set_queued_expiry(Some(next));
         }
     }
 }
 
 fn is_overdue(item: &Item, now: Timestamp) -> bool {
-    item.reservations()
-        .and_then(shared::Reservations::next_expiry)
-        .is_some_and(|at| at <= now)
+    item.reservations().and_then(shared::Reservations::next_expiry).is_some_and(|at| at <= now)
 }
 
 /// How many live reservations an item has, without walking them.
 fn live_count(item: &Item) -> usize {
-    item.reservations()
-        .map_or(0, |all| all.iter_live().size_hint().0)
+    item.reservations().map_or(0, |all| all.iter_live().size_hint().0)
 }
 
 /// Runs `work` with this thread's record buffer, empty.

@@ -42,7 +42,9 @@ pub enum OpError {
     #[error("{0}")]
     Damage(String),
     /// Another process writes this directory.
-    #[error("{0}; stop that process first (snapshot, compact and import also work on it with --url)")]
+    #[error(
+        "{0}; stop that process first (snapshot, compact and import also work on it with --url)"
+    )]
     Locked(String),
 }
 

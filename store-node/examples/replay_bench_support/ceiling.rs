@@ -44,16 +44,13 @@ pub(crate) fn run(dir: &Path) -> Ceiling {
 fn segment(path: &Path, window: &mut Vec<u8>, walked: &mut Ceiling) {
     let file = File::open(path).unwrap_or_else(|error| failed(&error));
     let mut page = vec![0; SEGMENT_HEADER_BYTES];
-    file.read_exact_at(&mut page, 0)
-        .unwrap_or_else(|error| failed(&error));
+    file.read_exact_at(&mut page, 0).unwrap_or_else(|error| failed(&error));
     let header = SegmentHeader::decode(&page).unwrap_or_else(|error| failed(&error));
     let (log_id, alignment) = (header.log_id, header.alignment as usize);
     let mut chain = header.previous_chain;
     let mut offset = SEGMENT_HEADER_BYTES as u64;
     loop {
-        let filled = file
-            .read_at(window, offset)
-            .unwrap_or_else(|error| failed(&error));
+        let filled = file.read_at(window, offset).unwrap_or_else(|error| failed(&error));
         let mut at = 0;
         let more = loop {
             match frame(&window[at..filled], log_id, &chain, walked) {
@@ -92,11 +89,7 @@ fn frame(bytes: &[u8], log_id: LogId, previous: &Chain, walked: &mut Ceiling) ->
         return Step::Short(used.next_multiple_of(32 << 10));
     };
     let payload = &stored[FRAME_HEADER_BYTES..];
-    assert_eq!(
-        crc32fast::hash(payload),
-        header.payload_crc,
-        "the log is sound"
-    );
+    assert_eq!(crc32fast::hash(payload), header.payload_crc, "the log is sound");
     let mut hasher = blake3::Hasher::new();
     hasher
         .update(previous.as_bytes())

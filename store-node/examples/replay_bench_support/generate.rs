@@ -22,8 +22,8 @@ const CREATE_LINES: u64 = 10_000;
 /// A file that says that a directory is complete.
 const DONE: &str = "bench-complete";
 
-/// A log of `events` events: creations of `skus` items, then receipts of goods, sales and
-/// reservations of random ones.
+/// A log of `events` events: creations of `skus` items, then of each ten events about
+/// random ones six sales, two receipts of goods and two reservations.
 pub(crate) fn events(dir: &Path, events: u64, skus: u64, frame_records: u64, keyed_percent: u64) {
     let Some(store) = begin(dir) else { return };
     let now = wall_now();
@@ -33,33 +33,14 @@ pub(crate) fn events(dir: &Path, events: u64, skus: u64, frame_records: u64, key
         random = step(random);
         let sku = sku((random >> 20) % skus);
         let quantity = Quantity::new(1 + (random >> 60)).unwrap_or_default();
-        let action = match number % 3 {
-            0 => Action::Receive { quantity },
-            1 => Action::Sell { quantity },
-            _ => Action::Reserve {
-                order_id: order(number),
-                quantity,
-                expires_in_seconds: None,
-            },
+        let action = match number % 10 {
+            0 | 5 => Action::Receive { quantity },
+            1..=4 | 6 | 7 => Action::Sell { quantity },
+            _ => Action::Reserve { order_id: order(number), quantity, expires_in_seconds: None },
         };
-        let key = (number * 37 % 100 < keyed_percent).then(|| RequestKey {
-            key_hash: u128::from(step(random ^ number)) << 64 | u128::from(step(random)),
-            fingerprint: u128::from(step(number)) << 64 | u128::from(random),
-        });
-        let command = Command {
-            sku,
-            action,
-            expected_version: None,
-        };
-        execute(
-            &store,
-            &Request {
-                command,
-                context: Context::default(),
-                key,
-            },
-            now,
-        );
+        let key = (number * 37 % 100 < keyed_percent).then(|| request_key(number));
+        let command = Command { sku, action, expected_version: None };
+        execute(&store, &Request { command, context: Context::default(), key }, now);
         if number % frame_records == 0 {
             commit(&store);
         }
@@ -72,9 +53,7 @@ pub(crate) fn snapshot(dir: &Path, items: u64) {
     let Some(store) = begin(dir) else { return };
     let now = wall_now();
     create(&store, items, now);
-    store
-        .snapshot(now, &mut |_, _| ())
-        .unwrap_or_else(|error| failed(&error));
+    store.snapshot(now, &mut |_, _| ()).unwrap_or_else(|error| failed(&error));
     end(dir, &store);
 }
 
@@ -90,13 +69,7 @@ fn begin(dir: &Path) -> Option<Store> {
     let store_id = StoreId::new(STORE).unwrap_or_else(|error| failed(&error));
     let storage = DiskStorage::new(dir.to_owned());
     let log = Log::open(storage, log_options(&store_id)).unwrap_or_else(|error| failed(&error));
-    let opened = Ledger::open(
-        log,
-        store_id,
-        LedgerOptions::default(),
-        wall_now(),
-        &mut |_, _| (),
-    );
+    let opened = Ledger::open(log, store_id, LedgerOptions::default(), wall_now(), &mut |_, _| ());
     Some(opened.unwrap_or_else(|error| failed(&error)).0)
 }
 
@@ -116,23 +89,13 @@ fn create(store: &Store, items: u64, now: Timestamp) {
                 location: format!("W-{}", number % 500).into(),
                 ..NewItem::default()
             };
-            let command = Command {
-                sku: sku(number),
-                action: Action::Create(new),
-                expected_version: None,
-            };
+            let command =
+                Command { sku: sku(number), action: Action::Create(new), expected_version: None };
             BatchLine::Command(command, Context::default())
         };
         let lines: Vec<BatchLine> = (first..items.min(first + CREATE_LINES)).map(line).collect();
-        let request = BatchRequest {
-            atomic: true,
-            lines,
-            key: None,
-            context: Context::default(),
-        };
-        retry(store, || {
-            store.execute_batch(request.clone(), now).map(|_| ())
-        });
+        let request = BatchRequest { atomic: true, lines, key: None, context: Context::default() };
+        retry(store, || store.execute_batch(request.clone(), now).map(|_| ()));
         commit(store);
     }
 }
@@ -140,11 +103,7 @@ fn create(store: &Store, items: u64, now: Timestamp) {
 fn execute(store: &Store, request: &Request, now: Timestamp) {
     retry(store, || {
         let executed = store.execute(request.clone(), now)?;
-        assert!(
-            executed.outcome.is_ok(),
-            "the workload is never refused: {:?}",
-            executed.outcome
-        );
+        assert!(executed.outcome.is_ok(), "the workload is never refused: {:?}", executed.outcome);
         Ok(())
     });
 }
@@ -163,10 +122,7 @@ fn commit(store: &Store) {
     let log = store.log();
     loop {
         let committed = log.commit_once().unwrap_or_else(|error| failed(&error));
-        while log
-            .preallocate_once()
-            .unwrap_or_else(|error| failed(&error))
-        {}
+        while log.preallocate_once().unwrap_or_else(|error| failed(&error)) {}
         if committed == Committed::Nothing {
             return;
         }
@@ -183,9 +139,18 @@ fn order(number: u64) -> OrderId {
     OrderId::new(&format!("order-{number:010}")).unwrap_or_else(|error| failed(&error))
 }
 
+/// Hashes as a request's are.
+fn request_key(number: u64) -> RequestKey {
+    let hash = blake3::hash(&number.to_le_bytes());
+    let half = |range: std::ops::Range<usize>| {
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&hash.as_bytes()[range]);
+        u128::from_le_bytes(bytes)
+    };
+    RequestKey { key_hash: half(0..16), fingerprint: half(16..32) }
+}
+
 /// One step of a linear congruential generator (Knuth, MMIX).
 fn step(state: u64) -> u64 {
-    state
-        .wrapping_mul(6_364_136_223_846_793_005)
-        .wrapping_add(1_442_695_040_888_963_407)
+    state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407)
 }

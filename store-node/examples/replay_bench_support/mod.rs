@@ -31,23 +31,13 @@ impl Series {
         sorted.sort_by(f64::total_cmp);
         let at = |index: usize| sorted.get(index).copied().unwrap_or(f64::NAN);
         let median = f64::midpoint(at((sorted.len() - 1) / 2), at(sorted.len() / 2));
-        Self {
-            median,
-            min: at(0),
-            max: at(sorted.len() - 1),
-            rounds,
-        }
+        Self { median, min: at(0), max: at(sorted.len() - 1), rounds }
     }
 }
 
 impl fmt::Display for Series {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            median,
-            min,
-            max,
-            rounds,
-        } = self;
+        let Self { median, min, max, rounds } = self;
         let digits = if *median < 1000.0 { 3 } else { 0 };
         write!(
             f,

@@ -20,18 +20,9 @@ use crate::clock::wall_now;
 
 pub(super) fn routes<S: Storage>() -> Router<Arc<App<S>>> {
     Router::new()
-        .route(
-            "/api/admin/snapshot",
-            route(MethodFilter::POST, Endpoint::Admin, snapshot),
-        )
-        .route(
-            "/api/admin/compact",
-            route(MethodFilter::POST, Endpoint::Admin, compact),
-        )
-        .route(
-            "/api/admin/log",
-            route(MethodFilter::GET, Endpoint::Admin, log),
-        )
+        .route("/api/admin/snapshot", route(MethodFilter::POST, Endpoint::Admin, snapshot))
+        .route("/api/admin/compact", route(MethodFilter::POST, Endpoint::Admin, compact))
+        .route("/api/admin/log", route(MethodFilter::GET, Endpoint::Admin, log))
 }
 
 async fn snapshot<S: Storage>(call: Call<S>) -> Outcome {
@@ -54,18 +45,11 @@ async fn compact<S: Storage>(call: Call<S>) -> Outcome {
     start(call, JobKind::Compact, |app, running| {
         let report = app
             .log()
-            .compact(
-                &app.options().retention,
-                wall_now().as_micros(),
-                &mut |done, total| {
-                    running.progress(done, total);
-                },
-            )
+            .compact(&app.options().retention, wall_now().as_micros(), &mut |done, total| {
+                running.progress(done, total);
+            })
             .map_err(|error| error.to_string())?;
-        let dropped = report
-            .consumers_dropped
-            .iter()
-            .map(|consumer| consumer.id.as_str());
+        let dropped = report.consumers_dropped.iter().map(|consumer| consumer.id.as_str());
         Ok(json!({
             "floor": report.floor.get(),
             "floorHeldBy": report.floor_held_by,
@@ -102,9 +86,7 @@ async fn start<S: Storage>(
 
 fn conflict(running: &Job) -> Failure {
     let detail = format!("{} does this already", running.id);
-    Problem::new(ErrorCode::JobRunning, detail)
-        .with("jobId", running.id.as_str())
-        .into()
+    Problem::new(ErrorCode::JobRunning, detail).with("jobId", running.id.as_str()).into()
 }
 
 async fn log<S: Storage>(call: Call<S>) -> Outcome {

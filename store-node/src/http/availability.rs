@@ -18,10 +18,8 @@ use super::metrics::Endpoint;
 use super::{query, reply, settle};
 
 pub(super) fn routes<S: Storage>() -> Router<Arc<App<S>>> {
-    Router::new().route(
-        "/api/availability",
-        route(MethodFilter::POST, Endpoint::Availability, availability),
-    )
+    Router::new()
+        .route("/api/availability", route(MethodFilter::POST, Endpoint::Availability, availability))
 }
 
 async fn availability<S: Storage>(mut call: Call<S>) -> Outcome {
@@ -40,9 +38,7 @@ async fn availability<S: Storage>(mut call: Call<S>) -> Outcome {
     let items: Vec<AvailabilityVerdict<'_>> = lines
         .map(|((sku, quantity), row)| {
             let active = row.as_ref().is_some_and(|row| row.flags.active);
-            let quantities = row
-                .as_ref()
-                .map_or(Quantities::default(), |row| row.quantities);
+            let quantities = row.as_ref().map_or(Quantities::default(), |row| row.quantities);
             AvailabilityVerdict {
                 sku: sku.as_str(),
                 quantity,
@@ -55,9 +51,5 @@ async fn availability<S: Storage>(mut call: Call<S>) -> Outcome {
         .collect();
     let store_id = app.store_id().as_str();
     let available = items.iter().all(|line| line.available);
-    Ok(reply::ok(&AvailabilityAnswer {
-        store_id,
-        available,
-        items,
-    }))
+    Ok(reply::ok(&AvailabilityAnswer { store_id, available, items }))
 }

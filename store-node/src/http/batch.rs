@@ -29,10 +29,7 @@ const UNSETTLED_TRIES_MAX: usize = 3;
 const NAMED_SKUS_MAX: usize = 20;
 
 pub(super) fn routes<S: Storage>() -> Router<Arc<App<S>>> {
-    Router::new().route(
-        "/api/batch",
-        route(MethodFilter::POST, Endpoint::Batch, batch),
-    )
+    Router::new().route("/api/batch", route(MethodFilter::POST, Endpoint::Batch, batch))
 }
 
 async fn batch<S: Storage>(mut call: Call<S>) -> Outcome {
@@ -68,16 +65,8 @@ async fn run<S: Storage>(
             Ok(operation) => BatchLine::Command(operation.command(), operation.context()),
             Err(_) => BatchLine::Invalid,
         });
-        let context = Context {
-            request_id: Some(call.request_id().clone()),
-            ..Context::default()
-        };
-        let request = BatchRequest {
-            atomic: batch.atomic,
-            lines: lines.collect(),
-            key,
-            context,
-        };
+        let context = Context { request_id: Some(call.request_id().clone()), ..Context::default() };
+        let request = BatchRequest { atomic: batch.atomic, lines: lines.collect(), key, context };
         match app.ledger().execute_batch(request, app.now()) {
             Err(LedgerError::Unsettled { settle }) => {
                 settle::write(app, settle).await?;
@@ -91,18 +80,14 @@ async fn run<S: Storage>(
 
 fn answer<'a>(batch: &'a Batch<'_>, executed: &'a ExecutedBatch) -> BatchAnswer<'a> {
     let lines = executed.lines.iter().enumerate();
-    let results: Vec<LineAnswer<'a>> = lines
-        .map(|(index, outcome)| line_answer(batch, index, outcome))
-        .collect();
+    let results: Vec<LineAnswer<'a>> =
+        lines.map(|(index, outcome)| line_answer(batch, index, outcome)).collect();
     let is_failed = |line: &LineAnswer<'_>| match line {
         LineAnswer::Applied { .. } | LineAnswer::Refused { status: 424, .. } => false,
         LineAnswer::Refused { .. } | LineAnswer::Invalid { .. } => true,
     };
     let failed = results.iter().filter(|line| is_failed(line)).count();
-    let applied = results
-        .iter()
-        .filter(|line| matches!(line, LineAnswer::Applied { .. }))
-        .count();
+    let applied = results.iter().filter(|line| matches!(line, LineAnswer::Applied { .. })).count();
     let mut failed_items: Vec<&str> = Vec::new();
     let mut seen = std::collections::HashSet::new();
     for sku in results.iter().filter_map(LineAnswer::failed_sku) {
@@ -144,20 +129,13 @@ fn line_answer<'a>(
 ) -> LineAnswer<'a> {
     match outcome {
         BatchOutcome::Changed { seq, event } => {
-            let status = if matches!(event.change, Change::Created { .. }) {
-                201
-            } else {
-                200
-            };
+            let status = if matches!(event.change, Change::Created { .. }) { 201 } else { 200 };
             let seq = Some(seq.get());
             LineAnswer::applied(index, status, &event.sku, event.version, &event.after, seq)
         }
-        BatchOutcome::Unchanged {
-            sku,
-            version,
-            quantities,
-            ..
-        } => LineAnswer::applied(index, 200, sku, *version, quantities, None),
+        BatchOutcome::Unchanged { sku, version, quantities, .. } => {
+            LineAnswer::applied(index, 200, sku, *version, quantities, None)
+        }
         BatchOutcome::Refused(refused) => {
             LineAnswer::refused(index, &refused.sku, &refused.rejection)
         }

@@ -70,19 +70,10 @@ impl<S: Storage> Call<S> {
 
     /// A segment of the path, decoded; segments count from 0 after the leading slash.
     pub(super) fn segment(&self, index: usize, name: &str) -> Result<String, Failure> {
-        let raw = self
-            .uri()
-            .path()
-            .split('/')
-            .nth(index + 1)
-            .unwrap_or_default();
+        let raw = self.uri().path().split('/').nth(index + 1).unwrap_or_default();
         match percent::decode(raw, false) {
             Some(text) => Ok(text.into_owned()),
-            None => Err(Failure::field(
-                &format!("#/{name}"),
-                "utf8",
-                "must be UTF-8",
-            )),
+            None => Err(Failure::field(&format!("#/{name}"), "utf8", "must be UTF-8")),
         }
     }
 
@@ -107,12 +98,9 @@ where
     F: Fn(Call<S>) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = Outcome> + Send + 'static,
 {
-    on(
-        method,
-        move |State(app): State<Arc<App<S>>>, request: Request| {
-            run(app, endpoint, request, handler.clone())
-        },
-    )
+    on(method, move |State(app): State<Arc<App<S>>>, request: Request| {
+        run(app, endpoint, request, handler.clone())
+    })
 }
 
 /// A handler for whatever no route takes.
@@ -149,24 +137,14 @@ where
     };
     let in_flight = app.enter();
     let body = Mutex::new(Some(body));
-    let call = Call {
-        app: Arc::clone(&app),
-        request_id: request_id.clone(),
-        parts,
-        body,
-    };
-    let caught = AssertUnwindSafe(async { handler(call).await })
-        .catch_unwind()
-        .await;
+    let call = Call { app: Arc::clone(&app), request_id: request_id.clone(), parts, body };
+    let caught = AssertUnwindSafe(async { handler(call).await }).catch_unwind().await;
     let outcome = caught.unwrap_or_else(|panic| Err(Failure::internal(panic_text(panic.as_ref()))));
     let mut cause = None;
     let mut response = outcome.unwrap_or_else(|failure| {
         app.metrics.problem(failure.code());
         if failure.code().status() >= 500 {
-            cause = Some((
-                failure.code().name(),
-                failure.cause().unwrap_or("").to_owned(),
-            ));
+            cause = Some((failure.code().name(), failure.cause().unwrap_or("").to_owned()));
         }
         failure.into_response(&request_id)
     });
@@ -181,9 +159,7 @@ where
         seen.answered(&request_id, status, elapsed.as_micros() as u64);
     }
     drop(in_flight);
-    response
-        .headers_mut()
-        .insert(REQUEST_ID_HEADER, reply::copied_value(&request_id));
+    response.headers_mut().insert(REQUEST_ID_HEADER, reply::copied_value(&request_id));
     response
 }
 
@@ -196,10 +172,7 @@ struct Seen {
 
 impl Seen {
     fn trace(&self) -> &str {
-        self.trace
-            .as_ref()
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or("")
+        self.trace.as_ref().and_then(|value| value.to_str().ok()).unwrap_or("")
     }
 
     fn failed(&self, request_id: &str, status: u16, error: &str, cause: &str) {

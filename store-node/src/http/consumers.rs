@@ -24,10 +24,7 @@ use crate::clock::wall_now;
 
 pub(super) fn routes<S: Storage>() -> Router<Arc<App<S>>> {
     Router::new()
-        .route(
-            "/api/log/consumers",
-            route(MethodFilter::GET, Endpoint::Consumers, list),
-        )
+        .route("/api/log/consumers", route(MethodFilter::GET, Endpoint::Consumers, list))
         .route(
             "/api/log/consumers/{id}",
             route(MethodFilter::PUT, Endpoint::Consumers, acknowledge).merge(route(
@@ -60,9 +57,7 @@ pub(super) fn views<S: Storage>(app: &App<S>) -> Vec<ConsumerView> {
 
 async fn list<S: Storage>(call: Call<S>) -> Outcome {
     query::require_none(call.uri())?;
-    Ok(reply::ok(&ConsumerList {
-        consumers: views(call.app()),
-    }))
+    Ok(reply::ok(&ConsumerList { consumers: views(call.app()) }))
 }
 
 async fn acknowledge<S: Storage>(mut call: Call<S>) -> Outcome {
@@ -106,9 +101,7 @@ fn unknown(id: &str) -> Failure {
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Failure> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(Failure::internal)
+    tokio::task::spawn_blocking(work).await.map_err(Failure::internal)
 }
 
 impl From<AcknowledgeError> for Failure {
@@ -129,18 +122,15 @@ impl From<CursorError> for Failure {
             CursorError::Compacted { resume_from } => Problem::new(ErrorCode::Compacted, detail)
                 .with("resumeFrom", resume_from.get())
                 .into(),
-            CursorError::Rewritten { at } => Problem::new(ErrorCode::LogRewritten, detail)
-                .with("seq", at.get())
-                .into(),
-            CursorError::Ahead { last } => Problem::new(ErrorCode::LogAhead, detail)
-                .with("lastSeq", last.get())
-                .into(),
+            CursorError::Rewritten { at } => {
+                Problem::new(ErrorCode::LogRewritten, detail).with("seq", at.get()).into()
+            }
+            CursorError::Ahead { last } => {
+                Problem::new(ErrorCode::LogAhead, detail).with("lastSeq", last.get()).into()
+            }
             CursorError::NotAFrameEnd { seq, frame_end } => {
                 let problem = Problem::new(ErrorCode::InvalidCursor, detail);
-                problem
-                    .with("seq", seq.get())
-                    .with("frameEnd", frame_end.get())
-                    .into()
+                problem.with("seq", seq.get()).with("frameEnd", frame_end.get()).into()
             }
             CursorError::Read(error) => error.into(),
         }

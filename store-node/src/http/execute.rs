@@ -82,26 +82,11 @@ pub(super) async fn execute<S: Storage>(
     }
     let mut context = asked.context;
     context.request_id = Some(call.request_id().clone());
-    let command = Command {
-        sku,
-        action: asked.action,
-        expected_version: precondition.version(),
-    };
-    let executed = run(
-        call,
-        Request {
-            command,
-            context,
-            key,
-        },
-    )
-    .await?;
+    let command = Command { sku, action: asked.action, expected_version: precondition.version() };
+    let executed = run(call, Request { command, context, key }).await?;
     settle::write(call.app(), executed.settle).await?;
     match executed.outcome {
-        Ok(answer) => Ok(Settled {
-            answer,
-            replayed: executed.replayed,
-        }),
+        Ok(answer) => Ok(Settled { answer, replayed: executed.replayed }),
         Err(refused) => Err(refusal(&refused, precondition).replayed(executed.replayed)),
     }
 }
@@ -109,10 +94,7 @@ pub(super) async fn execute<S: Storage>(
 /// Refuses writes where the node was started for looking only.
 pub(super) fn require_writable<S: Storage>(call: &Call<S>) -> Result<(), Failure> {
     if call.app().options().read_only {
-        return Err(Failure::new(
-            ErrorCode::ReadOnly,
-            "this node was started read-only",
-        ));
+        return Err(Failure::new(ErrorCode::ReadOnly, "this node was started read-only"));
     }
     Ok(())
 }
@@ -121,10 +103,7 @@ pub(super) fn require_writable<S: Storage>(call: &Call<S>) -> Result<(), Failure
 async fn run<S: Storage>(call: &Call<S>, request: Request) -> Result<Executed, Failure> {
     let app = call.app();
     if request.key.is_none() {
-        return app
-            .ledger()
-            .execute(request, app.now())
-            .map_err(Failure::from);
+        return app.ledger().execute(request, app.now()).map_err(Failure::from);
     }
     let mut unsettled = None;
     for _ in 0..UNSETTLED_TRIES_MAX {
@@ -154,10 +133,7 @@ async fn never_matches<S: Storage>(call: &Call<S>, sku: Sku) -> Failure {
     let read = match app.ledger().read(&sku, app.now()) {
         Ok(Some(read)) => read,
         Ok(None) => {
-            return Failure::refused(&Refused {
-                sku,
-                rejection: Rejection::UnknownSku,
-            });
+            return Failure::refused(&Refused { sku, rejection: Rejection::UnknownSku });
         }
         Err(error) => return error.into(),
     };

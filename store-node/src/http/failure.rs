@@ -42,11 +42,7 @@ impl Failure {
         code: &'static str,
         message: impl Into<std::borrow::Cow<'static, str>>,
     ) -> Self {
-        let error = FieldError {
-            pointer: pointer.to_owned(),
-            code,
-            message: message.into(),
-        };
+        let error = FieldError { pointer: pointer.to_owned(), code, message: message.into() };
         Problem::validation(&[error]).into()
     }
 
@@ -58,11 +54,7 @@ impl Failure {
     /// A version conflict that came from `If-Match`.
     pub(super) fn precondition(sku: &Sku, rejection: &Rejection) -> Self {
         let conflict = Problem::of_rejection(sku, rejection);
-        let current = conflict
-            .extra
-            .get("currentVersion")
-            .cloned()
-            .unwrap_or_default();
+        let current = conflict.extra.get("currentVersion").cloned().unwrap_or_default();
         let detail = format!("{sku} is at version {current}");
         let mut problem = Problem::new(ErrorCode::PreconditionFailed, detail);
         problem.extra = conflict.extra;
@@ -107,11 +99,7 @@ impl Failure {
 
 impl From<Problem> for Failure {
     fn from(problem: Problem) -> Self {
-        Self {
-            problem: Box::new(problem),
-            cause: None,
-            replayed: false,
-        }
+        Self { problem: Box::new(problem), cause: None, replayed: false }
     }
 }
 
@@ -124,14 +112,12 @@ impl From<BodyError> for Failure {
 impl From<AppendError> for Failure {
     fn from(error: AppendError) -> Self {
         match error {
-            AppendError::Busy => Self::new(
-                ErrorCode::Overloaded,
-                "the log's queue is full, try again in a moment",
-            ),
-            AppendError::NoSpace => Self::new(
-                ErrorCode::ReadOnly,
-                "the disk is full: reads go on, writes don't",
-            ),
+            AppendError::Busy => {
+                Self::new(ErrorCode::Overloaded, "the log's queue is full, try again in a moment")
+            }
+            AppendError::NoSpace => {
+                Self::new(ErrorCode::ReadOnly, "the disk is full: reads go on, writes don't")
+            }
             AppendError::ReadOnly { reason } => {
                 let mut failure = Self::new(ErrorCode::ReadOnly, "the log can't take writes now");
                 failure.cause = Some(reason);
@@ -163,10 +149,9 @@ impl From<LedgerError> for Failure {
             LedgerError::Append(error) => error.into(),
             LedgerError::Read(error) => error.into(),
             LedgerError::Answer { .. } => Self::internal(error),
-            LedgerError::Unsettled { .. } => Self::new(
-                ErrorCode::Unsettled,
-                "the first answer to this key is not durable yet",
-            ),
+            LedgerError::Unsettled { .. } => {
+                Self::new(ErrorCode::Unsettled, "the first answer to this key is not durable yet")
+            }
         }
     }
 }

@@ -86,23 +86,14 @@ async fn health<S: Storage>(call: Call<S>) -> Outcome {
 
 async fn live<S: Storage>(call: Call<S>) -> Outcome {
     query::require_none(call.uri())?;
-    Ok(checked(&CheckView {
-        status: "ok",
-        reason: None,
-    }))
+    Ok(checked(&CheckView { status: "ok", reason: None }))
 }
 
 async fn ready<S: Storage>(call: Call<S>) -> Outcome {
     query::require_none(call.uri())?;
     let check = match not_ready(call.app()) {
-        None => CheckView {
-            status: "ok",
-            reason: None,
-        },
-        reason => CheckView {
-            status: "failed",
-            reason,
-        },
+        None => CheckView { status: "ok", reason: None },
+        reason => CheckView { status: "failed", reason },
     };
     Ok(checked(&check))
 }
@@ -128,9 +119,7 @@ fn checked(check: &CheckView) -> Response {
         return reply::ok(check);
     }
     let mut response = reply::json(StatusCode::SERVICE_UNAVAILABLE, check);
-    response
-        .headers_mut()
-        .insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     response
 }
 
@@ -145,48 +134,31 @@ fn log_check<S: Storage>(app: &App<S>) -> CheckView {
 }
 
 fn disk_check<S: Storage>(app: &App<S>) -> CheckView {
-    match (
-        app.log().storage().available_bytes(),
-        &app.log().status().state,
-    ) {
-        (Err(error), _) => CheckView {
-            status: "failed",
-            reason: Some(error.to_string()),
-        },
-        (Ok(_), LogState::ReadOnly { reason }) => CheckView {
-            status: "failed",
-            reason: Some(reason.clone()),
-        },
-        (Ok(_), LogState::Writable | LogState::Poisoned { .. } | LogState::Closed) => CheckView {
-            status: "ok",
-            reason: None,
-        },
+    match (app.log().storage().available_bytes(), &app.log().status().state) {
+        (Err(error), _) => CheckView { status: "failed", reason: Some(error.to_string()) },
+        (Ok(_), LogState::ReadOnly { reason }) => {
+            CheckView { status: "failed", reason: Some(reason.clone()) }
+        }
+        (Ok(_), LogState::Writable | LogState::Poisoned { .. } | LogState::Closed) => {
+            CheckView { status: "ok", reason: None }
+        }
     }
 }
 
 /// The node itself doesn't need its consumers: at worst they are degraded.
 fn sync_check<S: Storage>(app: &App<S>) -> CheckView {
     if let Some(problem) = app.log().consumers_problem() {
-        return CheckView {
-            status: "degraded",
-            reason: Some(problem),
-        };
+        return CheckView { status: "degraded", reason: Some(problem) };
     }
     let views = consumers::views(app);
     let late = views
         .iter()
         .find(|consumer| consumer.lag_events > LAG_EVENTS_MAX && consumer.lag_ms > LAG_MS_MAX);
     match late {
-        None => CheckView {
-            status: "ok",
-            reason: None,
-        },
+        None => CheckView { status: "ok", reason: None },
         Some(late) => {
             let reason = format!("{} is {} events behind", late.id, late.lag_events);
-            CheckView {
-                status: "degraded",
-                reason: Some(reason),
-            }
+            CheckView { status: "degraded", reason: Some(reason) }
         }
     }
 }

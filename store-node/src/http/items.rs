@@ -39,11 +39,7 @@ pub(super) fn routes<S: Storage>() -> Router<Arc<App<S>>> {
             "/api/inventory/{sku}",
             route(MethodFilter::GET, Endpoint::Get, get)
                 .merge(route(MethodFilter::PATCH, Endpoint::Update, update))
-                .merge(route(
-                    MethodFilter::DELETE,
-                    Endpoint::Deactivate,
-                    deactivate,
-                )),
+                .merge(route(MethodFilter::DELETE, Endpoint::Deactivate, deactivate)),
         )
 }
 
@@ -72,10 +68,7 @@ async fn get<S: Storage>(call: Call<S>) -> Outcome {
     let sku = call.sku()?;
     let app = call.app();
     let Some(read) = app.ledger().read(&sku, app.now())? else {
-        return Err(Failure::refused(&Refused {
-            sku,
-            rejection: Rejection::UnknownSku,
-        }));
+        return Err(Failure::refused(&Refused { sku, rejection: Rejection::UnknownSku }));
     };
     settle::read(app, read.settle).await?;
     let version = read.item.cell().version.get();
@@ -124,32 +117,16 @@ fn item_answer(store: &StoreId, settled: &Settled, status: StatusCode) -> Outcom
             let answer = ItemAnswer::of_event(store, event, seq.get()).ok_or_else(|| {
                 Failure::internal(format!("{} made no item", event.change.name()))
             })?;
-            let answer = if status == StatusCode::CREATED {
-                answer
-            } else {
-                answer.changed(true)
-            };
+            let answer = if status == StatusCode::CREATED { answer } else { answer.changed(true) };
             (reply::json(status, &answer), event.version)
         }
-        Answer::Unchanged {
-            sku,
-            version,
-            item: Some(item),
-            ..
-        } => {
+        Answer::Unchanged { sku, version, item: Some(item), .. } => {
             let answer = ItemAnswer::of_item(store, sku, item, None).changed(false);
             (reply::ok(&answer), *version)
         }
-        Answer::Unchanged {
-            sku,
-            version,
-            quantities,
-            item: None,
-            ..
-        } => (
-            reply::ok(&VerbAnswer::unchanged(store, sku, *version, quantities)),
-            *version,
-        ),
+        Answer::Unchanged { sku, version, quantities, item: None, .. } => {
+            (reply::ok(&VerbAnswer::unchanged(store, sku, *version, quantities)), *version)
+        }
     };
     reply::set_etag(&mut response, version.get());
     reply::set_replayed(&mut response, settled.replayed);

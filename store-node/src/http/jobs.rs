@@ -126,9 +126,7 @@ impl Jobs {
         work: impl FnOnce(&App<S>, &Running) -> Result<serde_json::Value, String> + Send + 'static,
     ) -> Result<Job, Box<Job>> {
         let mut all = app.jobs.all.lock();
-        if let Some(other) = all
-            .iter()
-            .find(|job| job.is_running() && job.job.lock().kind == kind)
+        if let Some(other) = all.iter().find(|job| job.is_running() && job.job.lock().kind == kind)
         {
             return Err(Box::new(other.show()));
         }
@@ -186,10 +184,7 @@ struct JobList {
 pub(super) fn routes<S: Storage>() -> Router<Arc<App<S>>> {
     Router::new()
         .route("/api/jobs", route(MethodFilter::GET, Endpoint::Jobs, list))
-        .route(
-            "/api/jobs/{id}",
-            route(MethodFilter::GET, Endpoint::Jobs, get),
-        )
+        .route("/api/jobs/{id}", route(MethodFilter::GET, Endpoint::Jobs, get))
 }
 
 /// 202 with the place where the job can be watched.
@@ -201,9 +196,7 @@ pub(super) fn accepted(job: &Job) -> Response {
 
 async fn list<S: Storage>(call: Call<S>) -> Outcome {
     query::require_none(call.uri())?;
-    Ok(reply::ok(&JobList {
-        items: call.app().jobs.show_all(),
-    }))
+    Ok(reply::ok(&JobList { items: call.app().jobs.show_all() }))
 }
 
 async fn get<S: Storage>(call: Call<S>) -> Outcome {
@@ -211,9 +204,6 @@ async fn get<S: Storage>(call: Call<S>) -> Outcome {
     let id = call.segment(2, "id")?;
     match call.app().jobs.show(&id) {
         Some(job) => Ok(reply::ok(&job)),
-        None => Err(Failure::new(
-            ErrorCode::NotFound,
-            format!("there is no job {id}"),
-        )),
+        None => Err(Failure::new(ErrorCode::NotFound, format!("there is no job {id}"))),
     }
 }

@@ -31,10 +31,8 @@ const PIN_US: i64 = 3600 * 1_000_000;
 const PIECE_BYTES: usize = 256 << 10;
 
 pub(super) fn routes<S: Storage>() -> Router<Arc<App<S>>> {
-    Router::new().route(
-        "/api/log/snapshot",
-        route(MethodFilter::GET, Endpoint::LogSnapshot, snapshot),
-    )
+    Router::new()
+        .route("/api/log/snapshot", route(MethodFilter::GET, Endpoint::LogSnapshot, snapshot))
 }
 
 async fn snapshot<S: Storage>(call: Call<S>) -> Outcome {
@@ -54,14 +52,8 @@ async fn snapshot<S: Storage>(call: Call<S>) -> Outcome {
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(SNAPSHOT));
     headers.insert(CONTENT_LENGTH, HeaderValue::from(info.footer.file_bytes));
-    headers.insert(
-        HeaderName::from_static("x-snapshot-lo"),
-        HeaderValue::from(info.lo().get()),
-    );
-    headers.insert(
-        HeaderName::from_static("x-snapshot-hi"),
-        HeaderValue::from(info.hi().get()),
-    );
+    headers.insert(HeaderName::from_static("x-snapshot-lo"), HeaderValue::from(info.lo().get()));
+    headers.insert(HeaderName::from_static("x-snapshot-hi"), HeaderValue::from(info.hi().get()));
     Ok(response)
 }
 
@@ -73,13 +65,9 @@ fn find<S: Storage>(
     let latest = app.log().latest_snapshot().map_err(Failure::internal)?;
     let info = match latest {
         Some(info) => info,
-        None => app
-            .ledger()
-            .snapshot(app.now(), &mut |_, _| {})
-            .map_err(Failure::internal)?,
+        None => app.ledger().snapshot(app.now(), &mut |_, _| {}).map_err(Failure::internal)?,
     };
-    app.log()
-        .pin(pin, info.lo(), wall_now().as_micros() + PIN_US)?;
+    app.log().pin(pin, info.lo(), wall_now().as_micros() + PIN_US)?;
     let file = app.log().open_snapshot_file(&info)?;
     Ok((info, file))
 }

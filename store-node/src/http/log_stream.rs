@@ -35,10 +35,7 @@ const CATCHING_UP_SEQS: u64 = 4096;
 const KEEP_ALIVE: Duration = Duration::from_secs(1);
 
 pub(super) fn routes<S: Storage>() -> Router<Arc<App<S>>> {
-    Router::new().route(
-        "/api/log",
-        route(MethodFilter::GET, Endpoint::LogStream, stream),
-    )
+    Router::new().route("/api/log", route(MethodFilter::GET, Endpoint::LogStream, stream))
 }
 
 async fn stream<S: Storage>(call: Call<S>) -> Outcome {
@@ -84,9 +81,7 @@ async fn stream<S: Storage>(call: Call<S>) -> Outcome {
         Some((piece, tail))
     });
     let mut response = Response::new(Body::from_stream(pieces));
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static(FRAMES));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(FRAMES));
     set_identity(&mut response, &app);
     Ok(response)
 }
@@ -175,12 +170,7 @@ impl<S: Storage> Tail<S> {
             return Ok(Bytes::new());
         };
         let mut last = self.last;
-        let behind = self
-            .app
-            .log()
-            .durable()
-            .get()
-            .saturating_sub(last.seq.get());
+        let behind = self.app.log().durable().get().saturating_sub(last.seq.get());
         if behind < CATCHING_UP_SEQS {
             let piece = read_piece(&mut reader, &mut last);
             self.reader = Some(reader);
@@ -197,10 +187,9 @@ impl<S: Storage> Tail<S> {
                 self.last = last;
                 piece
             }
-            Err(error) => Err(ReadError::Io {
-                file: "the log".to_owned(),
-                source: io::Error::other(error),
-            }),
+            Err(error) => {
+                Err(ReadError::Io { file: "the log".to_owned(), source: io::Error::other(error) })
+            }
         }
     }
 
@@ -210,12 +199,7 @@ impl<S: Storage> Tail<S> {
         let at_tip = (tip.seq == self.last.seq).then_some(tip.digest);
         let digest = self.last.digest.or(at_tip)?;
         let logged_at_us = self.app.now().as_micros();
-        let tip = Tip {
-            seq: self.last.seq,
-            chain: self.last.chain,
-            digest,
-            logged_at_us,
-        };
+        let tip = Tip { seq: self.last.seq, chain: self.last.chain, digest, logged_at_us };
         Some(keep_alive(self.log_id, self.epoch, &tip).into())
     }
 }

@@ -61,9 +61,8 @@ endpoints! {
 /// 2xx to 5xx.
 const STATUS_CLASSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
 /// Upper bounds of the request durations, in seconds.
-const DURATION_BUCKETS: [f64; 14] = [
-    0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0, 10.0,
-];
+const DURATION_BUCKETS: [f64; 14] =
+    [0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0, 10.0];
 
 /// The handles.
 pub(super) struct Metrics {
@@ -139,13 +138,7 @@ impl Metrics {
             consumer_lag_worst: metrics::gauge!("onhand_consumer_lag_events_worst"),
             ready: metrics::gauge!("onhand_ready"),
         };
-        Self {
-            handle,
-            requests,
-            durations,
-            problems,
-            gauges,
-        }
+        Self { handle, requests, durations, problems, gauges }
     }
 
     /// Counts an answered request.
@@ -180,30 +173,17 @@ fn describe() {
         Unit::Seconds,
         "Time from a request's head to its answer, durability included."
     );
-    metrics::describe_counter!(
-        "onhand_http_problems_total",
-        "Error answers by their error."
-    );
-    metrics::describe_gauge!(
-        "onhand_http_requests_in_flight",
-        "Requests being worked on."
-    );
+    metrics::describe_counter!("onhand_http_problems_total", "Error answers by their error.");
+    metrics::describe_gauge!("onhand_http_requests_in_flight", "Requests being worked on.");
     metrics::describe_gauge!("onhand_items", "Items, deactivated ones included.");
     metrics::describe_gauge!("onhand_idempotency_keys", "Idempotency keys remembered.");
-    metrics::describe_gauge!(
-        "onhand_idempotency_key_bytes",
-        Unit::Bytes,
-        "Memory of the keys."
-    );
+    metrics::describe_gauge!("onhand_idempotency_key_bytes", Unit::Bytes, "Memory of the keys.");
     metrics::describe_counter!(
         "onhand_idempotency_keys_evicted_total",
         "Keys forgotten before their time because the table was full: an alarm if not zero."
     );
     metrics::describe_gauge!("onhand_reservations_live", "Live reservations.");
-    metrics::describe_gauge!(
-        "onhand_reservations_closed",
-        "Closed reservations remembered."
-    );
+    metrics::describe_gauge!("onhand_reservations_closed", "Closed reservations remembered.");
     metrics::describe_counter!("onhand_log_last_seq", "The highest seq given out.");
     metrics::describe_counter!("onhand_log_durable_seq", "The highest seq that is durable.");
     metrics::describe_gauge!("onhand_log_writable", "1 while the log takes writes.");
@@ -220,10 +200,7 @@ fn describe() {
 }
 
 pub(super) fn routes<S: Storage>() -> Router<Arc<App<S>>> {
-    Router::new().route(
-        "/api/metrics",
-        route(MethodFilter::GET, Endpoint::Metrics, render),
-    )
+    Router::new().route("/api/metrics", route(MethodFilter::GET, Endpoint::Metrics, render))
 }
 
 async fn render<S: Storage>(call: Call<S>) -> Outcome {
@@ -247,29 +224,14 @@ fn refresh<S: Storage>(app: &App<S>) {
     gauges.key_bytes.set(stats.key_bytes as f64);
     gauges.keys_evicted.absolute(stats.keys_evicted);
     gauges.reservations_live.set(stats.reservations_live as f64);
-    gauges
-        .reservations_closed
-        .set(stats.reservations_closed as f64);
+    gauges.reservations_closed.set(stats.reservations_closed as f64);
     let log = app.log();
     let durable = log.durable();
     gauges.log_last_seq.absolute(log.last().get());
     gauges.log_durable_seq.absolute(durable.get());
-    gauges
-        .log_writable
-        .set(f64::from(u8::from(super::health::is_writable(app))));
-    gauges
-        .disk_available
-        .set(log.storage().available_bytes().unwrap_or(0) as f64);
-    let slowest = log
-        .consumers()
-        .iter()
-        .map(|consumer| consumer.seq)
-        .min()
-        .unwrap_or(durable);
-    gauges
-        .consumer_lag_worst
-        .set(durable.get().saturating_sub(slowest.get()) as f64);
-    gauges
-        .ready
-        .set(f64::from(u8::from(super::health::not_ready(app).is_none())));
+    gauges.log_writable.set(f64::from(u8::from(super::health::is_writable(app))));
+    gauges.disk_available.set(log.storage().available_bytes().unwrap_or(0) as f64);
+    let slowest = log.consumers().iter().map(|consumer| consumer.seq).min().unwrap_or(durable);
+    gauges.consumer_lag_worst.set(durable.get().saturating_sub(slowest.get()) as f64);
+    gauges.ready.set(f64::from(u8::from(super::health::not_ready(app).is_none())));
 }

@@ -54,17 +54,10 @@ async fn apply<S: Storage>(mut call: Call<S>, read: Read) -> Outcome {
     let settled = execute(&call, sku, asked, &bytes).await?;
     let store = call.app().store_id();
     let (mut response, version) = match &settled.answer {
-        Answer::Changed { seq, event } => (
-            reply::ok(&VerbAnswer::of_event(store, event, seq.get())),
-            event.version,
-        ),
-        Answer::Unchanged {
-            sku,
-            version,
-            quantities,
-            reservation,
-            ..
-        } => {
+        Answer::Changed { seq, event } => {
+            (reply::ok(&VerbAnswer::of_event(store, event, seq.get())), event.version)
+        }
+        Answer::Unchanged { sku, version, quantities, reservation, .. } => {
             let answer = VerbAnswer::unchanged(store, sku, *version, quantities)
                 .with_reservation(reservation.as_ref());
             (reply::ok(&answer), *version)

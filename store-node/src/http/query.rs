@@ -31,18 +31,10 @@ impl<'a> Query<'a> {
     /// Reads a query whose parameters are these; `lists` may be given more than once.
     pub(super) fn parse(uri: &'a Uri, singles: &[&str], lists: &[&str]) -> Self {
         let mut query = Self::default();
-        let parts = uri
-            .query()
-            .unwrap_or_default()
-            .split('&')
-            .filter(|part| !part.is_empty());
+        let parts = uri.query().unwrap_or_default().split('&').filter(|part| !part.is_empty());
         for (count, part) in parts.enumerate() {
             if count == PARAMETERS_MAX {
-                query.error(
-                    "",
-                    "max_items",
-                    format!("at most {PARAMETERS_MAX} parameters"),
-                );
+                query.error("", "max_items", format!("at most {PARAMETERS_MAX} parameters"));
                 break;
             }
             let (name, value) = part.split_once('=').unwrap_or((part, ""));
@@ -70,19 +62,12 @@ impl<'a> Query<'a> {
         message: impl Into<Cow<'static, str>>,
     ) {
         let pointer = format!("query:{name}");
-        self.errors.push(FieldError {
-            pointer,
-            code,
-            message: message.into(),
-        });
+        self.errors.push(FieldError { pointer, code, message: message.into() });
     }
 
     /// A parameter's value.
     pub(super) fn text(&self, name: &str) -> Option<&str> {
-        self.pairs
-            .iter()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| &**value)
+        self.pairs.iter().find(|(key, _)| key == name).map(|(_, value)| &**value)
     }
 
     /// A parameter's value of one's own.
@@ -93,9 +78,7 @@ impl<'a> Query<'a> {
     /// All values of a list parameter.
     pub(super) fn list(&self, name: &str) -> Vec<String> {
         let values = self.pairs.iter().filter(|(key, _)| key == name);
-        values
-            .map(|(_, value)| value.clone().into_owned())
-            .collect()
+        values.map(|(_, value)| value.clone().into_owned()).collect()
     }
 
     /// A `true` or `false`.
@@ -127,11 +110,7 @@ impl<'a> Query<'a> {
 
     /// Whether all of it was fine.
     pub(super) fn finish(self) -> Result<(), Failure> {
-        if self.errors.is_empty() {
-            Ok(())
-        } else {
-            Err(Problem::validation(&self.errors).into())
-        }
+        if self.errors.is_empty() { Ok(()) } else { Err(Problem::validation(&self.errors).into()) }
     }
 }
 

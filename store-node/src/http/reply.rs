@@ -28,9 +28,7 @@ pub(super) fn ok(answer: &impl Serialize) -> Response {
 
 /// Sets `ETag: "<version>"`.
 pub(super) fn set_etag(response: &mut Response, version: u64) {
-    response
-        .headers_mut()
-        .insert(ETAG, text_value(format!("\"{version}\"")));
+    response.headers_mut().insert(ETAG, text_value(format!("\"{version}\"")));
 }
 
 /// Sets `Location`.
@@ -42,9 +40,7 @@ pub(super) fn set_location(response: &mut Response, path: String) {
 pub(super) fn set_replayed(response: &mut Response, replayed: bool) {
     if replayed {
         let name = HeaderName::from_static("idempotent-replayed");
-        response
-            .headers_mut()
-            .insert(name, HeaderValue::from_static("true"));
+        response.headers_mut().insert(name, HeaderValue::from_static("true"));
     }
 }
 

@@ -20,16 +20,12 @@ pub(super) struct RequestIds {
 impl RequestIds {
     /// Ids that begin anywhere.
     pub(super) fn new(seed: u64) -> Self {
-        Self {
-            next: AtomicU64::new(seed),
-        }
+        Self { next: AtomicU64::new(seed) }
     }
 
     /// The id of a request with these headers.
     pub(super) fn of(&self, headers: &HeaderMap) -> CompactString {
-        let theirs = headers
-            .get(REQUEST_ID_HEADER)
-            .and_then(|value| value.to_str().ok());
+        let theirs = headers.get(REQUEST_ID_HEADER).and_then(|value| value.to_str().ok());
         match theirs.filter(|id| is_sane(id)) {
             Some(id) => CompactString::new(id),
             None => self.next(),
@@ -39,9 +35,7 @@ impl RequestIds {
     /// 16 hexadecimal digits: a counter, scattered by the finaliser of splitmix64 (one to one).
     fn next(&self) -> CompactString {
         const HEX: &[u8; 16] = b"0123456789abcdef";
-        let mut mixed = self
-            .next
-            .fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
+        let mut mixed = self.next.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^= mixed >> 31;
@@ -55,9 +49,7 @@ impl RequestIds {
 
 fn is_sane(id: &str) -> bool {
     (1..=REQUEST_ID_BYTES_MAX).contains(&id.len())
-        && id
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/+=@".contains(&byte))
+        && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/+=@".contains(&byte))
 }
 
 #[cfg(test)]
@@ -68,12 +60,9 @@ mod tests {
     fn takes_sane_ids_over_and_makes_others() {
         let ids = RequestIds::new(7);
         let mut headers = HeaderMap::new();
-        for (sent, taken) in [
-            ("req-1", true),
-            ("a b", false),
-            ("", false),
-            (&*"x".repeat(65), false),
-        ] {
+        for (sent, taken) in
+            [("req-1", true), ("a b", false), ("", false), (&*"x".repeat(65), false)]
+        {
             headers.insert(REQUEST_ID_HEADER, sent.parse().unwrap());
             let id = ids.of(&headers);
             assert_eq!(id == sent, taken, "{sent:?}");

@@ -24,10 +24,9 @@ pub(super) async fn write<S: Storage>(app: &App<S>, settle: Seq) -> Result<(), F
             let detail = format!("the log failed while this write was in flight: {advice}");
             Err(Failure::new(ErrorCode::OutcomeUnknown, detail))
         }
-        Settled::Failed(WaitError::Closed) => Err(Failure::new(
-            ErrorCode::ShuttingDown,
-            "this node is leaving",
-        )),
+        Settled::Failed(WaitError::Closed) => {
+            Err(Failure::new(ErrorCode::ShuttingDown, "this node is leaving"))
+        }
     }
 }
 
@@ -44,10 +43,9 @@ pub(super) async fn read<S: Storage>(app: &App<S>, settle: Seq) -> Result<(), Fa
             let detail = "the last change is not durable, and won't be before a restart";
             Err(Failure::new(ErrorCode::Unsettled, detail))
         }
-        Settled::Failed(WaitError::Closed) => Err(Failure::new(
-            ErrorCode::ShuttingDown,
-            "this node is leaving",
-        )),
+        Settled::Failed(WaitError::Closed) => {
+            Err(Failure::new(ErrorCode::ShuttingDown, "this node is leaving"))
+        }
     }
 }
 

@@ -18,10 +18,7 @@ use super::metrics::Endpoint;
 use super::{query, reply};
 
 pub(super) fn routes<S: Storage>() -> Router<Arc<App<S>>> {
-    Router::new().route(
-        "/api/sync/status",
-        route(MethodFilter::GET, Endpoint::SyncStatus, status),
-    )
+    Router::new().route("/api/sync/status", route(MethodFilter::GET, Endpoint::SyncStatus, status))
 }
 
 /// The log's state in one word, and why.

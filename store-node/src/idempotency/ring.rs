@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 
 use event_log::Seq;
 use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 use shared::{KeyClaim, Timestamp};
 
 /// Entries in one block of the ring.
@@ -67,10 +68,13 @@ impl KeyRing {
     }
 
     pub(super) fn find(&self, key_hash: u128) -> Option<&KeyEntry> {
-        let position = self
-            .table
-            .find(bits(key_hash), |at| self.at(*at).key_hash == key_hash)?;
+        let position = self.table.find(bits(key_hash), |at| self.at(*at).key_hash == key_hash)?;
         Some(self.at(*position))
+    }
+
+    /// Reads the table where this key's position is or would be.
+    pub(super) fn touch(&self, key_hash: u128) -> bool {
+        self.table.find(bits(key_hash), |_| true).is_some()
     }
 
     pub(super) fn front(&self) -> Option<&KeyEntry> {
@@ -86,21 +90,15 @@ impl KeyRing {
         if self.table.len() == self.table.capacity() {
             self.grow(self.table.len().max(BLOCK_ENTRIES / 2));
         }
-        let Self {
-            blocks,
-            base,
-            table,
-            ..
-        } = self;
+        let Self { blocks, base, table, .. } = self;
         let at = |position: u32| entry_at(blocks, *base, position);
-        let found = table.find_mut(bits(entry.key_hash), |p| at(*p).key_hash == entry.key_hash);
         let position = base.wrapping_add(pushed_count(blocks) as u32);
-        match found {
-            Some(old) if at(*old).first_seq >= entry.first_seq => return,
-            Some(old) => *old = position,
-            None => {
-                let rehash = |p: &u32| bits(at(*p).key_hash);
-                table.insert_unique(bits(entry.key_hash), position, rehash);
+        let same = |p: &u32| at(*p).key_hash == entry.key_hash;
+        match table.entry(bits(entry.key_hash), same, |p| bits(at(*p).key_hash)) {
+            Entry::Occupied(old) if at(*old.get()).first_seq >= entry.first_seq => return,
+            Entry::Occupied(mut old) => *old.get_mut() = position,
+            Entry::Vacant(place) => {
+                place.insert(position);
             }
         }
         match self.blocks.back_mut() {
@@ -117,10 +115,7 @@ impl KeyRing {
     pub(super) fn pop_front(&mut self) -> Option<KeyEntry> {
         let entry = *self.front()?;
         let position = self.base.wrapping_add(self.popped as u32);
-        if let Ok(found) = self
-            .table
-            .find_entry(bits(entry.key_hash), |at| *at == position)
-        {
+        if let Ok(found) = self.table.find_entry(bits(entry.key_hash), |at| *at == position) {
             found.remove();
         }
         self.entries -= 1;
@@ -151,10 +146,7 @@ impl KeyRing {
         let mut table = HashTable::with_capacity(self.table.len() + additional);
         let mut position = self.base.wrapping_add(self.popped as u32);
         for entry in self.iter() {
-            let alive = self
-                .table
-                .find(bits(entry.key_hash), |at| *at == position)
-                .is_some();
+            let alive = self.table.find(bits(entry.key_hash), |at| *at == position).is_some();
             if alive {
                 table.insert_unique(bits(entry.key_hash), position, |at| {
                     bits(self.at(*at).key_hash)

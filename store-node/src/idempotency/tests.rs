@@ -8,10 +8,7 @@ fn key(number: u64) -> RequestKey {
     let hash = blake3::hash(&number.to_le_bytes());
     let mut bytes = [0; 16];
     bytes.copy_from_slice(&hash.as_bytes()[..16]);
-    RequestKey {
-        key_hash: u128::from_le_bytes(bytes),
-        fingerprint: u128::from(number),
-    }
+    RequestKey { key_hash: u128::from_le_bytes(bytes), fingerprint: u128::from(number) }
 }
 
 fn at(seconds: i64) -> Timestamp {
@@ -38,23 +35,9 @@ fn a_key_answers_its_own_request_and_no_other() {
     let table = KeyTable::new(1000, LIFE_US);
     complete(&table, 1, 0);
     assert_eq!(state(&table, key(1), 1), "answered");
-    assert_eq!(
-        state(
-            &table,
-            RequestKey {
-                fingerprint: 99,
-                ..key(1)
-            },
-            1
-        ),
-        "reused"
-    );
+    assert_eq!(state(&table, RequestKey { fingerprint: 99, ..key(1) }, 1), "reused");
     assert_eq!(state(&table, key(2), 1), "fresh");
-    assert_eq!(
-        state(&table, key(2), 1),
-        "fresh",
-        "a claim given up frees its key"
-    );
+    assert_eq!(state(&table, key(2), 1), "fresh", "a claim given up frees its key");
     assert_eq!(state(&table, key(1), 1000), "fresh", "after its life");
 }
 
@@ -100,31 +83,18 @@ fn a_full_table_evicts_the_oldest_and_raises_the_alarm() {
 fn an_expired_key_can_be_claimed_anew_while_its_old_entry_is_still_there() {
     let table = KeyTable::new(1000, LIFE_US);
     complete(&table, 7, 0);
-    let Claimed::Fresh(claim) = table.claim(key(7), at(2000)) else {
-        panic!("its life is over")
-    };
+    let Claimed::Fresh(claim) = table.claim(key(7), at(2000)) else { panic!("its life is over") };
     claim.complete(Seq::new(100), 1, at(2000));
     assert_eq!(state(&table, key(7), 2001), "answered");
     assert_eq!(table.forget_expired(at(2001)), 1);
-    assert_eq!(
-        state(&table, key(7), 2001),
-        "answered",
-        "only the old entry went"
-    );
+    assert_eq!(state(&table, key(7), 2001), "answered", "only the old entry went");
 }
 
 #[test]
 fn restoring_twice_keeps_one() {
     let table = KeyTable::new(1000, LIFE_US);
-    let entry = KeyEntry::new(
-        KeyClaim {
-            key_hash: 5,
-            fingerprint: 6,
-            records: 2,
-        },
-        Seq::new(9),
-        at(1),
-    );
+    let entry =
+        KeyEntry::new(KeyClaim { key_hash: 5, fingerprint: 6, records: 2 }, Seq::new(9), at(1));
     table.restore(entry);
     table.restore(entry);
     assert_eq!(table.len(), 1);
@@ -134,24 +104,15 @@ fn restoring_twice_keeps_one() {
 #[test]
 fn a_second_request_with_the_key_waits_and_gets_the_answer_of_the_first() {
     let table = KeyTable::new(1000, LIFE_US);
-    let Claimed::Fresh(claim) = table.claim(key(1), at(0)) else {
-        panic!("fresh")
-    };
+    let Claimed::Fresh(claim) = table.claim(key(1), at(0)) else { panic!("fresh") };
     std::thread::scope(|scope| {
         let second = scope.spawn(|| state(&table, key(1), 0));
-        let copy = scope.spawn(|| {
-            (0..KEY_SHARDS)
-                .map(|shard| table.copy_shard(shard).len())
-                .sum::<usize>()
-        });
+        let copy = scope
+            .spawn(|| (0..KEY_SHARDS).map(|shard| table.copy_shard(shard).len()).sum::<usize>());
         std::thread::yield_now();
         claim.complete(Seq::new(1), 1, at(0));
         assert_eq!(second.join().unwrap(), "answered");
-        assert_eq!(
-            copy.join().unwrap(),
-            1,
-            "a copy waits for the claims in flight"
-        );
+        assert_eq!(copy.join().unwrap(), 1, "a copy waits for the claims in flight");
     });
 }
 

@@ -48,11 +48,7 @@ impl<S: Storage> Ledger<S> {
                 .iter()
                 .zip(&creates)
                 .map(|(sku, creates)| {
-                    if *creates {
-                        Some(self.items.get_or_insert(sku))
-                    } else {
-                        self.items.get(sku)
-                    }
+                    if *creates { Some(self.items.get_or_insert(sku)) } else { self.items.get(sku) }
                 })
                 .collect();
             let mut places: Vec<Place<'_>> = handles
@@ -74,10 +70,8 @@ impl<S: Storage> Ledger<S> {
             drop(places);
             // Taken after everything was looked at and let go.
             let settle = self.log.last();
-            return executed.map(|batch| ExecutedBatch {
-                settle: batch.settle.max(settle),
-                ..batch
-            });
+            return executed
+                .map(|batch| ExecutedBatch { settle: batch.settle.max(settle), ..batch });
         }
     }
 
@@ -90,12 +84,7 @@ impl<S: Storage> Ledger<S> {
         now: Timestamp,
     ) -> Result<ExecutedBatch, LedgerError> {
         self.expire_crowded(places, now)?;
-        let BatchRequest {
-            atomic,
-            lines,
-            context,
-            ..
-        } = request;
+        let BatchRequest { atomic, lines, context, .. } = request;
         let mut draft = Draft::new(places, now);
         for (line, place) in lines.into_iter().zip(place_of_line) {
             match (line, place) {
@@ -107,10 +96,7 @@ impl<S: Storage> Ledger<S> {
         }
         let (mut events, mut verdicts) = draft.finish();
         if atomic && verdicts.iter().any(Verdict::is_failure) {
-            verdicts = verdicts
-                .into_iter()
-                .map(|verdict| verdict.not_applied(&events))
-                .collect();
+            verdicts = verdicts.into_iter().map(|verdict| verdict.not_applied(&events)).collect();
             events.retain(|placed| placed.is_expiration);
         }
         let mut settle = Seq::ZERO;
@@ -171,10 +157,7 @@ impl<S: Storage> Ledger<S> {
                 cells[*place].apply(event);
                 records.push_with(|out| encode_event(out, event));
             }
-            let moved = places
-                .iter()
-                .zip(&cells)
-                .filter(|(place, cell)| place.cell() != **cell);
+            let moved = places.iter().zip(&cells).filter(|(place, cell)| place.cell() != **cell);
             let delta = moved
                 .map(|(place, cell)| digest::delta(place.sku(), &place.cell(), cell))
                 .fold(0_u128, u128::wrapping_add);
@@ -191,11 +174,8 @@ impl<S: Storage> Ledger<S> {
 
 /// The distinct SKUs in byte order, and for each line the index of its SKU.
 fn distinct_skus(lines: &[BatchLine]) -> (Vec<Sku>, Vec<Option<usize>>) {
-    let mut by_sku: Vec<(&Sku, usize)> = lines
-        .iter()
-        .enumerate()
-        .filter_map(|(index, line)| Some((sku_of(line)?, index)))
-        .collect();
+    let mut by_sku: Vec<(&Sku, usize)> =
+        lines.iter().enumerate().filter_map(|(index, line)| Some((sku_of(line)?, index))).collect();
     by_sku.sort_unstable();
     let mut skus: Vec<Sku> = Vec::with_capacity(by_sku.len());
     let mut place_of_line = vec![None; lines.len()];
@@ -211,16 +191,8 @@ fn distinct_skus(lines: &[BatchLine]) -> (Vec<Sku>, Vec<Option<usize>>) {
 fn skus_to_create(lines: &[BatchLine], place_of_line: &[Option<usize>], skus: usize) -> Vec<bool> {
     let mut creates = vec![false; skus];
     for (line, place) in lines.iter().zip(place_of_line) {
-        if let (
-            BatchLine::Command(
-                Command {
-                    action: Action::Create(_),
-                    ..
-                },
-                _,
-            ),
-            Some(place),
-        ) = (line, place)
+        if let (BatchLine::Command(Command { action: Action::Create(_), .. }, _), Some(place)) =
+            (line, place)
         {
             creates[*place] = true;
         }
@@ -237,32 +209,25 @@ fn sku_of(line: &BatchLine) -> Option<&Sku> {
 
 fn line_outcome(verdict: &Verdict) -> LineOutcome {
     match verdict {
-        Verdict::Changed { placed } => LineOutcome::Applied {
-            offset: *placed as u32 + 1,
-        },
+        Verdict::Changed { placed } => LineOutcome::Applied { offset: *placed as u32 + 1 },
         Verdict::Unchanged { sku, cell, note } => {
             LineOutcome::unchanged(sku.clone(), cell, note.clone())
         }
-        Verdict::Refused { sku, rejection } => LineOutcome::Refused {
-            sku: sku.clone(),
-            rejection: rejection.clone(),
-        },
+        Verdict::Refused { sku, rejection } => {
+            LineOutcome::Refused { sku: sku.clone(), rejection: rejection.clone() }
+        }
         Verdict::NotApplied { sku } => LineOutcome::NotApplied { sku: sku.clone() },
         Verdict::Invalid => LineOutcome::Invalid,
     }
 }
 
 fn outcomes(verdicts: Vec<Verdict>, placed: Vec<Placed>, first_event: Seq) -> Vec<BatchOutcome> {
-    let mut events: Vec<Option<shared::Event>> = placed
-        .into_iter()
-        .map(|placed| Some(placed.event))
-        .collect();
+    let mut events: Vec<Option<shared::Event>> =
+        placed.into_iter().map(|placed| Some(placed.event)).collect();
     let mut outcome = |verdict| match verdict {
         Verdict::Changed { placed } => BatchOutcome::Changed {
             seq: Seq::new(first_event.get() + placed as u64),
-            event: events[placed]
-                .take()
-                .expect("each event belongs to one line"),
+            event: events[placed].take().expect("each event belongs to one line"),
         },
         Verdict::Unchanged { sku, cell, note } => BatchOutcome::Unchanged {
             sku,

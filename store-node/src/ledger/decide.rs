@@ -25,12 +25,7 @@ pub(super) fn decide(
 
 /// The answer to a command that had happened already.
 pub(super) fn unchanged(item: &Item, command: &Command) -> Answer {
-    let Cell {
-        version,
-        quantities,
-        flags,
-        ..
-    } = *item.cell();
+    let Cell { version, quantities, flags, .. } = *item.cell();
     let wants_item = matches!(command.action, Action::Update(_) | Action::Deactivate);
     Answer::Unchanged {
         sku: command.sku.clone(),
@@ -62,17 +57,10 @@ pub(super) fn promised_order(action: &Action) -> Option<&OrderId> {
 pub(super) fn note(item: &Item, order_id: &OrderId) -> Option<ReservationNote> {
     let live = item.reservations()?.live(order_id)?;
     let (quantity, expires_at) = (live.remaining, live.expires_at);
-    Some(ReservationNote {
-        order_id: order_id.clone(),
-        quantity,
-        expires_at,
-    })
+    Some(ReservationNote { order_id: order_id.clone(), quantity, expires_at })
 }
 
 /// A stored answer that makes no sense.
 pub(super) fn not_an_answer(seq: Seq, what: impl Into<String>) -> LedgerError {
-    LedgerError::Answer {
-        seq,
-        what: what.into(),
-    }
+    LedgerError::Answer { seq, what: what.into() }
 }

@@ -9,7 +9,6 @@ use event_log::Seq;
 use event_log::storage::Storage;
 use shared::{Item, Sku, Timestamp};
 
-use super::items::{Handle, ORDER_PAGE_MAX};
 use super::{LIST_LIMIT_MAX, Ledger};
 
 /// Which items, in which order, from where.
@@ -119,15 +118,8 @@ impl<S: Storage> Ledger<S> {
         let more = rows.len() > limit;
         rows.truncate(limit);
         let next = rows.last().filter(|_| more).map(|row| row.place.clone());
-        let rows = rows
-            .into_iter()
-            .map(|row| (row.place.sku, row.item, row.last_seq))
-            .collect();
-        ListRead {
-            rows,
-            next,
-            settle: self.log().last(),
-        }
+        let rows = rows.into_iter().map(|row| (row.place.sku, row.item, row.last_seq)).collect();
+        ListRead { rows, next, settle: self.log().last() }
     }
 
     /// Rows in SKU order: stops as soon as the page and one row are there.
@@ -137,57 +129,45 @@ impl<S: Storage> Ledger<S> {
         let mut rows = Vec::new();
         loop {
             let page = self.items().page(from.as_ref(), descending);
-            let Some((last, _)) = page.last() else {
+            let Some(last) = page.last() else {
                 return rows;
             };
             from = Bound::Excluded(last.clone());
-            let whole = page.len() == ORDER_PAGE_MAX;
-            for (sku, handle) in page {
+            for sku in page {
                 if is_past(query.prefix.as_deref(), descending, &sku) {
                     return rows;
                 }
-                rows.extend(self.matching_row(query, sku, &handle, now));
+                rows.extend(self.matching_row(query, sku, now, |_| true));
                 if rows.len() > limit {
                     return rows;
                 }
-            }
-            if !whole {
-                return rows;
             }
         }
     }
 
     /// Rows by another value: looks at every item, keeps the first `limit` and one.
     fn list_sorted(&self, query: &ListQuery, limit: usize, now: Timestamp) -> Vec<Row> {
-        let mut from = query
-            .prefix
-            .as_ref()
-            .and_then(|prefix| Sku::new(prefix.trim_end()).ok());
+        let prefix = query.prefix.as_ref();
+        let first = prefix.and_then(|prefix| Sku::new(prefix.trim_end()).ok());
+        let mut from = first.map_or(Bound::Unbounded, Bound::Included);
         let mut best: BinaryHeap<Row> = BinaryHeap::new();
-        let mut inclusive = true;
         loop {
-            let bound = match &from {
-                Some(sku) if inclusive => Bound::Included(sku),
-                Some(sku) => Bound::Excluded(sku),
-                None => Bound::Unbounded,
-            };
-            let page = self.items().page(bound, false);
-            let Some((last, _)) = page.last() else { break };
-            from = Some(last.clone());
-            inclusive = false;
-            for (sku, handle) in page {
+            let page = self.items().page(from.as_ref(), false);
+            let Some(last) = page.last() else { break };
+            from = Bound::Excluded(last.clone());
+            for sku in page {
                 if is_past(query.prefix.as_deref(), false, &sku) {
                     return best.into_sorted_vec();
                 }
-                let Some(row) = self.matching_row(query, sku, &handle, now) else {
-                    continue;
-                };
-                if query.after.as_ref().is_none_or(|after| row.is_after(after)) {
-                    best.push(row);
-                }
-                if best.len() > limit + 1 {
+                let worst = best.peek().filter(|_| best.len() > limit);
+                let row = self.matching_row(query, sku, now, |place| {
+                    worst.is_none_or(|worst| compare(place, &worst.place, worst.descending).is_lt())
+                });
+                let Some(row) = row else { continue };
+                if best.len() > limit {
                     best.pop();
                 }
+                best.push(row);
             }
         }
         best.into_sorted_vec()
@@ -197,27 +177,26 @@ impl<S: Storage> Ledger<S> {
         let mut skus: Vec<&Sku> = query.skus.iter().collect();
         skus.sort_unstable();
         skus.dedup();
-        let mut rows: Vec<Row> = skus
-            .into_iter()
-            .filter_map(|sku| Some((sku, self.items().get(sku)?)))
-            .filter_map(|(sku, handle)| self.matching_row(query, sku.clone(), &handle, now))
-            .filter(|row| query.after.as_ref().is_none_or(|after| row.is_after(after)))
-            .collect();
+        let row = |sku: &Sku| self.matching_row(query, sku.clone(), now, |_| true);
+        let mut rows: Vec<Row> = skus.into_iter().filter_map(row).collect();
         rows.sort_unstable();
         rows.truncate(limit + 1);
         rows
     }
 
+    /// The row of a SKU, if it matches, lies behind the cursor and is admitted; only then is the
+    /// item copied.
     fn matching_row(
         &self,
         query: &ListQuery,
         sku: Sku,
-        handle: &Handle,
         now: Timestamp,
+        admit: impl FnOnce(&ListCursor) -> bool,
     ) -> Option<Row> {
         if !sku_matches(query, &sku) {
             return None;
         }
+        let handle = self.items().get(&sku)?;
         let mut slot = handle.lock();
         if !slot.exists() || !metadata_matches(query, &sku, &slot.item) {
             return None;
@@ -229,12 +208,11 @@ impl<S: Storage> Ledger<S> {
         let value = sort_value(query.sort.key, &slot.item);
         let place = ListCursor { value, sku };
         let descending = query.sort.descending;
-        Some(Row {
-            place,
-            descending,
-            item: slot.item.clone(),
-            last_seq: slot.last_seq,
-        })
+        let behind = |after| compare(&place, after, descending).is_gt();
+        if !query.after.as_ref().is_none_or(behind) || !admit(&place) {
+            return None;
+        }
+        Some(Row { place, descending, item: slot.item.clone(), last_seq: slot.last_seq })
     }
 }
 
@@ -257,10 +235,7 @@ fn is_past(prefix: Option<&str>, descending: bool, sku: &Sku) -> bool {
 }
 
 fn sku_matches(query: &ListQuery, sku: &Sku) -> bool {
-    query
-        .prefix
-        .as_deref()
-        .is_none_or(|prefix| sku.as_str().starts_with(prefix))
+    query.prefix.as_deref().is_none_or(|prefix| sku.as_str().starts_with(prefix))
 }
 
 fn metadata_matches(query: &ListQuery, sku: &Sku, item: &Item) -> bool {
@@ -278,10 +253,7 @@ fn contains_ignoring_case(text: &str, part: &str) -> bool {
     if text.is_ascii() && part.is_ascii() {
         let part = part.as_bytes();
         return part.is_empty()
-            || text
-                .as_bytes()
-                .windows(part.len())
-                .any(|window| window.eq_ignore_ascii_case(part));
+            || text.as_bytes().windows(part.len()).any(|window| window.eq_ignore_ascii_case(part));
     }
     text.to_lowercase().contains(&part.to_lowercase())
 }
@@ -289,15 +261,9 @@ fn contains_ignoring_case(text: &str, part: &str) -> bool {
 fn quantities_match(query: &ListQuery, item: &Item) -> bool {
     let cell = item.cell();
     let available = cell.quantities.available();
-    query
-        .active
-        .is_none_or(|active| active == cell.flags.active)
-        && query
-            .low_stock
-            .is_none_or(|low| low == cell.quantities.is_low_stock())
-        && query
-            .out_of_stock
-            .is_none_or(|out| out == available.is_zero())
+    query.active.is_none_or(|active| active == cell.flags.active)
+        && query.low_stock.is_none_or(|low| low == cell.quantities.is_low_stock())
+        && query.out_of_stock.is_none_or(|out| out == available.is_zero())
         && query.available_min.is_none_or(|min| available.get() >= min)
         && query.available_max.is_none_or(|max| available.get() <= max)
 }
@@ -324,20 +290,10 @@ struct Row {
     last_seq: Seq,
 }
 
-impl Row {
-    fn is_after(&self, cursor: &ListCursor) -> bool {
-        compare(&self.place, cursor, self.descending) == Ordering::Greater
-    }
-}
-
 fn compare(a: &ListCursor, b: &ListCursor, descending: bool) -> Ordering {
     let values = a.value.cmp(&b.value);
     let by_sku = matches!(a.value, SortValue::None) && descending;
-    let skus = if by_sku {
-        b.sku.cmp(&a.sku)
-    } else {
-        a.sku.cmp(&b.sku)
-    };
+    let skus = if by_sku { b.sku.cmp(&a.sku) } else { a.sku.cmp(&b.sku) };
     (if descending { values.reverse() } else { values }).then(skus)
 }
 

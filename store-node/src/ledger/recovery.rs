@@ -12,7 +12,6 @@ use event_log::{CursorError, ReadError};
 use shared::{StoreId, Timestamp};
 use thiserror::Error;
 
-use super::items::{Handle, Items};
 use super::replay::{Replay, ReplayError, ReplayOptions, ReplayReport};
 use super::tables::TableError;
 use super::{Ledger, LedgerOptions};
@@ -93,18 +92,14 @@ impl<S: Storage> Ledger<S> {
         now: Timestamp,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<(Arc<Self>, RecoveryReport), LedgerOpenError> {
-        let mut items = Items::new();
-        let keys = KeyTable::new(options.keys_max, options.key_life_us);
+        let mut keys = KeyTable::new(options.keys_max, options.key_life_us);
         let mut report = RecoveryReport::default();
-        let mut replay = Replay::new(&mut items, &keys, ReplayOptions::opening(now));
+        let mut replay = Replay::new(&mut keys, ReplayOptions::opening(now));
         let mut cursor = Cursor::START;
         if let Some(info) = log.latest_snapshot()? {
             let reader = log.open_snapshot(&info)?;
             replay.load(reader, &info)?;
-            cursor = Cursor {
-                seq: info.lo(),
-                chain: Some(info.header.chain),
-            };
+            cursor = Cursor { seq: info.lo(), chain: Some(info.header.chain) };
             (report.snapshot_items, report.snapshot_keys) = replay.loaded();
             report.snapshot = Some(info);
         }
@@ -117,7 +112,7 @@ impl<S: Storage> Ledger<S> {
             log,
             store_id,
             options,
-            items,
+            items: outcome.items,
             keys,
             expiries: ExpiryQueue::default(),
             closed: ClosedQueue::new(options.keys_max),
@@ -130,10 +125,13 @@ impl<S: Storage> Ledger<S> {
     }
 
     /// Rebuilds what is derived from reservations: the expiry queue, the closed queue, the count.
-    fn requeue_reservations(&self, with_reservations: Vec<(shared::Sku, Handle)>) {
+    fn requeue_reservations(&self, with_reservations: Vec<shared::Sku>) {
         let mut closed = Vec::new();
         let mut live = 0;
-        for (sku, handle) in with_reservations {
+        for sku in with_reservations {
+            let Some(handle) = self.items.get(&sku) else {
+                continue;
+            };
             let mut slot = handle.lock();
             self.queue_expiry(&sku, &mut slot);
             let Some(reservations) = slot.item.reservations() else {
@@ -142,15 +140,10 @@ impl<S: Storage> Ledger<S> {
             live += reservations.iter_live().size_hint().0 as u64;
             for (order_id, ended) in reservations.iter_closed() {
                 let (closed_at, order_id) = (ended.closed_at, order_id.clone());
-                closed.push(ClosedEntry {
-                    closed_at,
-                    sku: sku.clone(),
-                    order_id,
-                });
+                closed.push(ClosedEntry { closed_at, sku: sku.clone(), order_id });
             }
         }
-        self.reservations_live
-            .store(live, std::sync::atomic::Ordering::Relaxed);
+        self.reservations_live.store(live, std::sync::atomic::Ordering::Relaxed);
         self.closed.fill(closed);
     }
 }
@@ -163,13 +156,8 @@ fn in_file<S: Storage>(log: &Log<S>, error: ReplayError) -> LedgerOpenError {
         | ReplayError::Digest { seq, .. } => seq,
     };
     let status = log.status();
-    let segment = status
-        .segments
-        .iter()
-        .find(|segment| segment.first <= seq && seq <= segment.last);
+    let segment =
+        status.segments.iter().find(|segment| segment.first <= seq && seq <= segment.last);
     let file = segment.map_or_else(|| "the archive".to_owned(), |segment| segment.file.clone());
-    LedgerOpenError::Replay {
-        file,
-        source: Box::new(error),
-    }
+    LedgerOpenError::Replay { file, source: Box::new(error) }
 }

@@ -9,6 +9,7 @@
 mod chunk;
 mod load;
 mod rebuilt;
+mod view;
 mod worker;
 
 use std::sync::Arc;
@@ -17,13 +18,14 @@ use std::sync::mpsc::{self, Receiver, SyncSender};
 use event_log::ReadError;
 use event_log::storage::Storage;
 use event_log::{DirectoryReader, Frame, FrameReader, Seq};
+use parking_lot::Mutex;
 use shared::cell::CheckError;
 use shared::codec::DecodeError;
 use shared::{Sku, Timestamp};
 use thiserror::Error;
 
-use super::items::{Handle, ItemShard, Items};
-use crate::idempotency::KeyTable;
+use super::items::{ITEM_SHARDS, Items, LoadShard};
+use crate::idempotency::{KeyEntry, KeyTable};
 use chunk::{Chunk, ChunkBuilder, Verifier};
 use worker::{ChunkDone, Worker, WorkerEnd};
 
@@ -36,20 +38,27 @@ const CHUNKS_WAITING_MAX: usize = 4;
 
 /// Where frames come from, in order, each checked by its crcs and its link of the chain.
 pub trait FrameSource {
-    /// The next frame; none at the durable end.
-    fn next_frame(&mut self) -> Result<Option<Frame>, ReadError>;
+    /// Puts the next frame into `frame`; false at the durable end.
+    fn next_into(&mut self, frame: &mut Frame) -> Result<bool, ReadError>;
 }
 
 impl<S: Storage> FrameSource for FrameReader<S> {
-    fn next_frame(&mut self) -> Result<Option<Frame>, ReadError> {
-        Ok(self.next()?.cloned())
+    fn next_into(&mut self, frame: &mut Frame) -> Result<bool, ReadError> {
+        Ok(self.next()?.map(|next| copy_frame(next, frame)).is_some())
     }
 }
 
 impl<S: Storage> FrameSource for DirectoryReader<S> {
-    fn next_frame(&mut self) -> Result<Option<Frame>, ReadError> {
-        Ok(self.next()?.cloned())
+    fn next_into(&mut self, frame: &mut Frame) -> Result<bool, ReadError> {
+        Ok(self.next()?.map(|next| copy_frame(next, frame)).is_some())
     }
+}
+
+/// Copies into memory that is there already.
+fn copy_frame(from: &Frame, to: &mut Frame) {
+    to.header = from.header.clone();
+    to.stored.clear();
+    to.stored.extend_from_slice(&from.stored);
 }
 
 /// Why a replay stopped: the log says what can't have happened.
@@ -114,21 +123,12 @@ pub struct ReplayOptions {
 impl ReplayOptions {
     /// Everything, with every core.
     pub fn opening(now: Timestamp) -> Self {
-        Self {
-            now,
-            until_seq: Seq::MAX,
-            until_us: i64::MAX,
-            workers: 0,
-        }
+        Self { now, until_seq: Seq::MAX, until_us: i64::MAX, workers: 0 }
     }
 
     fn worker_count(&self) -> usize {
         let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let wanted = if self.workers == 0 {
-            cores()
-        } else {
-            self.workers
-        };
+        let wanted = if self.workers == 0 { cores() } else { self.workers };
         wanted.clamp(1, REPLAY_WORKERS_MAX)
     }
 }
@@ -163,29 +163,30 @@ pub struct ReplayReport {
 /// A replay's end.
 pub(crate) struct Replayed {
     pub(crate) report: ReplayReport,
+    pub(crate) items: Items,
     /// Every item that has or had a reservation.
-    pub(crate) with_reservations: Vec<(Sku, Handle)>,
+    pub(crate) with_reservations: Vec<Sku>,
 }
 
 /// State being rebuilt.
 pub(crate) struct Replay<'a> {
-    items: &'a mut Items,
-    keys: &'a KeyTable,
+    shards: Vec<Mutex<LoadShard>>,
+    keys: &'a mut KeyTable,
     options: ReplayOptions,
     /// Up to here events may be older than what the snapshot holds, and digests prove nothing.
     hi: Seq,
     digest: u128,
     /// Items of the snapshot in SKU order, then (in any order) those created since.
-    order: Vec<(Sku, Handle)>,
-    with_reservations: Vec<(Sku, Handle)>,
+    order: Vec<Sku>,
+    with_reservations: Vec<Sku>,
     loaded_keys: u64,
 }
 
 impl<'a> Replay<'a> {
-    /// A replay into an empty table.
-    pub(crate) fn new(items: &'a mut Items, keys: &'a KeyTable, options: ReplayOptions) -> Self {
+    /// A replay that begins with nothing.
+    pub(crate) fn new(keys: &'a mut KeyTable, options: ReplayOptions) -> Self {
         Self {
-            items,
+            shards: (0..ITEM_SHARDS).map(|_| Mutex::default()).collect(),
             keys,
             options,
             hi: Seq::ZERO,
@@ -203,18 +204,18 @@ impl<'a> Replay<'a> {
 
     /// Applies every frame of the source, up to the limits. `progress` is told the seq reached.
     pub(crate) fn run(
-        self,
+        mut self,
         source: &mut dyn FrameSource,
         progress: &mut dyn FnMut(Seq),
     ) -> Result<Replayed, ReplayError> {
         let count = self.options.worker_count();
-        let mut parts: Vec<Vec<&mut ItemShard>> = (0..count).map(|_| Vec::new()).collect();
-        for (index, shard) in self.items.shards_mut().enumerate() {
-            parts[index % count].push(shard);
+        let mut parts: Vec<Vec<&mut LoadShard>> = (0..count).map(|_| Vec::new()).collect();
+        for (index, shard) in self.shards.iter_mut().enumerate() {
+            parts[index % count].push(shard.get_mut());
         }
         let mut verifier = Verifier::new(count, self.hi, self.digest);
-        let (keys, hi, now) = (self.keys, self.hi, self.options.now);
-        let options = self.options;
+        let (hi, options) = (self.hi, self.options);
+        let keys = &mut *self.keys;
         let (read, ends) = std::thread::scope(|scope| {
             let (done_sender, done) = mpsc::channel();
             let mut senders = Vec::with_capacity(count);
@@ -222,12 +223,15 @@ impl<'a> Replay<'a> {
             for (index, shards) in parts.into_iter().enumerate() {
                 let (sender, chunks) = mpsc::sync_channel::<Arc<Chunk>>(CHUNKS_WAITING_MAX);
                 senders.push(sender);
-                let worker = Worker::new(index, count, shards, keys, hi, now);
+                let worker = Worker::new(index, count, shards, hi);
                 let done = done_sender.clone();
                 threads.push(scope.spawn(move || worker.run(&chunks, &done)));
             }
             drop(done_sender);
-            let read = feed(source, options, senders, &done, &mut verifier, progress);
+            let (key_sender, key_runs) = mpsc::sync_channel(CHUNKS_WAITING_MAX);
+            scope.spawn(move || remember(keys, &key_runs, options.now));
+            let intake = Intake { verifier: &mut verifier, keys: key_sender };
+            let read = feed(source, options, senders, &done, intake, progress);
             let ends: Vec<WorkerEnd> = threads
                 .into_iter()
                 .map(|thread| thread.join().expect("a worker that panics is a defect"))
@@ -243,9 +247,7 @@ impl<'a> Replay<'a> {
         verifier: &Verifier,
         ends: Vec<WorkerEnd>,
     ) -> Result<Replayed, ReplayError> {
-        let failures = ends
-            .iter()
-            .filter_map(|end| end.error.as_ref().map(ReplayError::seq));
+        let failures = ends.iter().filter_map(|end| end.error.as_ref().map(ReplayError::seq));
         let first = failures.min().unwrap_or(Seq::MAX);
         if let Err(error) = &read
             && error.seq() < first
@@ -267,27 +269,38 @@ impl<'a> Replay<'a> {
         let read = read?;
         report.frames_verified = verifier.verified();
         report.digest = verifier.digest();
-        self.items.set_order(std::mem::take(&mut self.order));
-        let ReplayReport {
-            frames,
-            records,
-            bytes,
-            last,
-            logged_at_us,
-            ..
-        } = read;
-        let report = ReplayReport {
-            frames,
-            records,
-            bytes,
-            last,
-            logged_at_us,
-            ..report
-        };
-        Ok(Replayed {
-            report,
-            with_reservations: self.with_reservations,
-        })
+        let ReplayReport { frames, records, bytes, last, logged_at_us, .. } = read;
+        let report = ReplayReport { frames, records, bytes, last, logged_at_us, ..report };
+        let shards = self.shards.into_iter().map(Mutex::into_inner).collect();
+        let items = Items::from_loaded(shards, self.order);
+        Ok(Replayed { report, items, with_reservations: self.with_reservations })
+    }
+}
+
+/// What comes back from the workers: digests to compare, keys to remember.
+struct Intake<'a> {
+    verifier: &'a mut Verifier,
+    keys: SyncSender<Vec<KeyEntry>>,
+}
+
+impl Intake<'_> {
+    /// Takes a worker's part of a chunk; keys are remembered in the order of their seqs, once every
+    /// part of their chunk is there and its digests are right.
+    fn take(&mut self, part: ChunkDone) -> Result<(), ReplayError> {
+        self.verifier.add(part);
+        while let Some(mut claims) = self.verifier.next_complete()? {
+            claims.sort_by_key(|entry| entry.first_seq);
+            // The other end is there as long as this one.
+            let _sent = self.keys.send(claims);
+        }
+        Ok(())
+    }
+}
+
+/// Puts keys into the table as they come; the only thread that touches it.
+fn remember(keys: &mut KeyTable, runs: &Receiver<Vec<KeyEntry>>, now: Timestamp) {
+    for run in runs {
+        keys.restore_run(&run, now);
     }
 }
 
@@ -297,40 +310,38 @@ fn feed(
     options: ReplayOptions,
     senders: Vec<SyncSender<Arc<Chunk>>>,
     done: &Receiver<ChunkDone>,
-    verifier: &mut Verifier,
+    mut intake: Intake<'_>,
     progress: &mut dyn FnMut(Seq),
 ) -> Result<ReplayReport, ReplayError> {
     let mut report = ReplayReport::default();
     let mut builder = ChunkBuilder::new(options);
     let outcome = loop {
-        let frame = match source.next_frame() {
-            Ok(frame) => frame,
+        let (more, cut) = match builder.read(source, &mut report) {
+            Ok(read) => read,
             Err(error) => break Err(ReplayError::Read(error)),
         };
-        let at_end = frame.is_none();
-        let cut = frame.is_some_and(|frame| builder.push(frame, &mut report));
-        if let Some(chunk) = builder.take_if_ready(at_end || cut) {
+        let over = !more || cut;
+        if let Some(chunk) = builder.take_if_ready(over) {
             progress(report.last);
-            verifier.expect(&chunk);
+            intake.verifier.expect(&chunk);
             let chunk = Arc::new(chunk);
-            let sent = senders
-                .iter()
-                .try_for_each(|sender| sender.send(Arc::clone(&chunk)));
+            let sent = senders.iter().try_for_each(|sender| sender.send(Arc::clone(&chunk)));
             // A worker that is gone has told why.
             if sent.is_err() {
                 break Ok(());
             }
         }
-        while let Ok(part) = done.try_recv() {
-            verifier.add(part)?;
+        while let Ok(mut part) = done.try_recv() {
+            builder.reuse(part.spent.take());
+            intake.take(part)?;
         }
-        if at_end || cut {
+        if over {
             break Ok(());
         }
     };
     drop(senders);
     for part in done {
-        verifier.add(part)?;
+        intake.take(part)?;
     }
     outcome.map(|()| report)
 }

@@ -87,10 +87,7 @@ pub struct BatchRequest {
 
 /// One line of a batch.
 #[derive(Debug, Clone)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly every line is the large one"
-)]
+#[expect(clippy::large_enum_variant, reason = "nearly every line is the large one")]
 pub enum BatchLine {
     /// A verb with its own context.
     Command(Command, Context),

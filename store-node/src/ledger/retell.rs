@@ -25,11 +25,7 @@ impl<S: Storage> Ledger<S> {
                 Record::Receipt(_) => return Err(not_an_answer(last, "a receipt ends it")),
             },
         };
-        Ok(Executed {
-            outcome,
-            settle: last,
-            replayed: true,
-        })
+        Ok(Executed { outcome, settle: last, replayed: true })
     }
 
     /// The answer to a batch: its receipt, with the events that follow it.
@@ -54,29 +50,18 @@ impl<S: Storage> Ledger<S> {
         for line in receipt.lines {
             lines.push(batch_outcome(line, first, &mut records)?);
         }
-        Ok(ExecutedBatch {
-            atomic,
-            lines,
-            settle: entry.last_seq(),
-            replayed: true,
-        })
+        Ok(ExecutedBatch { atomic, lines, settle: entry.last_seq(), replayed: true })
     }
 
     fn require_durable(&self, entry: &KeyEntry) -> Result<(), LedgerError> {
         let settle = entry.last_seq();
-        if self.log.durable() < settle {
-            Err(LedgerError::Unsettled { settle })
-        } else {
-            Ok(())
-        }
+        if self.log.durable() < settle { Err(LedgerError::Unsettled { settle }) } else { Ok(()) }
     }
 
     fn answer_record(&self, entry: &KeyEntry, seq: Seq) -> Result<Record, LedgerError> {
         self.require_durable(entry)?;
         let records = self.log.read_records(seq, 1)?;
-        let record = records
-            .first()
-            .ok_or_else(|| not_an_answer(seq, "no record"))?;
+        let record = records.first().ok_or_else(|| not_an_answer(seq, "no record"))?;
         decode_record(record).map_err(|error| not_an_answer(seq, error.to_string()))
     }
 
@@ -89,37 +74,18 @@ impl<S: Storage> Ledger<S> {
             return Err(LedgerError::KeyReused);
         }
         match receipt.lines.into_iter().next() {
-            Some(LineOutcome::Unchanged {
-                sku,
-                version,
-                quantities,
-                flags,
-                reservation,
-            }) => {
+            Some(LineOutcome::Unchanged { sku, version, quantities, flags, reservation }) => {
                 // The receipt doesn't say which verb it was: those about reservations need no item.
-                let item = reservation
-                    .is_none()
-                    .then(|| self.item_at(&sku, version))
-                    .flatten();
+                let item = reservation.is_none().then(|| self.item_at(&sku, version)).flatten();
                 let item = item.map(Box::new);
                 let flags = Flags::from_bits(flags);
-                Ok(Ok(Answer::Unchanged {
-                    sku,
-                    version,
-                    quantities,
-                    flags,
-                    reservation,
-                    item,
-                }))
+                Ok(Ok(Answer::Unchanged { sku, version, quantities, flags, reservation, item }))
             }
             Some(LineOutcome::Refused { sku, rejection }) => Ok(Err(Refused { sku, rejection })),
             Some(
                 LineOutcome::Applied { .. } | LineOutcome::NotApplied { .. } | LineOutcome::Invalid,
             )
-            | None => Err(not_an_answer(
-                seq,
-                "a single request's receipt of another kind",
-            )),
+            | None => Err(not_an_answer(seq, "a single request's receipt of another kind")),
         }
     }
 
@@ -142,21 +108,9 @@ fn batch_outcome(
                 .ok_or_else(|| not_an_answer(seq, "no event where a line's should be"))?;
             BatchOutcome::Changed { seq, event }
         }
-        LineOutcome::Unchanged {
-            sku,
-            version,
-            quantities,
-            flags,
-            reservation,
-        } => {
+        LineOutcome::Unchanged { sku, version, quantities, flags, reservation } => {
             let flags = Flags::from_bits(flags);
-            BatchOutcome::Unchanged {
-                sku,
-                version,
-                quantities,
-                flags,
-                reservation,
-            }
+            BatchOutcome::Unchanged { sku, version, quantities, flags, reservation }
         }
         LineOutcome::Refused { sku, rejection } => {
             BatchOutcome::Refused(Refused { sku, rejection })

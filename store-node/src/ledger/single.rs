@@ -35,17 +35,14 @@ impl<S: Storage> Ledger<S> {
         let creates = matches!(request.command.action, Action::Create(_));
         // Each turn of the loop means that another request finished in between.
         loop {
-            let handle = if creates {
-                Some(self.items.get_or_insert(sku))
-            } else {
-                self.items.get(sku)
-            };
+            let handle =
+                if creates { Some(self.items.get_or_insert(sku)) } else { self.items.get(sku) };
             let Some(handle) = handle else {
                 let mut none = Slot::default();
                 return self.execute_locked(&mut none, request, claim, now);
             };
             let mut slot = handle.lock();
-            if slot.gone {
+            if slot.is_gone() {
                 continue;
             }
             if !slot.exists() {
@@ -98,10 +95,7 @@ impl<S: Storage> Ledger<S> {
                 let sku = command.sku.clone();
                 let line = |rejection: &Rejection| {
                     let rejection = rejection.clone();
-                    LineOutcome::Refused {
-                        sku: command.sku.clone(),
-                        rejection,
-                    }
+                    LineOutcome::Refused { sku: command.sku.clone(), rejection }
                 };
                 let line = claim.is_some().then(|| line(&rejection));
                 let refused = Err(Refused { sku, rejection });
@@ -133,23 +127,13 @@ impl<S: Storage> Ledger<S> {
         if let Some(claim) = claim {
             claim.complete(range.first, records, now);
         }
-        let answer = Answer::Changed {
-            seq: range.last,
-            event,
-        };
-        Ok(Executed {
-            outcome: Ok(answer),
-            settle: range.last,
-            replayed: false,
-        })
+        let answer = Answer::Changed { seq: range.last, event };
+        Ok(Executed { outcome: Ok(answer), settle: range.last, replayed: false })
     }
 
     /// Ends a request that changes nothing itself: a keyed one leaves a receipt, and expirations
     /// happen all the same.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "private, and each is a separate thing"
-    )]
+    #[expect(clippy::too_many_arguments, reason = "private, and each is a separate thing")]
     fn finish_told(
         &self,
         slot: &mut Slot,
@@ -177,10 +161,6 @@ impl<S: Storage> Ledger<S> {
             _ if expired.is_empty() => slot.last_seq,
             _ => self.append_events(sku, slot, None, expired, now)?.last,
         };
-        Ok(Executed {
-            outcome,
-            settle,
-            replayed: false,
-        })
+        Ok(Executed { outcome, settle, replayed: false })
     }
 }

@@ -128,22 +128,14 @@ struct Sections {
 
 impl Sections {
     fn new(kind: u16) -> Self {
-        Self {
-            kind,
-            id: 0,
-            bytes: Vec::new(),
-        }
+        Self { kind, id: 0, bytes: Vec::new() }
     }
 
     fn close_if_full<S: Storage>(
         &mut self,
         writer: &mut SnapshotWriter<S>,
     ) -> Result<(), SnapshotError> {
-        if self.bytes.len() < SECTION_BYTES_SOFT_MAX {
-            Ok(())
-        } else {
-            self.close(writer)
-        }
+        if self.bytes.len() < SECTION_BYTES_SOFT_MAX { Ok(()) } else { self.close(writer) }
     }
 
     fn close<S: Storage>(&mut self, writer: &mut SnapshotWriter<S>) -> Result<(), SnapshotError> {

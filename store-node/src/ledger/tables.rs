@@ -98,10 +98,7 @@ pub(super) fn counts_bytes(items: usize, keys: usize) -> [u8; 16] {
 
 /// Items and keys to make room for; zero where the section can't be read.
 pub(super) fn read_counts(bytes: &[u8]) -> (usize, usize) {
-    let Some((items, keys)) = bytes
-        .split_at_checked(8)
-        .filter(|(_, keys)| keys.len() == 8)
-    else {
+    let Some((items, keys)) = bytes.split_at_checked(8).filter(|(_, keys)| keys.len() == 8) else {
         return (0, 0);
     };
     let count = |bytes| u64::from_le_bytes(array(bytes)).min(COUNT_HINT_MAX) as usize;
@@ -129,25 +126,10 @@ mod tests {
         };
         let mut bytes = Vec::new();
         put_key(&mut bytes, &entry);
-        put_key(
-            &mut bytes,
-            &KeyEntry {
-                first_seq: 9,
-                ..entry
-            },
-        );
+        put_key(&mut bytes, &KeyEntry { first_seq: 9, ..entry });
         let mut seen = Vec::new();
         read_keys(&bytes, |entry| seen.push(entry)).unwrap();
-        assert_eq!(
-            seen,
-            [
-                entry,
-                KeyEntry {
-                    first_seq: 9,
-                    ..entry
-                }
-            ]
-        );
+        assert_eq!(seen, [entry, KeyEntry { first_seq: 9, ..entry }]);
         assert_eq!(read_keys(&bytes[1..], |_| ()), Err(TableError::Keys(95)));
         assert_eq!(read_counts(&counts_bytes(3, 4)), (3, 4));
         assert_eq!(read_counts(&[1, 2]), (0, 0));

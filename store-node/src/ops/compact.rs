@@ -24,12 +24,7 @@ pub const SNAPSHOTS_KEEP_DEFAULT: usize = 2;
 #[derive(Debug, Clone, Args)]
 pub struct CompactArgs {
     /// The store's data directory (no node may be running on it).
-    #[arg(
-        long,
-        value_name = "DIR",
-        required_unless_present = "url",
-        conflicts_with = "url"
-    )]
+    #[arg(long, value_name = "DIR", required_unless_present = "url", conflicts_with = "url")]
     pub data_dir: Option<PathBuf>,
     /// The store id, to be checked against the directory's.
     #[arg(long, value_name = "ID")]
@@ -108,11 +103,7 @@ impl fmt::Display for CompactReport {
             self.archives_deleted,
             self.snapshots_deleted.len()
         )?;
-        writeln!(
-            f,
-            "floor at seq {}, held by {}",
-            self.floor, self.floor_held_by
-        )?;
+        writeln!(f, "floor at seq {}, held by {}", self.floor, self.floor_held_by)?;
         for consumer in &self.consumers_dropped {
             writeln!(
                 f,
@@ -120,17 +111,9 @@ impl fmt::Display for CompactReport {
             )?;
         }
         if self.over_budget_bytes > 0 {
-            writeln!(
-                f,
-                "ALARM: {} bytes over the disk budget",
-                self.over_budget_bytes
-            )?;
+            writeln!(f, "ALARM: {} bytes over the disk budget", self.over_budget_bytes)?;
         }
-        writeln!(
-            f,
-            "{} bytes before, {} after",
-            self.bytes_before, self.bytes_after
-        )
+        writeln!(f, "{} bytes before, {} after", self.bytes_before, self.bytes_after)
     }
 }
 
@@ -165,12 +148,9 @@ pub fn compact_directory(args: &CompactArgs) -> Result<CompactReport, OpError> {
         disk_budget_bytes: args.disk_budget,
     };
     let now_us = store.clock.now().as_micros();
-    let compacted = store
-        .ledger
-        .log()
-        .compact(&retention, now_us, &mut |done, total| {
-            progress.tell(done, total);
-        });
+    let compacted = store.ledger.log().compact(&retention, now_us, &mut |done, total| {
+        progress.tell(done, total);
+    });
     progress.end();
     let report = compacted.map_err(compaction_error)?;
     store.close()?;

@@ -48,15 +48,9 @@ pub fn dump(args: &DumpArgs, out: &mut impl Write) -> Result<u64, OpError> {
             let record = decode_record(bytes).map_err(|error| {
                 OpError::Damage(format!("record {seq} can't be decoded: {error}"))
             })?;
-            let line = serde_json::to_writer(
-                &mut *out,
-                &RecordJson {
-                    seq,
-                    record: &record,
-                },
-            )
-            .map_err(std::io::Error::from)
-            .and_then(|()| out.write_all(b"\n"));
+            let line = serde_json::to_writer(&mut *out, &RecordJson { seq, record: &record })
+                .map_err(std::io::Error::from)
+                .and_then(|()| out.write_all(b"\n"));
             if let Err(error) = line {
                 return ignore_closed_pipe(Err(error)).map(|()| written);
             }

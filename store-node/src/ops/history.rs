@@ -37,11 +37,7 @@ pub fn run(args: &HistoryArgs) -> ExitCode {
     let count = history(args, &mut out).and_then(|count| {
         ignore_closed_pipe(out.flush())?;
         let unknown = || OpError::Failed(format!("no event of {:?} in this log", args.sku));
-        if count == 0 {
-            Err(unknown())
-        } else {
-            Ok(ExitCode::SUCCESS)
-        }
+        if count == 0 { Err(unknown()) } else { Ok(ExitCode::SUCCESS) }
     });
     super::finish(count)
 }
@@ -59,16 +55,7 @@ pub fn history(args: &HistoryArgs, out: &mut impl Write) -> Result<u64, OpError>
                 continue;
             }
             let record = decode_record(bytes).map_err(damaged)?;
-            if write_record(
-                out,
-                args.json,
-                &RecordJson {
-                    seq,
-                    record: &record,
-                },
-            )?
-            .is_none()
-            {
+            if write_record(out, args.json, &RecordJson { seq, record: &record })?.is_none() {
                 return Ok(count);
             }
             count += 1;
@@ -104,11 +91,7 @@ fn write_line(out: &mut impl Write, seq: u64, event: &Event) -> std::io::Result<
         event.recorded_at,
         moved(&event.change)
     )?;
-    write!(
-        out,
-        " stock {} reserved {} sold {}",
-        after.stock, after.reserved, after.sold
-    )?;
+    write!(out, " stock {} reserved {} sold {}", after.stock, after.reserved, after.sold)?;
     if let Some(order_id) = event.change.order_id() {
         write!(out, "  order {order_id}")?;
     }
@@ -134,14 +117,8 @@ fn moved(change: &Change) -> String {
         | Change::Deactivated { .. }
         | Change::Extended { .. } => change.name().to_owned(),
         Change::Received { quantity } => format!("received +{quantity}"),
-        Change::Returned {
-            quantity,
-            restocked: true,
-        } => format!("returned +{quantity}"),
-        Change::Returned {
-            quantity,
-            restocked: false,
-        } => format!("returned damaged {quantity}"),
+        Change::Returned { quantity, restocked: true } => format!("returned +{quantity}"),
+        Change::Returned { quantity, restocked: false } => format!("returned damaged {quantity}"),
         Change::Adjusted { delta, reason } => format!("adjusted {delta:+} {reason:?}"),
         Change::Sold { quantity } => format!("sold -{quantity}"),
         Change::Deducted { quantity, .. } => format!("deducted -{quantity}"),

@@ -106,11 +106,7 @@ impl ImportReport {
     fn add_refusal(&mut self, line: u64, message: String) {
         self.refused += 1;
         if self.refused_list.len() < IMPORT_LISTED_MAX {
-            self.refused_list.push(LineError {
-                line,
-                field: String::new(),
-                message,
-            });
+            self.refused_list.push(LineError { line, field: String::new(), message });
         }
     }
 
@@ -138,11 +134,7 @@ impl fmt::Display for ImportReport {
                 self.errors, self.lines
             )
         } else if self.dry_run {
-            writeln!(
-                f,
-                "{} lines are valid; nothing was imported (--dry-run)",
-                self.lines
-            )
+            writeln!(f, "{} lines are valid; nothing was imported (--dry-run)", self.lines)
         } else {
             writeln!(
                 f,
@@ -176,11 +168,7 @@ fn import_command(args: &ImportArgs) -> Result<ExitCode, OpError> {
     let report = import_file(args)?;
     print_report(&report, args.json)?;
     let complete = report.errors == 0 && report.refused == 0;
-    Ok(if complete {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::from(super::EXIT_FAILED)
-    })
+    Ok(if complete { ExitCode::SUCCESS } else { ExitCode::from(super::EXIT_FAILED) })
 }
 
 /// Validates the file and, unless something is wrong with it, imports it.
@@ -200,9 +188,7 @@ pub fn import_file(args: &ImportArgs) -> Result<ImportReport, OpError> {
             target.close()?;
         }
         (None, None) => {
-            return Err(OpError::Usage(
-                "--url, --data-dir or --dry-run is needed".to_owned(),
-            ));
+            return Err(OpError::Usage("--url, --data-dir or --dry-run is needed".to_owned()));
         }
     }
     Ok(report)
@@ -210,10 +196,7 @@ pub fn import_file(args: &ImportArgs) -> Result<ImportReport, OpError> {
 
 /// Reads the whole file once: counts, validates, hashes.
 fn validate(args: &ImportArgs) -> Result<ImportReport, OpError> {
-    let mut report = ImportReport {
-        dry_run: args.dry_run,
-        ..ImportReport::default()
-    };
+    let mut report = ImportReport { dry_run: args.dry_run, ..ImportReport::default() };
     let mut reader = open(args)?;
     let mut progress = Progress::begin("validating");
     while let Some(line) = reader.next_line()? {
@@ -261,11 +244,7 @@ fn transfer(
     }
     target.finish()?;
     progress.end();
-    if reader.finish_hash()? == report.file_hash {
-        Ok(())
-    } else {
-        Err(changed(args))
-    }
+    if reader.finish_hash()? == report.file_hash { Ok(()) } else { Err(changed(args)) }
 }
 
 /// `import-<32 hex of the file's hash>-<first line>-<last line>`: the same lines of the same file
@@ -285,8 +264,5 @@ fn open(args: &ImportArgs) -> Result<LineReader, OpError> {
 }
 
 fn changed(args: &ImportArgs) -> OpError {
-    OpError::Failed(format!(
-        "{} changed while it was being imported",
-        args.file.display()
-    ))
+    OpError::Failed(format!("{} changed while it was being imported", args.file.display()))
 }

@@ -72,10 +72,7 @@ fn put_change<M: SerializeMap>(map: &mut M, change: &Change) -> Result<(), M::Er
         | Change::Released { quantity, .. }
         | Change::Deducted { quantity, .. }
         | Change::Expired { quantity, .. } => map.serialize_entry("quantity", quantity),
-        Change::Returned {
-            quantity,
-            restocked,
-        } => {
+        Change::Returned { quantity, restocked } => {
             map.serialize_entry("quantity", quantity)?;
             map.serialize_entry("restocked", restocked)
         }
@@ -83,11 +80,7 @@ fn put_change<M: SerializeMap>(map: &mut M, change: &Change) -> Result<(), M::Er
             map.serialize_entry("quantity", delta)?;
             map.serialize_entry("adjustReason", reason)
         }
-        Change::Reserved {
-            quantity,
-            expires_at,
-            ..
-        } => {
+        Change::Reserved { quantity, expires_at, .. } => {
             map.serialize_entry("quantity", quantity)?;
             map.serialize_entry("expiresAt", expires_at)
         }
@@ -192,26 +185,14 @@ mod tests {
     #[test]
     fn an_event_shows_everything_it_holds() {
         let sku = Sku::new("A 1").unwrap();
-        let new = NewItem {
-            name: "Mug".into(),
-            ..NewItem::default()
-        };
-        let command = Command {
-            sku,
-            action: Action::Create(new),
-            expected_version: None,
-        };
+        let new = NewItem { name: "Mug".into(), ..NewItem::default() };
+        let command = Command { sku, action: Action::Create(new), expected_version: None };
         let now = Timestamp::parse("2026-11-21T10:00:00Z").unwrap();
-        let mut event = rules::decide(&Item::default(), &command, now)
-            .unwrap()
-            .unwrap();
+        let mut event = rules::decide(&Item::default(), &command, now).unwrap().unwrap();
         event.context.actor = Some("till-1".into());
         let record = Record::Event(event);
-        let text = serde_json::to_string(&RecordJson {
-            seq: Seq::new(7),
-            record: &record,
-        })
-        .unwrap();
+        let text =
+            serde_json::to_string(&RecordJson { seq: Seq::new(7), record: &record }).unwrap();
         assert_eq!(
             text,
             "{\"seq\":7,\"type\":\"created\",\"sku\":\"A 1\",\"version\":1,\

@@ -21,12 +21,7 @@ pub struct Remote {
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
     /// The API token, if the node wants one.
-    #[arg(
-        long,
-        value_name = "TOKEN",
-        env = "STORE_NODE_TOKEN",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "TOKEN", env = "STORE_NODE_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
 }
 
@@ -53,11 +48,7 @@ pub struct Job {
 
 impl std::fmt::Display for Job {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        writeln!(
-            f,
-            "job {} ({}): {}, {}/{}",
-            self.id, self.kind, self.state, self.done, self.total
-        )
+        writeln!(f, "job {} ({}): {}, {}/{}", self.id, self.kind, self.state, self.done, self.total)
     }
 }
 
@@ -87,16 +78,9 @@ impl Node {
     pub fn new(url: &str, token: Option<String>) -> Result<Self, OpError> {
         let client = reqwest::Client::builder().timeout(REQUEST_TIMEOUT).build();
         let client = client.map_err(OpError::failed)?;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(OpError::failed)?;
-        Ok(Self {
-            base: url.trim_end_matches('/').to_owned(),
-            token,
-            client,
-            runtime,
-        })
+        Ok(Self { base: url.trim_end_matches('/').to_owned(), token, client, runtime })
     }
 
     /// POSTs a body.
@@ -120,15 +104,10 @@ impl Node {
         let started = std::time::Instant::now();
         while wait && is_open(&job) {
             if started.elapsed() > JOB_WAIT_MAX {
-                return Err(OpError::Failed(format!(
-                    "job {} goes on after a day",
-                    job.id
-                )));
+                return Err(OpError::Failed(format!("job {} goes on after a day", job.id)));
             }
             std::thread::sleep(POLL_INTERVAL);
-            let request = self
-                .client
-                .get(format!("{}/api/jobs/{}", self.base, job.id));
+            let request = self.client.get(format!("{}/api/jobs/{}", self.base, job.id));
             let Reply { status, body, .. } = self.send(request)?;
             if status != 200 {
                 return Err(refused("/api/jobs", status, &body));
@@ -140,10 +119,7 @@ impl Node {
         match (job.state.as_str(), &job.error) {
             ("failed" | "cancelled", error) => {
                 let why = error.clone().unwrap_or_default();
-                Err(OpError::Failed(format!(
-                    "job {} {}: {why}",
-                    job.id, job.state
-                )))
+                Err(OpError::Failed(format!("job {} {}: {why}", job.id, job.state)))
             }
             _ => Ok(job),
         }
@@ -160,17 +136,8 @@ impl Node {
             let replayed = header("idempotent-replayed").is_some_and(|value| value == "true");
             let seconds = header("retry-after").and_then(|value| value.parse().ok());
             let retry_after = seconds.map(Duration::from_secs);
-            let body = answer
-                .bytes()
-                .await
-                .map_err(|error| with_sources(&error))?
-                .to_vec();
-            Ok(Reply {
-                status,
-                replayed,
-                retry_after,
-                body,
-            })
+            let body = answer.bytes().await.map_err(|error| with_sources(&error))?.to_vec();
+            Ok(Reply { status, replayed, retry_after, body })
         })
     }
 }
@@ -182,9 +149,7 @@ fn is_open(job: &Job) -> bool {
 /// A refusal in the node's own words.
 pub fn refused(what: &str, status: u16, body: &[u8]) -> OpError {
     let problem: Option<serde_json::Value> = serde_json::from_slice(body).ok();
-    let detail = problem
-        .as_ref()
-        .and_then(|problem| problem.get("detail")?.as_str());
+    let detail = problem.as_ref().and_then(|problem| problem.get("detail")?.as_str());
     let detail = detail.map_or_else(|| String::from_utf8_lossy(body).into_owned(), str::to_owned);
     OpError::Failed(format!("{what} answered {status}: {detail}"))
 }

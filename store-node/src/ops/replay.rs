@@ -127,28 +127,12 @@ impl fmt::Display for ReplayCommandReport {
             "{} records in {} frames, {} receipts, {} keys, {} bytes",
             self.records, self.frames, self.receipts, self.keys, self.bytes
         )?;
-        writeln!(
-            f,
-            "{:.3} s, {:.0} records/s",
-            self.seconds, self.records_per_second
-        )?;
-        writeln!(
-            f,
-            "{} items at seq {}, logged {}",
-            self.items, self.last_seq, self.logged_at
-        )?;
-        writeln!(
-            f,
-            "digest {}, equal in {} frames",
-            self.digest, self.frames_verified
-        )?;
+        writeln!(f, "{:.3} s, {:.0} records/s", self.seconds, self.records_per_second)?;
+        writeln!(f, "{} items at seq {}, logged {}", self.items, self.last_seq, self.logged_at)?;
+        writeln!(f, "digest {}, equal in {} frames", self.digest, self.frames_verified)?;
         if let Some(snapshot) = &self.snapshot {
             let verdict = if snapshot.equal { "equal" } else { "DIFFERENT" };
-            writeln!(
-                f,
-                "from {}: digest {}, {verdict}",
-                snapshot.file, snapshot.digest
-            )?;
+            writeln!(f, "from {}: digest {}, {verdict}", snapshot.file, snapshot.digest)?;
         }
         if let Some(item) = &self.item {
             writeln!(
@@ -175,15 +159,8 @@ pub fn run(args: &ReplayArgs) -> ExitCode {
 fn replay_command(args: &ReplayArgs) -> Result<ExitCode, OpError> {
     let report = replay_directory(args)?;
     print_report(&report, args.json)?;
-    let differs = report
-        .snapshot
-        .as_ref()
-        .is_some_and(|snapshot| !snapshot.equal);
-    Ok(if differs {
-        ExitCode::from(super::EXIT_DAMAGE)
-    } else {
-        ExitCode::SUCCESS
-    })
+    let differs = report.snapshot.as_ref().is_some_and(|snapshot| !snapshot.equal);
+    Ok(if differs { ExitCode::from(super::EXIT_DAMAGE) } else { ExitCode::SUCCESS })
 }
 
 /// Replays the directory.
@@ -279,10 +256,8 @@ fn rebuild(
     options: ReplayOptions,
 ) -> Result<Rebuilt, OpError> {
     let storage = DiskStorage::new(data_dir.to_owned());
-    let cursor = base.map_or(Cursor::START, |info| Cursor {
-        seq: info.lo(),
-        chain: Some(info.header.chain),
-    });
+    let cursor = base
+        .map_or(Cursor::START, |info| Cursor { seq: info.lo(), chain: Some(info.header.chain) });
     let mut source = DirectoryReader::open(storage.clone(), cursor).map_err(cursor_error)?;
     let mut progress = Progress::begin("replaying");
     let reached = seq_reached(data_dir)?.get();

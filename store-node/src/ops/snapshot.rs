@@ -18,12 +18,7 @@ use super::terminal::{Progress, print_report};
 #[derive(Debug, Clone, Args)]
 pub struct SnapshotArgs {
     /// The store's data directory (no node may be running on it).
-    #[arg(
-        long,
-        value_name = "DIR",
-        required_unless_present = "url",
-        conflicts_with = "url"
-    )]
+    #[arg(long, value_name = "DIR", required_unless_present = "url", conflicts_with = "url")]
     pub data_dir: Option<PathBuf>,
     /// The store id, to be checked against the directory's.
     #[arg(long, value_name = "ID")]
@@ -81,11 +76,7 @@ impl fmt::Display for SnapshotReport {
             "{}: {} items, {} keys, {} bytes",
             self.file, self.items, self.keys, self.bytes
         )?;
-        writeln!(
-            f,
-            "covers seq {} to {}, digest {}",
-            self.lo, self.hi, self.digest
-        )
+        writeln!(f, "covers seq {} to {}, digest {}", self.lo, self.hi, self.digest)
     }
 }
 
@@ -113,18 +104,12 @@ pub fn take_snapshot(args: &SnapshotArgs) -> Result<SnapshotReport, OpError> {
     super::store::require_log(&data_dir)?;
     let store = open_store(&data_dir, args.store_id.clone())?;
     let mut progress = Progress::begin("snapshot");
-    let taken = store
-        .ledger
-        .snapshot(store.clock.now(), &mut |done, total| {
-            progress.tell(done, total);
-        });
+    let taken = store.ledger.snapshot(store.clock.now(), &mut |done, total| {
+        progress.tell(done, total);
+    });
     progress.end();
     let info = taken.map_err(OpError::failed)?;
     let stats = store.ledger.stats();
     store.close()?;
-    Ok(SnapshotReport::new(
-        &info,
-        stats.items as u64,
-        stats.keys as u64,
-    ))
+    Ok(SnapshotReport::new(&info, stats.items as u64, stats.keys as u64))
 }

@@ -51,10 +51,7 @@ pub fn require_log(data_dir: &Path) -> Result<(), OpError> {
     if data_dir.is_dir() {
         return Ok(());
     }
-    Err(OpError::Failed(format!(
-        "{} is not a directory",
-        data_dir.display()
-    )))
+    Err(OpError::Failed(format!("{} is not a directory", data_dir.display())))
 }
 
 /// Options for opening a store's log here and now.
@@ -100,11 +97,7 @@ pub fn open_store(data_dir: &Path, store_id: Option<StoreId>) -> Result<OpenStor
     progress.end();
     let (ledger, report) = opened.map_err(ledger_error)?;
     log.start().map_err(OpError::failed)?;
-    Ok(OpenStore {
-        ledger,
-        clock,
-        report,
-    })
+    Ok(OpenStore { ledger, clock, report })
 }
 
 /// Reads a directory from the beginning, or from the first record that is still there: that is
@@ -114,10 +107,7 @@ pub fn read_directory(data_dir: &Path) -> Result<DirectoryReader<DiskStorage>, O
     if first > Seq::new(1) {
         eprintln!("records before {first} are compacted away");
     }
-    let after = Cursor {
-        seq: first.previous(),
-        chain: None,
-    };
+    let after = Cursor { seq: first.previous(), chain: None };
     DirectoryReader::open(DiskStorage::new(data_dir.to_owned()), after).map_err(cursor_error)
 }
 
@@ -133,14 +123,8 @@ pub fn first_seq(data_dir: &Path) -> Result<Seq, OpError> {
 
 /// A seq that the log has certainly reached, by the names of its segments: for progress.
 pub fn seq_reached(data_dir: &Path) -> Result<Seq, OpError> {
-    let names = DiskStorage::new(data_dir.to_owned())
-        .list("")
-        .map_err(OpError::failed)?;
-    Ok(names
-        .iter()
-        .filter_map(|name| parse_segment_file_name(name))
-        .max()
-        .unwrap_or(Seq::ZERO))
+    let names = DiskStorage::new(data_dir.to_owned()).list("").map_err(OpError::failed)?;
+    Ok(names.iter().filter_map(|name| parse_segment_file_name(name)).max().unwrap_or(Seq::ZERO))
 }
 
 /// The store id that the directory's segments name.

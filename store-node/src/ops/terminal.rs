@@ -23,17 +23,9 @@ impl Progress {
                 "{msg} {wide_bar} {human_pos}/{human_len} {per_sec} {eta}",
             );
             let bar = ProgressBar::new(0).with_message(what);
-            if let Ok(style) = style {
-                bar.with_style(style)
-            } else {
-                bar
-            }
+            if let Ok(style) = style { bar.with_style(style) } else { bar }
         });
-        Self {
-            bar,
-            what,
-            told_percent: 0,
-        }
+        Self { bar, what, told_percent: 0 }
     }
 
     /// Tells how far it is: a bar moves, or a line for each tenth.

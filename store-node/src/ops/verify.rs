@@ -92,58 +92,25 @@ impl From<&Damage> for DamageReport {
 
 impl fmt::Display for DamageReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            file,
-            offset,
-            length,
-            first_seq,
-            last_seq,
-            what,
-        } = self;
-        write!(
-            f,
-            "{file}, bytes {offset} to {}: {what}, from seq {first_seq}",
-            offset + length
-        )?;
-        if let Some(last) = last_seq {
-            write!(f, " to {last}")
-        } else {
-            Ok(())
-        }
+        let Self { file, offset, length, first_seq, last_seq, what } = self;
+        write!(f, "{file}, bytes {offset} to {}: {what}, from seq {first_seq}", offset + length)?;
+        if let Some(last) = last_seq { write!(f, " to {last}") } else { Ok(()) }
     }
 }
 
 impl fmt::Display for VerifyReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            segments,
-            archived,
-            frames,
-            records,
-            bytes,
-            snapshots,
-            ..
-        } = self;
+        let Self { segments, archived, frames, records, bytes, snapshots, .. } = self;
         writeln!(f, "{records} records in {frames} frames, {bytes} bytes")?;
-        writeln!(
-            f,
-            "{segments} segments, {archived} archived, {snapshots} snapshots"
-        )?;
+        writeln!(f, "{segments} segments, {archived} archived, {snapshots} snapshots")?;
         writeln!(f, "seq {} to {}", self.first_seq, self.last_seq)?;
         if let Some(torn) = &self.torn_tail {
-            writeln!(
-                f,
-                "torn tail (never acknowledged, or being written): {torn}"
-            )?;
+            writeln!(f, "torn tail (never acknowledged, or being written): {torn}")?;
         }
         for damage in &self.damages {
             writeln!(f, "DAMAGED {damage}")?;
         }
-        if self.sound {
-            writeln!(f, "sound")
-        } else {
-            writeln!(f, "{} damages", self.damage_count)
-        }
+        if self.sound { writeln!(f, "sound") } else { writeln!(f, "{} damages", self.damage_count) }
     }
 }
 
@@ -155,11 +122,7 @@ pub fn run(args: &VerifyArgs) -> ExitCode {
 fn verify_command(args: &VerifyArgs) -> Result<ExitCode, OpError> {
     let report = verify_directory(args)?;
     print_report(&report, args.json)?;
-    Ok(if report.sound {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::from(EXIT_DAMAGE)
-    })
+    Ok(if report.sound { ExitCode::SUCCESS } else { ExitCode::from(EXIT_DAMAGE) })
 }
 
 /// Verifies the directory.

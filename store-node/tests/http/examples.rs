@@ -23,16 +23,9 @@ async fn are_answered_to_the_letter() {
     world.create("PROD-002", 3).await;
 
     let path = "/api/inventory/PROD-001";
-    let sold = world
-        .post(
-            &format!("{path}/sell"),
-            r#"{"quantity":2,"reference":"basket-77"}"#,
-        )
-        .await;
-    assert_eq!(
-        (sold.status, sold.text(), sold.header("etag")),
-        (200, SOLD, Some("\"2\""))
-    );
+    let sold =
+        world.post(&format!("{path}/sell"), r#"{"quantity":2,"reference":"basket-77"}"#).await;
+    assert_eq!((sold.status, sold.text(), sold.header("etag")), (200, SOLD, Some("\"2\"")));
 
     let body = r#"{"orderId":"order-456","quantity":5,"expiresInSeconds":900}"#;
     let reserved = world.post(&format!("{path}/reserve"), body).await;
@@ -53,17 +46,10 @@ async fn are_answered_to_the_letter() {
     assert_eq!((rejected.status, rejected.text()), (409, BATCH_REJECTED));
     assert_eq!(world.last_seq(), before, "nothing was applied");
 
-    let best_effort = world
-        .post("/api/batch", &nine.replace("true", "false"))
-        .await;
-    assert_eq!(
-        (best_effort.status, best_effort.text()),
-        (200, BATCH_BEST_EFFORT)
-    );
+    let best_effort = world.post("/api/batch", &nine.replace("true", "false")).await;
+    assert_eq!((best_effort.status, best_effort.text()), (200, BATCH_BEST_EFFORT));
 
-    let invalid = world
-        .post(&format!("{path}/sell"), r#"{"quantity":0,"bogus":1}"#)
-        .await;
+    let invalid = world.post(&format!("{path}/sell"), r#"{"quantity":0,"bogus":1}"#).await;
     assert_eq!((invalid.status, invalid.text()), (400, SELL_INVALID));
 }
 

@@ -17,19 +17,10 @@ async fn a_node_started_read_only_refuses_writes_only() {
     let storage = world.storage.clone();
     drop(world);
     let world = World::on(storage, |options| options.read_only = true);
-    world
-        .post("/api/inventory/A/sell", SELL)
-        .await
-        .problem(503, "ReadOnly");
+    world.post("/api/inventory/A/sell", SELL).await.problem(503, "ReadOnly");
     let batch = r#"{"atomic":true,"operations":[{"op":"sell","sku":"A","quantity":1}]}"#;
-    world
-        .post("/api/batch", batch)
-        .await
-        .problem(503, "ReadOnly");
-    world
-        .call("POST", "/api/admin/snapshot", &[], "")
-        .await
-        .problem(503, "ReadOnly");
+    world.post("/api/batch", batch).await.problem(503, "ReadOnly");
+    world.call("POST", "/api/admin/snapshot", &[], "").await.problem(503, "ReadOnly");
     world.get("/api/inventory/A").await.expect(200);
     assert_eq!(world.get("/api/health/ready").await.status, 503);
 }
@@ -39,10 +30,7 @@ async fn a_closed_log_is_a_node_that_leaves() {
     let world = World::new();
     world.create("A", 10).await;
     world.app.log().close().unwrap();
-    world
-        .post("/api/inventory/A/sell", SELL)
-        .await
-        .problem(503, "ShuttingDown");
+    world.post("/api/inventory/A/sell", SELL).await.problem(503, "ShuttingDown");
     world.get("/api/inventory/A").await.expect(200);
 }
 
@@ -54,24 +42,12 @@ async fn a_failing_disk_leaves_the_outcome_open_and_then_refuses() {
     world.storage.fail_at(world.storage.op_count(), Fault::Eio);
     let answer = world.post("/api/inventory/A/sell", SELL).await;
     answer.problem(504, "OutcomeUnknown");
-    world
-        .post("/api/inventory/A/sell", SELL)
-        .await
-        .problem(503, "LogPoisoned");
-    world
-        .post("/api/inventory/B/sell", SELL)
-        .await
-        .problem(503, "LogPoisoned");
-    world
-        .get("/api/inventory/A")
-        .await
-        .problem(503, "Unsettled");
+    world.post("/api/inventory/A/sell", SELL).await.problem(503, "LogPoisoned");
+    world.post("/api/inventory/B/sell", SELL).await.problem(503, "LogPoisoned");
+    world.get("/api/inventory/A").await.problem(503, "Unsettled");
     world.get("/api/inventory/B").await.expect(200);
     let health = world.get("/api/health").await.expect(200);
-    assert_eq!(
-        (&health["status"], &health["ready"]),
-        (&"failed".into(), &false.into())
-    );
+    assert_eq!((&health["status"], &health["ready"]), (&"failed".into(), &false.into()));
     assert_eq!(world.get("/api/health/log").await.status, 503);
     world.get("/api/health/live").await.expect(200);
 }
@@ -85,10 +61,7 @@ async fn what_is_not_durable_in_time_is_unknown() {
     let body = r#"{"sku":"A","stock":1}"#;
     let created = world.call("POST", "/api/inventory", &key, body).await;
     created.problem(504, "OutcomeUnknown");
-    world
-        .get("/api/inventory/A")
-        .await
-        .problem(503, "Unsettled");
+    world.get("/api/inventory/A").await.problem(503, "Unsettled");
     world.get("/api/inventory").await.problem(503, "Unsettled");
     world.app.log().commit_once().unwrap();
     world.get("/api/inventory/A").await.expect(200);
@@ -112,12 +85,7 @@ async fn a_body_that_never_ends_is_a_timeout() {
 async fn a_full_disk_stops_writes_and_comes_back_by_itself() {
     let world = World::new();
     world.create("A", 1 << 20).await;
-    let used: usize = world
-        .storage
-        .contents()
-        .iter()
-        .map(|(_, bytes)| bytes.len())
-        .sum();
+    let used: usize = world.storage.contents().iter().map(|(_, bytes)| bytes.len()).sum();
     world.storage.set_capacity(Some(used as u64 + 1000));
     let note = "n".repeat(1024);
     let lines = vec![format!(r#"{{"op":"receive","sku":"A","quantity":1,"note":"{note}"}}"#); 300];

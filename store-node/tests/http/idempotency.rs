@@ -3,9 +3,7 @@
 use super::world::{Answer, World};
 
 async fn keyed(world: &World, method: &str, path: &str, key: &str, body: &str) -> Answer {
-    world
-        .call(method, path, &[("idempotency-key", key)], body.to_owned())
-        .await
+    world.call(method, path, &[("idempotency-key", key)], body.to_owned()).await
 }
 
 #[tokio::test]
@@ -13,11 +11,7 @@ async fn a_repeated_request_gets_its_first_answer() {
     let world = World::new();
     world.create("A", 10).await;
     let requests = [
-        (
-            "POST",
-            "/api/inventory",
-            r#"{"sku":"B","stock":5,"name":"Bowl"}"#,
-        ),
+        ("POST", "/api/inventory", r#"{"sku":"B","stock":5,"name":"Bowl"}"#),
         ("POST", "/api/inventory/A/sell", r#"{"quantity":2}"#),
         ("POST", "/api/inventory/A/sell", r#"{"quantity":200}"#),
         (
@@ -25,16 +19,8 @@ async fn a_repeated_request_gets_its_first_answer() {
             "/api/inventory/A/reserve",
             r#"{"quantity":2,"orderId":"o","expiresInSeconds":60}"#,
         ),
-        (
-            "POST",
-            "/api/inventory/A/reserve",
-            r#"{"quantity":2,"orderId":"o"}"#,
-        ),
-        (
-            "POST",
-            "/api/inventory/A/extend",
-            r#"{"orderId":"o","expiresInSeconds":90}"#,
-        ),
+        ("POST", "/api/inventory/A/reserve", r#"{"quantity":2,"orderId":"o"}"#),
+        ("POST", "/api/inventory/A/extend", r#"{"orderId":"o","expiresInSeconds":90}"#),
         ("PATCH", "/api/inventory/A", r#"{"name":"Apple"}"#),
         (
             "POST",
@@ -54,18 +40,10 @@ async fn a_repeated_request_gets_its_first_answer() {
         let seq = world.last_seq();
         for _ in 0..2 {
             let again = keyed(&world, method, path, &key, body).await;
-            assert_eq!(
-                (again.status, again.text()),
-                (first.status, first.text()),
-                "{path} {body}"
-            );
+            assert_eq!((again.status, again.text()), (first.status, first.text()), "{path} {body}");
             assert_eq!(again.header("etag"), first.header("etag"));
             assert_eq!(again.header("location"), first.header("location"));
-            assert_eq!(
-                again.header("idempotent-replayed"),
-                Some("true"),
-                "{path} {body}"
-            );
+            assert_eq!(again.header("idempotent-replayed"), Some("true"), "{path} {body}");
         }
         assert_eq!(world.last_seq(), seq, "{path} {body} happened again");
     }
@@ -76,24 +54,13 @@ async fn another_request_with_the_key_is_refused() {
     let world = World::new();
     world.create("A", 10).await;
     world.create("B", 10).await;
-    keyed(
-        &world,
-        "POST",
-        "/api/inventory/A/sell",
-        "k",
-        r#"{"quantity":2}"#,
-    )
-    .await
-    .expect(200);
+    keyed(&world, "POST", "/api/inventory/A/sell", "k", r#"{"quantity":2}"#).await.expect(200);
     let others = [
         ("/api/inventory/A/sell", r#"{"quantity":3}"#),
         ("/api/inventory/A/sell", r#"{"quantity":2 }"#),
         ("/api/inventory/B/sell", r#"{"quantity":2}"#),
         ("/api/inventory/A/receive", r#"{"quantity":2}"#),
-        (
-            "/api/batch",
-            r#"{"atomic":true,"operations":[{"op":"sell","sku":"A","quantity":2}]}"#,
-        ),
+        ("/api/batch", r#"{"atomic":true,"operations":[{"op":"sell","sku":"A","quantity":2}]}"#),
     ];
     let before = world.last_seq();
     for (path, body) in others {
@@ -101,14 +68,7 @@ async fn another_request_with_the_key_is_refused() {
         answer.problem(422, "IdempotencyKeyReused");
     }
     let headers = [("idempotency-key", "k"), ("if-match", "\"2\"")];
-    let answer = world
-        .call(
-            "POST",
-            "/api/inventory/A/sell",
-            &headers,
-            r#"{"quantity":2}"#,
-        )
-        .await;
+    let answer = world.call("POST", "/api/inventory/A/sell", &headers, r#"{"quantity":2}"#).await;
     answer.problem(422, "IdempotencyKeyReused");
     assert_eq!(world.last_seq(), before);
 }
@@ -118,12 +78,8 @@ async fn refusals_of_form_are_not_remembered() {
     let world = World::new();
     world.create("A", 10).await;
     let path = "/api/inventory/A/sell";
-    keyed(&world, "POST", path, "k", r#"{"quantity":0}"#)
-        .await
-        .problem(400, "ValidationError");
-    keyed(&world, "POST", path, "k", r#"{"quantity":1}"#)
-        .await
-        .expect(200);
+    keyed(&world, "POST", path, "k", r#"{"quantity":0}"#).await.problem(400, "ValidationError");
+    keyed(&world, "POST", path, "k", r#"{"quantity":1}"#).await.expect(200);
 }
 
 #[tokio::test]
@@ -151,10 +107,7 @@ async fn many_at_once_with_one_key_happen_once() {
         tasks.push(tokio::spawn(async move {
             let path = "/api/inventory/A/sell";
             let answer = keyed(&world, "POST", path, "k", r#"{"quantity":7}"#).await;
-            (
-                answer.expect(200),
-                answer.header("idempotent-replayed").is_some(),
-            )
+            (answer.expect(200), answer.header("idempotent-replayed").is_some())
         }));
     }
     let mut fresh = 0;

@@ -21,43 +21,23 @@ async fn finished(world: &World, path: &str) -> Value {
 async fn snapshots_and_compactions_are_jobs() {
     let world = World::new();
     world.create("A", 10).await;
-    for (path, kind) in [
-        ("/api/admin/snapshot", "snapshot"),
-        ("/api/admin/compact", "compact"),
-    ] {
+    for (path, kind) in [("/api/admin/snapshot", "snapshot"), ("/api/admin/compact", "compact")] {
         let started = world.call("POST", path, &[], "").await;
         let job = started.expect(202);
         assert_eq!(job["kind"], kind);
         let location = started.header("location").unwrap();
-        assert_eq!(
-            location,
-            format!("/api/jobs/{}", job["id"].as_str().unwrap())
-        );
+        assert_eq!(location, format!("/api/jobs/{}", job["id"].as_str().unwrap()));
         let job = finished(&world, location).await;
-        assert_eq!(
-            (&job["state"], &job["error"]),
-            (&json!("done"), &Value::Null),
-            "{job}"
-        );
+        assert_eq!((&job["state"], &job["error"]), (&json!("done"), &Value::Null), "{job}");
     }
     let jobs = world.get("/api/jobs").await.expect(200);
-    let kinds: Vec<_> = jobs["items"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|job| &job["kind"])
-        .collect();
+    let kinds: Vec<_> = jobs["items"].as_array().unwrap().iter().map(|job| &job["kind"]).collect();
     assert_eq!(kinds, ["compact", "snapshot"]);
     world.get("/api/jobs/job-77").await.problem(404, "NotFound");
-    let body = world
-        .call("POST", "/api/admin/snapshot", &[], r#"{"now":true}"#)
-        .await;
+    let body = world.call("POST", "/api/admin/snapshot", &[], r#"{"now":true}"#).await;
     assert_eq!(body.field_errors(), ["# unsupported"]);
     let log = world.get("/api/admin/log").await.expect(200);
-    assert_eq!(
-        (&log["items"], &log["state"]),
-        (&json!(1), &json!("writable"))
-    );
+    assert_eq!((&log["items"], &log["state"]), (&json!(1), &json!("writable")));
 }
 
 #[tokio::test]
@@ -83,18 +63,10 @@ async fn health_tells_who_and_how() {
 async fn metrics_count_requests_and_problems() {
     let world = World::new();
     world.create("A", 10).await;
-    world
-        .get("/api/inventory/Z")
-        .await
-        .problem(404, "UnknownSku");
+    world.get("/api/inventory/Z").await.problem(404, "UnknownSku");
     world.get("/nowhere").await.problem(404, "NotFound");
     let answer = world.get("/api/metrics").await;
-    assert!(
-        answer
-            .header("content-type")
-            .unwrap()
-            .starts_with("text/plain")
-    );
+    assert!(answer.header("content-type").unwrap().starts_with("text/plain"));
     let lines = [
         "onhand_http_requests_total{endpoint=\"create\",status=\"2xx\"} 1",
         "onhand_http_requests_total{endpoint=\"get\",status=\"4xx\"} 1",
@@ -106,11 +78,7 @@ async fn metrics_count_requests_and_problems() {
         "onhand_ready 1",
     ];
     for line in lines {
-        assert!(
-            answer.text().contains(line),
-            "{line} is not in\n{}",
-            answer.text()
-        );
+        assert!(answer.text().contains(line), "{line} is not in\n{}", answer.text());
     }
 }
 
@@ -120,17 +88,11 @@ async fn request_ids_come_back_and_are_logged() {
     world.create("A", 10).await;
     let answer = world.get("/api/inventory/A").await;
     assert_eq!(answer.header("x-request-id"), Some(REQUEST_ID));
-    let insane = world
-        .call("GET", "/api/inventory/Z", &[("x-request-id", "a b")], "")
-        .await;
+    let insane = world.call("GET", "/api/inventory/Z", &[("x-request-id", "a b")], "").await;
     let id = insane.header("x-request-id").unwrap().to_owned();
     assert_eq!(id.len(), 16);
     assert_eq!(insane.problem(404, "UnknownSku")["instance"], id);
-    let record = world
-        .app
-        .log()
-        .read_records(event_log::Seq::new(1), 1)
-        .unwrap();
+    let record = world.app.log().read_records(event_log::Seq::new(1), 1).unwrap();
     let shared::codec::Record::Event(event) = shared::codec::decode_record(&record[0]).unwrap()
     else {
         panic!("not an event");

@@ -12,18 +12,7 @@ async fn node() -> World {
 async fn skus_in_paths_are_decoded_and_checked() {
     let world = World::new();
     let sixty_four = "x".repeat(64);
-    let skus = [
-        "a b",
-        "a/b",
-        "🍎",
-        "a%b",
-        "a+b",
-        "a?b",
-        "é",
-        "M",
-        "m",
-        &sixty_four,
-    ];
+    let skus = ["a b", "a/b", "🍎", "a%b", "a+b", "a?b", "é", "M", "m", &sixty_four];
     for sku in skus {
         world.create(sku, 1).await;
     }
@@ -40,14 +29,9 @@ async fn skus_in_paths_are_decoded_and_checked() {
         &sixty_four,
     ];
     for (sku, path) in skus.iter().zip(paths) {
-        let got = world
-            .get(&format!("/api/inventory/{path}"))
-            .await
-            .expect(200);
+        let got = world.get(&format!("/api/inventory/{path}")).await.expect(200);
         assert_eq!(got["sku"], *sku);
-        let sold = world
-            .post(&format!("/api/inventory/{path}/sell"), r#"{"quantity":1}"#)
-            .await;
+        let sold = world.post(&format!("/api/inventory/{path}/sell"), r#"{"quantity":1}"#).await;
         assert_eq!(sold.expect(200)["sku"], *sku);
     }
     let before = world.last_seq();
@@ -60,17 +44,12 @@ async fn skus_in_paths_are_decoded_and_checked() {
     for (path, expected) in bad {
         for answer in [
             world.get(&format!("/api/inventory/{path}")).await,
-            world
-                .post(&format!("/api/inventory/{path}/sell"), r#"{"quantity":1}"#)
-                .await,
+            world.post(&format!("/api/inventory/{path}/sell"), r#"{"quantity":1}"#).await,
         ] {
             assert_eq!(answer.field_errors(), [expected]);
         }
     }
-    world
-        .get("/api/inventory/nothing")
-        .await
-        .problem(404, "UnknownSku");
+    world.get("/api/inventory/nothing").await.problem(404, "UnknownSku");
     assert_eq!(world.last_seq(), before);
 }
 
@@ -109,41 +88,22 @@ async fn routes_and_methods_that_are_not_there_are_problems() {
 async fn parameters_are_known_single_and_of_their_type() {
     let world = node().await;
     let cases = [
-        (
-            "/api/inventory?colour=red",
-            vec!["query:colour unknown_field"],
-        ),
-        (
-            "/api/inventory?limit=1&limit=2",
-            vec!["query:limit duplicate_field"],
-        ),
+        ("/api/inventory?colour=red", vec!["query:colour unknown_field"]),
+        ("/api/inventory?limit=1&limit=2", vec!["query:limit duplicate_field"]),
         ("/api/inventory?limit=0", vec!["query:limit min"]),
         ("/api/inventory?limit=-1", vec!["query:limit min"]),
         ("/api/inventory?limit=1001", vec!["query:limit max"]),
-        (
-            "/api/inventory?limit=99999999999999999999999",
-            vec!["query:limit max"],
-        ),
+        ("/api/inventory?limit=99999999999999999999999", vec!["query:limit max"]),
         (
             "/api/inventory?limit=ten&active=maybe&x",
-            vec![
-                "query:x unknown_field",
-                "query:limit type",
-                "query:active type",
-            ],
+            vec!["query:x unknown_field", "query:limit type", "query:active type"],
         ),
         ("/api/inventory?sort=price", vec!["query:sort one_of"]),
-        (
-            "/api/inventory?sku=%20x",
-            vec!["query:sku outer_white_space"],
-        ),
+        ("/api/inventory?sku=%20x", vec!["query:sku outer_white_space"]),
         ("/api/inventory?q=%ff", vec!["query:q utf8"]),
         ("/api/inventory/A?x=1", vec!["query:x unknown_field"]),
         ("/api/log?after=1", vec!["query:chain required"]),
-        (
-            "/api/log?after=x&chain=zz",
-            vec!["query:after type", "query:chain hex"],
-        ),
+        ("/api/log?after=x&chain=zz", vec!["query:after type", "query:chain hex"]),
     ];
     for (path, expected) in cases {
         let mut found = world.get(path).await.field_errors();
@@ -152,9 +112,7 @@ async fn parameters_are_known_single_and_of_their_type() {
         expected.sort();
         assert_eq!(found, expected, "{path}");
     }
-    let sell = world
-        .post("/api/inventory/A/sell?force=true", r#"{"quantity":1}"#)
-        .await;
+    let sell = world.post("/api/inventory/A/sell?force=true", r#"{"quantity":1}"#).await;
     assert_eq!(sell.field_errors(), ["query:force unknown_field"]);
     for cursor in ["!", "UFJPRC0wMDE=", "N8KfQQ"] {
         let answer = world.get(&format!("/api/inventory?cursor={cursor}")).await;

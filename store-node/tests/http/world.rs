@@ -63,14 +63,8 @@ impl Answer {
         assert_eq!(json["status"], status);
         assert_eq!(json["type"], format!("/docs/problems/{error}"));
         assert_eq!(json["instance"], self.header("x-request-id").unwrap());
-        assert_eq!(
-            self.header("content-type"),
-            Some("application/problem+json")
-        );
-        assert_eq!(
-            self.header("retry-after").is_some(),
-            matches!(status, 429 | 503)
-        );
+        assert_eq!(self.header("content-type"), Some("application/problem+json"));
+        assert_eq!(self.header("retry-after").is_some(), matches!(status, 429 | 503));
         json
     }
 
@@ -80,10 +74,7 @@ impl Answer {
         let json = self.problem(400, "ValidationError");
         let errors = json["errors"].as_array().unwrap();
         let text = |value: &Value| value.as_str().unwrap().to_owned();
-        errors
-            .iter()
-            .map(|e| format!("{} {}", text(&e["pointer"]), text(&e["code"])))
-            .collect()
+        errors.iter().map(|e| format!("{} {}", text(&e["pointer"]), text(&e["code"]))).collect()
     }
 }
 
@@ -122,17 +113,9 @@ impl World {
             ..LogOptions::default()
         };
         let log = Log::open(storage.clone(), options).unwrap();
-        let ledger_options = LedgerOptions {
-            keys_max: 1000,
-            ..LedgerOptions::default()
-        };
-        let opened = Ledger::open(
-            Arc::clone(&log),
-            store_id,
-            ledger_options,
-            ten_o_clock(),
-            &mut |_, _| {},
-        );
+        let ledger_options = LedgerOptions { keys_max: 1000, ..LedgerOptions::default() };
+        let opened =
+            Ledger::open(Arc::clone(&log), store_id, ledger_options, ten_o_clock(), &mut |_, _| {});
         let (ledger, _) = opened.unwrap();
         let now_us = Arc::new(AtomicI64::new(ten_o_clock().as_micros()));
         let clock = Arc::clone(&now_us);
@@ -153,18 +136,12 @@ impl World {
         };
         change(&mut options);
         let app = App::new(ledger, now, options);
-        Self {
-            routes: router(Arc::clone(&app)),
-            app,
-            storage,
-            now_us,
-        }
+        Self { routes: router(Arc::clone(&app)), app, storage, now_us }
     }
 
     /// Lets time pass.
     pub(crate) fn pass(&self, duration: Duration) {
-        self.now_us
-            .fetch_add(duration.as_micros() as i64, Ordering::SeqCst);
+        self.now_us.fetch_add(duration.as_micros() as i64, Ordering::SeqCst);
     }
 
     /// Sends any request.
@@ -172,11 +149,7 @@ impl World {
         let response = self.routes.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let body = body.collect().await.unwrap().to_bytes().to_vec();
-        Answer {
-            status: parts.status.as_u16(),
-            headers: parts.headers,
-            body,
-        }
+        Answer { status: parts.status.as_u16(), headers: parts.headers, body }
     }
 
     /// Sends a request and gives its response unread.
@@ -194,14 +167,8 @@ impl World {
         headers: &[(&str, &str)],
         body: impl Into<Body>,
     ) -> Answer {
-        let mut request = Request::builder()
-            .method(Method::try_from(method).unwrap())
-            .uri(path);
-        let has = |name: &str| {
-            headers
-                .iter()
-                .any(|(sent, _)| sent.eq_ignore_ascii_case(name))
-        };
+        let mut request = Request::builder().method(Method::try_from(method).unwrap()).uri(path);
+        let has = |name: &str| headers.iter().any(|(sent, _)| sent.eq_ignore_ascii_case(name));
         if !has("content-type") {
             request = request.header("content-type", "application/json");
         }
@@ -225,9 +192,7 @@ impl World {
     /// Creates an item.
     pub(crate) async fn create(&self, sku: &str, stock: u64) {
         let body = serde_json::json!({ "sku": sku, "stock": stock });
-        self.post("/api/inventory", &body.to_string())
-            .await
-            .expect(201);
+        self.post("/api/inventory", &body.to_string()).await.expect(201);
     }
 
     /// The highest seq given out: nothing has happened while it stays.

@@ -14,10 +14,7 @@ use crate::ledger::{Ledger, LedgerOptions};
 fn app() -> Arc<App<SimStorage>> {
     let log = Log::open(SimStorage::new(1), LogOptions::default()).unwrap();
     let store_id = StoreId::new("store-a").unwrap();
-    let options = LedgerOptions {
-        keys_max: 10,
-        ..LedgerOptions::default()
-    };
+    let options = LedgerOptions { keys_max: 10, ..LedgerOptions::default() };
     let opened = Ledger::open(log, store_id, options, Timestamp::EPOCH, &mut |_, _| {});
     let options = AppOptions {
         reply_deadline: Duration::from_secs(1),
@@ -46,10 +43,7 @@ async fn a_panic_is_an_internal_error_without_its_text() {
     let request = Request::get("/").body(Body::empty()).unwrap();
     let response = run(Arc::clone(&app), Endpoint::Get, request, panics).await;
     assert_eq!(response.status(), 500);
-    let id = response.headers()["x-request-id"]
-        .to_str()
-        .unwrap()
-        .to_owned();
+    let id = response.headers()["x-request-id"].to_str().unwrap().to_owned();
     let body = response.into_body().collect().await.unwrap().to_bytes();
     let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
     assert_eq!(problem["error"], "Internal");

@@ -33,20 +33,16 @@ impl<'a> Place<'a> {
     }
 
     pub(super) fn is_gone(&self) -> bool {
-        self.guard.as_ref().is_some_and(|slot| slot.gone)
+        self.guard.as_ref().is_some_and(|slot| slot.is_gone())
     }
 
     /// Whether too many reservations live here to copy them.
     pub(super) fn is_crowded(&self) -> bool {
-        self.guard
-            .as_ref()
-            .is_some_and(|slot| live_count(&slot.item) > SCRATCH_RESERVATIONS_MAX)
+        self.guard.as_ref().is_some_and(|slot| live_count(&slot.item) > SCRATCH_RESERVATIONS_MAX)
     }
 
     pub(super) fn cell(&self) -> Cell {
-        self.guard
-            .as_ref()
-            .map_or_else(Cell::default, |slot| *slot.item.cell())
+        self.guard.as_ref().map_or_else(Cell::default, |slot| *slot.item.cell())
     }
 }
 
@@ -62,21 +58,10 @@ pub(super) struct Placed {
 
 /// What a line comes to.
 pub(super) enum Verdict {
-    Changed {
-        placed: usize,
-    },
-    Unchanged {
-        sku: Sku,
-        cell: Cell,
-        note: Option<ReservationNote>,
-    },
-    Refused {
-        sku: Sku,
-        rejection: Rejection,
-    },
-    NotApplied {
-        sku: Sku,
-    },
+    Changed { placed: usize },
+    Unchanged { sku: Sku, cell: Cell, note: Option<ReservationNote> },
+    Refused { sku: Sku, rejection: Rejection },
+    NotApplied { sku: Sku },
     Invalid,
 }
 
@@ -91,9 +76,9 @@ impl Verdict {
     /// The verdict where another line of an atomic batch failed.
     pub(super) fn not_applied(self, placed: &[Placed]) -> Self {
         match self {
-            Self::Changed { placed: index } => Self::NotApplied {
-                sku: placed[index].event.sku.clone(),
-            },
+            Self::Changed { placed: index } => {
+                Self::NotApplied { sku: placed[index].event.sku.clone() }
+            }
             Self::Unchanged { sku, .. } | Self::NotApplied { sku } => Self::NotApplied { sku },
             Self::Refused { .. } | Self::Invalid => self,
         }
@@ -123,14 +108,7 @@ impl<'b, 'a> Draft<'b, 'a> {
     pub(super) fn new(places: &'b [Place<'a>], now: Timestamp) -> Self {
         let views = places.iter().map(|_| View::default()).collect();
         let none = Item::default();
-        Self {
-            places,
-            views,
-            placed: Vec::new(),
-            verdicts: Vec::new(),
-            none,
-            now,
-        }
+        Self { places, views, placed: Vec::new(), verdicts: Vec::new(), none, now }
     }
 
     pub(super) fn invalid_line(&mut self) {
@@ -147,10 +125,7 @@ impl<'b, 'a> Draft<'b, 'a> {
         self.prepare(place);
         let item = self.view(place);
         let verdict = match decide(item, command, self.now) {
-            Err(rejection) => Verdict::Refused {
-                sku: command.sku.clone(),
-                rejection,
-            },
+            Err(rejection) => Verdict::Refused { sku: command.sku.clone(), rejection },
             Ok(None) => Verdict::Unchanged {
                 sku: command.sku.clone(),
                 cell: *item.cell(),
@@ -158,9 +133,7 @@ impl<'b, 'a> Draft<'b, 'a> {
             },
             Ok(Some(mut event)) => {
                 event.context = merged(own, common);
-                Verdict::Changed {
-                    placed: self.place_event(place, event, false),
-                }
+                Verdict::Changed { placed: self.place_event(place, event, false) }
             }
         };
         self.verdicts.push(verdict);
@@ -189,11 +162,7 @@ impl<'b, 'a> Draft<'b, 'a> {
 
     fn place_event(&mut self, place: usize, event: Event, is_expiration: bool) -> usize {
         let index = self.placed.len();
-        self.placed.push(Placed {
-            place,
-            event,
-            is_expiration,
-        });
+        self.placed.push(Placed { place, event, is_expiration });
         self.views[place].pending = Some(index);
         index
     }
@@ -209,17 +178,11 @@ impl<'b, 'a> Draft<'b, 'a> {
     }
 
     fn view(&self, place: usize) -> &Item {
-        self.views[place]
-            .scratch
-            .as_deref()
-            .unwrap_or_else(|| self.slot_item(place))
+        self.views[place].scratch.as_deref().unwrap_or_else(|| self.slot_item(place))
     }
 
     fn slot_item(&self, place: usize) -> &Item {
-        self.places[place]
-            .guard
-            .as_ref()
-            .map_or(&self.none, |slot| &slot.item)
+        self.places[place].guard.as_ref().map_or(&self.none, |slot| &slot.item)
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::collections::VecDeque;
 
-use event_log::{Frame, Seq};
+use event_log::{Chain, Frame, FrameHeader, FrameKind, ReadError, Seq};
 
 use super::worker::ChunkDone;
-use super::{ReplayError, ReplayOptions, ReplayReport};
+use super::{FrameSource, ReplayError, ReplayOptions, ReplayReport};
+use crate::idempotency::KeyEntry;
 
 /// A chunk is sent once it holds so many bytes of frames.
 const CHUNK_BYTES: usize = 512 << 10;
@@ -22,19 +23,30 @@ pub(super) struct ChunkBuilder {
     options: ReplayOptions,
     frames: Vec<Frame>,
     bytes: usize,
+    /// Frames whose memory can be used again.
+    spent: Vec<Frame>,
 }
 
 impl ChunkBuilder {
     pub(super) fn new(options: ReplayOptions) -> Self {
-        Self {
-            options,
-            frames: Vec::new(),
-            bytes: 0,
+        Self { options, frames: Vec::new(), bytes: 0, spent: Vec::new() }
+    }
+
+    /// Reads a frame: whether there was one, and whether nothing behind it counts.
+    pub(super) fn read(
+        &mut self,
+        source: &mut dyn FrameSource,
+        report: &mut ReplayReport,
+    ) -> Result<(bool, bool), ReadError> {
+        let mut frame = self.spent.pop().unwrap_or_else(empty_frame);
+        if !source.next_into(&mut frame)? {
+            return Ok((false, false));
         }
+        Ok((true, self.push(frame, report)))
     }
 
     /// Takes a frame; true when nothing behind it counts.
-    pub(super) fn push(&mut self, frame: Frame, report: &mut ReplayReport) -> bool {
+    fn push(&mut self, frame: Frame, report: &mut ReplayReport) -> bool {
         let header = &frame.header;
         if header.logged_at_us > self.options.until_us || header.first_seq > self.options.until_seq
         {
@@ -58,11 +70,30 @@ impl ChunkBuilder {
             return None;
         }
         self.bytes = 0;
-        Some(Chunk {
-            frames: std::mem::take(&mut self.frames),
-            until: self.options.until_seq,
-        })
+        Some(Chunk { frames: std::mem::take(&mut self.frames), until: self.options.until_seq })
     }
+
+    /// Takes back the memory of a chunk that nobody uses any more.
+    pub(super) fn reuse(&mut self, chunk: Option<Chunk>) {
+        self.spent.extend(chunk.into_iter().flat_map(|chunk| chunk.frames));
+    }
+}
+
+fn empty_frame() -> Frame {
+    let header = FrameHeader {
+        kind: FrameKind::Checkpoint,
+        payload_len: 0,
+        record_count: 0,
+        first_seq: Seq::ZERO,
+        segment_first_seq: Seq::ZERO,
+        epoch_counter: 0,
+        watermark: Seq::ZERO,
+        logged_at_us: 0,
+        state_digest: 0,
+        chain: Chain::new([0; 32]),
+        payload_crc: 0,
+    };
+    Frame { header, stored: Vec::new() }
 }
 
 /// Adds up the workers' parts of each frame's digest and compares.
@@ -86,6 +117,7 @@ pub(super) struct Verifier {
 struct Waiting {
     expected: Vec<Expected>,
     sums: Vec<u128>,
+    claims: Vec<KeyEntry>,
     missing: usize,
 }
 
@@ -122,51 +154,40 @@ impl Verifier {
         let expected = |frame: &Frame| {
             let seq = frame.header.last_seq();
             let compare = seq >= self.from && seq <= chunk.until;
-            Expected {
-                seq,
-                digest: frame.header.state_digest,
-                compare,
-            }
+            Expected { seq, digest: frame.header.state_digest, compare }
         };
         let expected: Vec<Expected> = chunk.frames.iter().map(expected).collect();
         let sums = vec![self.base; expected.len()];
-        self.waiting.push_back(Waiting {
-            expected,
-            sums,
-            missing: self.workers,
-        });
+        let (claims, missing) = (Vec::new(), self.workers);
+        self.waiting.push_back(Waiting { expected, sums, claims, missing });
     }
 
-    pub(super) fn add(&mut self, part: ChunkDone) -> Result<(), ReplayError> {
+    /// Adds a worker's part.
+    pub(super) fn add(&mut self, part: ChunkDone) {
         let number = self.reported[part.worker];
         self.reported[part.worker] += 1;
         let waiting = &mut self.waiting[number - self.first];
         for (sum, digest) in waiting.sums.iter_mut().zip(part.digests) {
             *sum = sum.wrapping_add(digest);
         }
+        waiting.claims.extend(part.claims);
         waiting.missing -= 1;
-        while let Some(complete) = self.waiting.pop_front_if(|waiting| waiting.missing == 0) {
-            self.first += 1;
-            for (
-                Expected {
-                    seq,
-                    digest,
-                    compare,
-                },
-                found,
-            ) in complete.expected.iter().zip(complete.sums)
-            {
-                if *compare && *digest != found {
-                    return Err(ReplayError::Digest {
-                        seq: *seq,
-                        expected: *digest,
-                        found,
-                    });
-                }
-                self.verified += u64::from(*compare);
-                self.digest = found;
+    }
+
+    /// Compares the digests of the next chunk of which every part is there, and gives its keys.
+    pub(super) fn next_complete(&mut self) -> Result<Option<Vec<KeyEntry>>, ReplayError> {
+        let complete = self.waiting.pop_front_if(|waiting| waiting.missing == 0);
+        let Some(Waiting { expected, sums, claims, .. }) = complete else {
+            return Ok(None);
+        };
+        self.first += 1;
+        for (Expected { seq, digest, compare }, found) in expected.into_iter().zip(sums) {
+            if compare && digest != found {
+                return Err(ReplayError::Digest { seq, expected: digest, found });
             }
+            self.verified += u64::from(compare);
+            self.digest = found;
         }
-        Ok(())
+        Ok(Some(claims))
     }
 }

@@ -13,7 +13,7 @@ use shared::{Sku, Timestamp, digest};
 
 use super::Replay;
 use crate::idempotency::KeyTable;
-use crate::ledger::items::{Handle, Items, Slot, hash_of, shard_of};
+use crate::ledger::items::{ITEM_SHARDS, LoadShard, Slot, hash_of, shard_of};
 use crate::ledger::recovery::LedgerOpenError;
 use crate::ledger::tables::{
     SECTION_COUNTS, SECTION_ITEMS, SECTION_KEYS, TableError, read_counts, read_items, read_keys,
@@ -26,8 +26,8 @@ const SECTIONS_WAITING_MAX: usize = 4;
 #[derive(Default)]
 struct Loaded {
     /// Items of each section, with the section's number.
-    runs: Vec<(usize, Vec<(Sku, Handle)>)>,
-    with_reservations: Vec<(Sku, Handle)>,
+    runs: Vec<(usize, Vec<Sku>)>,
+    with_reservations: Vec<Sku>,
     digest: u128,
     keys: u64,
     error: Option<TableError>,
@@ -41,17 +41,14 @@ impl Replay<'_> {
         info: &SnapshotInfo,
     ) -> Result<(), LedgerOpenError> {
         let first = reader.next_section()?;
-        if let Some(counts) = first
-            .as_ref()
-            .filter(|section| section.kind == SECTION_COUNTS)
-        {
+        if let Some(counts) = first.as_ref().filter(|section| section.kind == SECTION_COUNTS) {
             let (items, keys) = read_counts(&counts.bytes);
-            self.items.reserve(items);
+            self.reserve_items(items);
             self.keys.reserve(keys);
             self.order.reserve(items);
         }
         let workers = self.options.worker_count();
-        let (items, keys, now) = (&*self.items, self.keys, self.options.now);
+        let (items, keys, now) = (&self.shards[..], &*self.keys, self.options.now);
         let (read, mut parts) = std::thread::scope(|scope| {
             let (sender, sections) = mpsc::sync_channel(SECTIONS_WAITING_MAX);
             let sections = Arc::new(StdMutex::new(sections));
@@ -71,10 +68,7 @@ impl Replay<'_> {
         });
         read?;
         if let Some(source) = parts.iter_mut().find_map(|part| part.error.take()) {
-            return Err(LedgerOpenError::Table {
-                file: info.file.clone(),
-                source,
-            });
+            return Err(LedgerOpenError::Table { file: info.file.clone(), source });
         }
         let mut runs = Vec::new();
         for part in parts {
@@ -98,6 +92,16 @@ impl Replay<'_> {
     }
 }
 
+impl Replay<'_> {
+    fn reserve_items(&mut self, items: usize) {
+        // A little more than the even share: hashes don't spread evenly.
+        let each = items / ITEM_SHARDS + items / ITEM_SHARDS / 16;
+        for shard in &mut self.shards {
+            shard.get_mut().reserve(each);
+        }
+    }
+}
+
 fn send_sections<S: Storage>(
     first: Option<Section>,
     reader: &mut SnapshotReader<S>,
@@ -118,16 +122,13 @@ fn send_sections<S: Storage>(
 
 fn load_sections(
     sections: &StdMutex<mpsc::Receiver<(usize, Section)>>,
-    items: &Items,
+    items: &[Mutex<LoadShard>],
     keys: &KeyTable,
     now: Timestamp,
 ) -> Loaded {
     let mut loaded = Loaded::default();
     loop {
-        let received = sections
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .recv();
+        let received = sections.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok((number, section)) = received else {
             return loaded;
         };
@@ -140,7 +141,7 @@ fn load_sections(
 fn load_section(
     number: usize,
     section: &Section,
-    items: &Items,
+    items: &[Mutex<LoadShard>],
     keys: &KeyTable,
     now: Timestamp,
     loaded: &mut Loaded,
@@ -163,30 +164,15 @@ fn load_section(
     }
 }
 
-fn load_item(item: SnapshotItem, items: &Items, loaded: &mut Loaded) -> (Sku, Handle) {
-    let SnapshotItem {
-        sku,
-        item,
-        last_seq,
-    } = item;
-    loaded.digest = loaded
-        .digest
-        .wrapping_add(digest::item_digest(&sku, item.cell()));
-    let has_reservations = item.reservations().is_some();
-    let slot = Slot {
-        item,
-        last_seq: Seq::new(last_seq),
-        ..Slot::default()
-    };
-    let handle = Arc::new(Mutex::new(slot));
-    let hash = hash_of(sku.as_str().as_bytes());
-    items.shards()[shard_of(hash)]
-        .write()
-        .insert(hash, sku.clone(), Arc::clone(&handle));
-    if has_reservations {
-        loaded
-            .with_reservations
-            .push((sku.clone(), Arc::clone(&handle)));
+fn load_item(item: SnapshotItem, items: &[Mutex<LoadShard>], loaded: &mut Loaded) -> Sku {
+    let SnapshotItem { sku, item, last_seq } = item;
+    let digest = digest::item_digest(&sku, item.cell());
+    loaded.digest = loaded.digest.wrapping_add(digest);
+    if item.reservations().is_some() {
+        loaded.with_reservations.push(sku.clone());
     }
-    (sku, handle)
+    let slot = Slot::holding(item, Seq::new(last_seq));
+    let hash = hash_of(sku.as_str().as_bytes());
+    items[shard_of(hash)].lock().insert(hash, sku.clone(), slot, digest);
+    sku
 }

@@ -6,7 +6,7 @@ use event_log::storage::Storage;
 use shared::{Item, Sku};
 use thiserror::Error;
 
-use super::{FrameSource, Replay, ReplayError, ReplayOptions, ReplayReport};
+use super::{FrameSource, Replay, ReplayError, ReplayOptions, ReplayReport, Replayed};
 use crate::idempotency::KeyTable;
 use crate::ledger::items::Items;
 use crate::ledger::{LedgerOpenError, LedgerOptions};
@@ -39,19 +39,15 @@ impl Rebuilt {
         options: ReplayOptions,
         progress: &mut dyn FnMut(Seq),
     ) -> Result<Self, RebuildError> {
-        let mut items = Items::new();
-        let LedgerOptions {
-            keys_max,
-            key_life_us,
-        } = LedgerOptions::default();
-        let keys = KeyTable::new(keys_max, key_life_us);
-        let mut replay = Replay::new(&mut items, &keys, options);
+        let LedgerOptions { keys_max, key_life_us } = LedgerOptions::default();
+        let mut keys = KeyTable::new(keys_max, key_life_us);
+        let mut replay = Replay::new(&mut keys, options);
         if let Some(info) = base {
             let reader =
                 SnapshotReader::open(storage, &info.file).map_err(LedgerOpenError::from)?;
             replay.load(reader, info)?;
         }
-        let report = replay.run(source, progress)?.report;
+        let Replayed { report, items, .. } = replay.run(source, progress)?;
         Ok(Self { items, report })
     }
 

@@ -1,23 +1,32 @@
 //! One replaying thread: applies the records of the SKUs in its shards, in order. It must never
 //! touch another worker's shards, and never apply what `check` refuses.
+//!
+//! A frame is gone through three times: find the slots, touch them, apply. The first two have no
+//! dependencies between records, so that their cache misses overlap.
 
+use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
 
 use event_log::{Frame, Seq};
-use parking_lot::Mutex;
 use shared::codec::{Record, decode_record};
-use shared::{Event, KeyClaim, Sku, Timestamp, digest};
+use shared::{Event, Sku, digest};
 
 use super::ReplayError;
 use super::chunk::Chunk;
-use crate::idempotency::{KeyEntry, KeyTable};
-use crate::ledger::items::{Handle, ItemShard, Slot, hash_of, shard_of};
+use super::view::{scratch_event, view_event};
+use crate::idempotency::KeyEntry;
+use crate::ledger::items::{ITEM_SHARDS, LoadShard, Loading, Slot, hash_of, shard_of};
 
-/// A worker is through with a chunk: its part of the digest after each frame.
+/// A worker is through with a chunk.
 pub(super) struct ChunkDone {
     pub(super) worker: usize,
+    /// Its part of the digest after each frame.
     pub(super) digests: Vec<u128>,
+    /// The keys that its records claim, in order.
+    pub(super) claims: Vec<KeyEntry>,
+    /// The chunk, from the worker that was the last to use it.
+    pub(super) spent: Option<Chunk>,
 }
 
 /// What a worker leaves.
@@ -28,44 +37,51 @@ pub(super) struct WorkerEnd {
     pub(super) skipped: u64,
     pub(super) receipts: u64,
     pub(super) keys: u64,
-    pub(super) created: Vec<(Sku, Handle)>,
-    pub(super) with_reservations: Vec<(Sku, Handle)>,
+    pub(super) created: Vec<Sku>,
+    pub(super) with_reservations: Vec<Sku>,
 }
 
 pub(super) struct Worker<'a> {
     index: usize,
-    workers: usize,
-    shards: Vec<&'a mut ItemShard>,
-    keys: &'a KeyTable,
+    shards: Vec<&'a mut LoadShard>,
+    /// For each shard of all its place in `shards`, or [`NOT_MINE`].
+    mine: [u8; ITEM_SHARDS],
     /// Up to here an event may be older than its item.
     hi: Seq,
-    now: Timestamp,
     digest: u128,
     claims: Vec<KeyEntry>,
+    scratch: Event,
     end: WorkerEnd,
+}
+
+/// Marks a shard of another worker.
+const NOT_MINE: u8 = u8::MAX;
+
+/// A record of this worker.
+struct Found<'a> {
+    seq: Seq,
+    record: &'a [u8],
+    sku: &'a [u8],
+    hash: u64,
+    /// The place of its shard.
+    shard: usize,
+    /// The number of the slot that is nearly certainly its SKU's.
+    guess: Option<u32>,
 }
 
 impl<'a> Worker<'a> {
     pub(super) fn new(
         index: usize,
         workers: usize,
-        shards: Vec<&'a mut ItemShard>,
-        keys: &'a KeyTable,
+        shards: Vec<&'a mut LoadShard>,
         hi: Seq,
-        now: Timestamp,
     ) -> Self {
-        let (digest, claims, end) = (0, Vec::new(), WorkerEnd::default());
-        Self {
-            index,
-            workers,
-            shards,
-            keys,
-            hi,
-            now,
-            digest,
-            claims,
-            end,
+        let (claims, end) = (Vec::new(), WorkerEnd::default());
+        let mut mine = [NOT_MINE; ITEM_SHARDS];
+        for place in 0..shards.len() {
+            mine[index + place * workers] = place as u8;
         }
+        Self { index, shards, mine, hi, digest: 0, claims, scratch: scratch_event(), end }
     }
 
     pub(super) fn run(
@@ -75,119 +91,165 @@ impl<'a> Worker<'a> {
     ) -> WorkerEnd {
         for chunk in chunks {
             let mut digests = Vec::with_capacity(chunk.frames.len());
+            let mut found = Vec::new();
             for frame in &chunk.frames {
-                if let Err(error) = self.apply_frame(frame, chunk.until) {
+                found.clear();
+                let applied = self
+                    .find_records(frame, chunk.until, &mut found)
+                    .and_then(|()| self.apply_found(&found));
+                if let Err(error) = applied {
                     self.end.error = Some(error);
                     return self.end;
                 }
                 digests.push(self.digest);
             }
-            self.remember_keys();
+            drop(found);
+            let claims = std::mem::take(&mut self.claims);
+            let spent = Arc::into_inner(chunk);
             // The reader is gone only when another worker failed.
-            if done
-                .send(ChunkDone {
-                    worker: self.index,
-                    digests,
-                })
-                .is_err()
-            {
+            if done.send(ChunkDone { worker: self.index, digests, claims, spent }).is_err() {
                 return self.end;
             }
         }
         self.end
     }
 
-    fn apply_frame(&mut self, frame: &Frame, until: Seq) -> Result<(), ReplayError> {
+    /// Finds the records of this worker's SKUs; a record of no SKU is the first worker's, who takes
+    /// it at once.
+    fn find_records<'f>(
+        &mut self,
+        frame: &'f Frame,
+        until: Seq,
+        found: &mut Vec<Found<'f>>,
+    ) -> Result<(), ReplayError> {
         for (seq, record) in frame.records() {
             if seq > until {
                 break;
             }
-            match sku_bytes(record) {
-                Some(sku) => {
-                    let hash = hash_of(sku);
-                    if shard_of(hash) % self.workers == self.index {
-                        self.apply_record(seq, hash, record)?;
-                    }
+            let Some(sku) = sku_bytes(record) else {
+                if self.index == 0 {
+                    self.apply_first(seq, 0, 0, record)?;
                 }
-                // Without a SKU it is anyone's; the first worker takes it.
-                None if self.index == 0 => self.apply_record(seq, 0, record)?,
-                None => {}
+                continue;
+            };
+            let hash = hash_of(sku);
+            let shard = self.mine[shard_of(hash)];
+            if shard != NOT_MINE {
+                let shard = usize::from(shard);
+                let guess = self.shards[shard].guess(hash);
+                found.push(Found { seq, record, sku, hash, shard, guess });
             }
         }
         Ok(())
     }
 
-    fn apply_record(&mut self, seq: Seq, hash: u64, record: &[u8]) -> Result<(), ReplayError> {
-        let record = decode_record(record).map_err(|source| ReplayError::Record { seq, source })?;
-        match record {
+    fn apply_found(&mut self, found: &[Found<'_>]) -> Result<(), ReplayError> {
+        let mut touched = 0;
+        for Found { shard, guess, .. } in found {
+            if let Some(guess) = guess {
+                touched ^= self.shards[*shard].touch(*guess);
+            }
+        }
+        black_box(touched);
+        found.iter().try_for_each(|found| self.apply_record(found))
+    }
+
+    fn apply_record(&mut self, found: &Found<'_>) -> Result<(), ReplayError> {
+        let Found { seq, record, sku, hash, shard: place, guess } = *found;
+        let shard = &mut *self.shards[place];
+        // A SKU may have been created a few records before.
+        let known = guess.filter(|guess| shard.is(*guess, sku)).or_else(|| shard.find(hash, sku));
+        let Some(number) = known else { return self.apply_first(seq, hash, place, record) };
+        if view_event(record, &mut self.scratch) {
+            let event = &self.scratch;
+            self.claims
+                .extend(event.context.key.map(|key| KeyEntry::new(key, seq, event.recorded_at)));
+            return apply(shard.slot(number), event, seq, self.hi, &mut self.digest, &mut self.end);
+        }
+        // The long way: any record of this version.
+        match decode_record(record).map_err(|source| ReplayError::Record { seq, source })? {
             Record::Event(event) => {
-                if let Some(key) = event.context.key {
-                    self.claim(key, seq, event.recorded_at);
-                }
-                self.apply_event(seq, hash, event)
+                self.claim(&event, seq);
+                let shard = &mut *self.shards[place];
+                apply(shard.slot(number), &event, seq, self.hi, &mut self.digest, &mut self.end)
             }
             Record::Receipt(receipt) => {
                 self.end.receipts += 1;
-                self.claim(receipt.key, seq, receipt.recorded_at);
+                self.claims.push(KeyEntry::new(receipt.key, seq, receipt.recorded_at));
                 Ok(())
             }
         }
     }
 
-    fn apply_event(&mut self, seq: Seq, hash: u64, event: Event) -> Result<(), ReplayError> {
-        let shard = &mut *self.shards[shard_of(hash) / self.workers];
-        let Some(handle) = shard.get(hash, event.sku.as_str()) else {
-            let mut slot = Slot::default();
-            self.digest = self.digest.wrapping_add(advance(&mut slot, seq, &event)?);
-            let handle = Arc::new(Mutex::new(slot));
-            shard.insert(hash, event.sku.clone(), Arc::clone(&handle));
-            self.end.created.push((event.sku, handle));
-            self.end.applied += 1;
-            return Ok(());
-        };
-        let mut slot = handle.lock();
-        if seq <= self.hi && event.version <= slot.item.cell().version {
-            self.end.skipped += 1;
-            return Ok(());
-        }
-        let had_reservations = slot.item.reservations().is_some();
-        self.digest = self.digest.wrapping_add(advance(&mut slot, seq, &event)?);
-        self.end.applied += 1;
-        if !had_reservations && slot.item.reservations().is_some() {
-            drop(slot);
-            self.end
-                .with_reservations
-                .push((event.sku, Arc::clone(handle)));
+    /// A record of no SKU, or of one that isn't there yet.
+    fn apply_first(
+        &mut self,
+        seq: Seq,
+        hash: u64,
+        shard: usize,
+        record: &[u8],
+    ) -> Result<(), ReplayError> {
+        match decode_record(record).map_err(|source| ReplayError::Record { seq, source })? {
+            Record::Event(event) => {
+                self.claim(&event, seq);
+                let mut slot = Slot::default();
+                check_and_apply(&mut slot, &event, seq)?;
+                let digest = digest::item_digest(&event.sku, slot.item.cell());
+                self.digest = self.digest.wrapping_add(digest);
+                self.end.applied += 1;
+                self.end.created.push(event.sku.clone());
+                self.shards[shard].insert(hash, event.sku, slot, digest);
+            }
+            Record::Receipt(receipt) => {
+                self.end.receipts += 1;
+                self.claims.push(KeyEntry::new(receipt.key, seq, receipt.recorded_at));
+            }
         }
         Ok(())
     }
 
-    fn claim(&mut self, key: KeyClaim, seq: Seq, at: Timestamp) {
-        self.end.keys += 1;
-        self.claims.push(KeyEntry::new(key, seq, at));
-    }
-
-    /// Puts a chunk's keys into the table in one go, so that the table's cache misses overlap.
-    fn remember_keys(&mut self) {
-        let (keys, now) = (self.keys, self.now);
-        self.claims
-            .drain(..)
-            .for_each(|entry| keys.restore_if_alive(entry, now));
+    fn claim(&mut self, event: &Event, seq: Seq) {
+        self.claims.extend(event.context.key.map(|key| KeyEntry::new(key, seq, event.recorded_at)));
     }
 }
 
-/// Checks and applies one event; returns what it moves the digest by.
-fn advance(slot: &mut Slot, seq: Seq, event: &Event) -> Result<u128, ReplayError> {
-    let checked = slot.item.check(event);
-    checked.map_err(|source| ReplayError::Check {
-        seq,
-        sku: event.sku.clone(),
-        source,
+/// Applies an event to an item that is there already, unless the snapshot held it.
+fn apply(
+    loading: Loading<'_>,
+    event: &Event,
+    seq: Seq,
+    hi: Seq,
+    sum: &mut u128,
+    end: &mut WorkerEnd,
+) -> Result<(), ReplayError> {
+    let Loading { sku, slot, digest } = loading;
+    if seq <= hi && event.version <= slot.item.cell().version {
+        end.skipped += 1;
+        return Ok(());
+    }
+    let had_reservations = slot.item.reservations().is_some();
+    check_and_apply(slot, event, seq).map_err(|error| match error {
+        ReplayError::Check { seq, source, .. } => {
+            ReplayError::Check { seq, sku: sku.clone(), source }
+        }
+        other => other,
     })?;
-    let before = *slot.item.cell();
+    let after = digest::item_digest(sku, slot.item.cell());
+    *sum = sum.wrapping_add(after.wrapping_sub(*digest));
+    *digest = after;
+    end.applied += 1;
+    if !had_reservations && slot.item.reservations().is_some() {
+        end.with_reservations.push(sku.clone());
+    }
+    Ok(())
+}
+
+fn check_and_apply(slot: &mut Slot, event: &Event, seq: Seq) -> Result<(), ReplayError> {
+    let checked = slot.item.check(event);
+    checked.map_err(|source| ReplayError::Check { seq, sku: event.sku.clone(), source })?;
     slot.item.apply(event);
     slot.last_seq = seq;
-    Ok(digest::delta(&event.sku, &before, slot.item.cell()))
+    Ok(())
 }
 
 /// The SKU's bytes by the frozen envelope (kind, schema, flags, length, SKU); none for a record
@@ -195,9 +257,5 @@ fn advance(slot: &mut Slot, seq: Seq, event: &Event) -> Result<u128, ReplayError
 fn sku_bytes(record: &[u8]) -> Option<&[u8]> {
     let (head, rest) = record.split_first_chunk::<4>()?;
     let length = usize::from(head[3]);
-    if length == 0 {
-        None
-    } else {
-        rest.get(..length)
-    }
+    if length == 0 { None } else { rest.get(..length) }
 }

@@ -59,10 +59,7 @@ fn each_line_sees_the_lines_before_it() {
         "InsufficientStock",
     ];
     let world = check(false, lines(), &verdicts);
-    assert_eq!(
-        (world.state("A"), world.state("N")),
-        ((0, 0, 12, 5), (0, 0, 5, 2))
-    );
+    assert_eq!((world.state("A"), world.state("N")), ((0, 0, 12, 5), (0, 0, 5, 2)));
     let verdicts = [
         "not applied",
         "not applied",
@@ -81,30 +78,16 @@ fn each_line_sees_the_lines_before_it() {
 
 #[test]
 fn an_atomic_batch_is_all_or_none() {
-    let world = check(
-        true,
-        vec![("A", sell(2)), ("B", reserve("o", 1))],
-        &["v2", "v2"],
-    );
-    assert_eq!(
-        (world.state("A"), world.state("B")),
-        ((8, 0, 2, 2), (1, 1, 0, 2))
-    );
+    let world = check(true, vec![("A", sell(2)), ("B", reserve("o", 1))], &["v2", "v2"]);
+    assert_eq!((world.state("A"), world.state("B")), ((8, 0, 2, 2), (1, 1, 0, 2)));
     let lines = vec![("A", sell(2)), ("B", reserve("o", 9))];
     let world = check(true, lines, &["not applied", "InsufficientStock"]);
-    assert_eq!(
-        (world.state("A"), world.state("B")),
-        ((10, 0, 0, 1), (1, 0, 0, 1))
-    );
+    assert_eq!((world.state("A"), world.state("B")), ((10, 0, 0, 1), (1, 0, 0, 1)));
 }
 
 #[test]
 fn a_repeated_reservation_is_no_failure() {
-    let lines = vec![
-        ("A", reserve("o", 1)),
-        ("A", reserve("o", 1)),
-        ("B", sell(1)),
-    ];
+    let lines = vec![("A", reserve("o", 1)), ("A", reserve("o", 1)), ("B", sell(1))];
     let world = check(true, lines, &["v2", "unchanged v2", "v2"]);
     assert_eq!(world.ledger.stats().reservations_live, 1);
 }
@@ -112,10 +95,7 @@ fn a_repeated_reservation_is_no_failure() {
 #[test]
 fn a_batch_is_one_append_and_its_context_is_completed() {
     let world = World::new();
-    let own = Context {
-        reference: Some("line 2".into()),
-        ..Context::default()
-    };
+    let own = Context { reference: Some("line 2".into()), ..Context::default() };
     let request = BatchRequest {
         atomic: false,
         lines: vec![
@@ -139,20 +119,10 @@ fn a_batch_is_one_append_and_its_context_is_completed() {
         }
     };
     let events: Vec<_> = batch.lines.iter().filter_map(event).collect();
-    assert_eq!(
-        events.iter().map(|(seq, _)| seq.get()).collect::<Vec<_>>(),
-        [1, 2]
-    );
-    let references: Vec<_> = events
-        .iter()
-        .map(|(_, e)| e.context.reference.as_deref())
-        .collect();
+    assert_eq!(events.iter().map(|(seq, _)| seq.get()).collect::<Vec<_>>(), [1, 2]);
+    let references: Vec<_> = events.iter().map(|(_, e)| e.context.reference.as_deref()).collect();
     assert_eq!(references, [Some("basket"), Some("line 2")]);
-    assert!(
-        events
-            .iter()
-            .all(|(_, event)| event.context.actor.as_deref() == Some("till"))
-    );
+    assert!(events.iter().all(|(_, event)| event.context.actor.as_deref() == Some("till")));
     world.commit();
     let mut reader = world.ledger.log().reader(event_log::Cursor::START).unwrap();
     assert_eq!(reader.next().unwrap().unwrap().header.record_count, 2);

@@ -24,14 +24,7 @@ fn lines(number: u64) -> Vec<(&'static str, Action)> {
         1 => vec![("A", sell(1 + number % 5))],
         2 => vec![("B", reserve(&order, 2)), ("A", reserve(&order, 1))],
         3 => vec![("A", sell(30)), ("B", receive(1)), ("C", create(number))],
-        4 => vec![(
-            "B",
-            if number.is_multiple_of(4) {
-                release(&order)
-            } else {
-                deduct(&order)
-            },
-        )],
+        4 => vec![("B", if number.is_multiple_of(4) { release(&order) } else { deduct(&order) })],
         _ => vec![("A", receive(2)), ("A", sell(1)), ("A", reserve(&order, 1))],
     }
 }
@@ -135,14 +128,8 @@ fn check_run(index: u64, fault: Fault, seed: u64, (told, digest): (&[Told], u128
             "{case}: request {number} was acknowledged"
         );
     }
-    let first_lost = again
-        .iter()
-        .position(|(_, replayed)| !replayed)
-        .unwrap_or(again.len());
-    assert!(
-        again[first_lost..].iter().all(|(_, replayed)| !replayed),
-        "{case}: a hole"
-    );
+    let first_lost = again.iter().position(|(_, replayed)| !replayed).unwrap_or(again.len());
+    assert!(again[first_lost..].iter().all(|(_, replayed)| !replayed), "{case}: a hole");
     for (number, (answer, _)) in again.iter().enumerate() {
         assert_eq!(answer, &told[number], "{case}: request {number}");
     }

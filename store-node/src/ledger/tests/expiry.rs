@@ -16,11 +16,7 @@ fn whatever_touches_an_item_expires_what_is_overdue_first() {
             drop(world.ledger.availability(&[sku("A")], world.now));
         }),
         ("list", |world| {
-            drop(
-                world
-                    .ledger
-                    .list(&crate::ledger::ListQuery::default(), world.now),
-            );
+            drop(world.ledger.list(&crate::ledger::ListQuery::default(), world.now));
         }),
         ("sweep", |world| {
             assert_eq!(world.ledger.sweep_expired(world.now), 1);
@@ -57,16 +53,9 @@ fn a_command_sees_the_units_that_expired() {
     world.pass(5);
     let sold = world.execute("A", sell(10));
     assert_eq!(changed_version(&sold).map(shared::Version::get), Some(4));
-    assert_eq!(
-        last(&world),
-        sold.settle,
-        "one append with the expiration before it"
-    );
+    assert_eq!(last(&world), sold.settle, "one append with the expiration before it");
     let late = world.execute("A", deduct("o1"));
-    assert!(matches!(
-        rejection(&late),
-        Some(Rejection::ReservationExpired { .. })
-    ));
+    assert!(matches!(rejection(&late), Some(Rejection::ReservationExpired { .. })));
 }
 
 #[test]
@@ -87,13 +76,7 @@ fn extending_moves_the_end_and_the_sweeper_follows() {
     let mut world = World::new();
     world.execute("A", create(10));
     world.execute("A", reserve_for("o1", 1, 5));
-    world.execute(
-        "A",
-        Action::Extend {
-            order_id: order("o1"),
-            expires_in_seconds: Some(20),
-        },
-    );
+    world.execute("A", Action::Extend { order_id: order("o1"), expires_in_seconds: Some(20) });
     world.pass(6);
     assert_eq!(world.ledger.sweep_expired(world.now), 0);
     assert_eq!(world.ledger.stats().skus_expiring, 1);
@@ -101,20 +84,10 @@ fn extending_moves_the_end_and_the_sweeper_follows() {
     assert_eq!(world.ledger.sweep_expired(world.now), 1);
     assert_eq!(world.ledger.stats().skus_expiring, 0);
     world.execute("A", reserve("o2", 1));
-    world.execute(
-        "A",
-        Action::Extend {
-            order_id: order("o2"),
-            expires_in_seconds: Some(1),
-        },
-    );
+    world.execute("A", Action::Extend { order_id: order("o2"), expires_in_seconds: Some(1) });
     world.commit();
     let mut world = world.reopen();
-    assert_eq!(
-        world.ledger.stats().skus_expiring,
-        1,
-        "the queue is rebuilt"
-    );
+    assert_eq!(world.ledger.stats().skus_expiring, 1, "the queue is rebuilt");
     world.pass(1);
     assert_eq!(world.ledger.sweep_expired(world.now), 1);
 }
@@ -139,10 +112,7 @@ fn crowded_items_expire_all_the_same() {
 
 #[test]
 fn closed_reservations_are_forgotten_after_the_life_of_keys() {
-    let options = LedgerOptions {
-        keys_max: 100,
-        key_life_us: 100 * SECOND_US,
-    };
+    let options = LedgerOptions { keys_max: 100, key_life_us: 100 * SECOND_US };
     let storage = event_log::storage::sim::SimStorage::new(3);
     let mut world = World::open_with(&storage, at(0), options).unwrap();
     world.execute("A", create(10));
@@ -151,17 +121,11 @@ fn closed_reservations_are_forgotten_after_the_life_of_keys() {
     world.pass(60);
     world.execute("A", reserve("o2", 1));
     world.execute("A", deduct("o2"));
-    assert!(
-        world.execute("A", release("o1")).outcome.is_ok(),
-        "done already"
-    );
+    assert!(world.execute("A", release("o1")).outcome.is_ok(), "done already");
     world.pass(40);
     assert_eq!(world.ledger.forget_expired_keys(world.now), 1);
     let late = world.execute("A", release("o1"));
-    assert!(matches!(
-        rejection(&late),
-        Some(Rejection::UnknownReservation { .. })
-    ));
+    assert!(matches!(rejection(&late), Some(Rejection::UnknownReservation { .. })));
     assert!(world.execute("A", deduct("o2")).outcome.is_ok());
     assert_eq!(world.ledger.stats().reservations_closed, 1);
 }

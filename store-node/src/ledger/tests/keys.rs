@@ -40,9 +40,7 @@ fn a_repeated_request_gets_the_first_answer() {
         first.push(world.keyed(text, action(), number as u64));
     }
     let unsettled = world.try_execute("A", sell(3), Some(request_key(0)));
-    let Err(LedgerError::Unsettled { settle }) = unsettled else {
-        panic!("not durable yet")
-    };
+    let Err(LedgerError::Unsettled { settle }) = unsettled else { panic!("not durable yet") };
     assert_eq!(settle, first[0].settle);
     world.commit();
     let before = last(&world);
@@ -63,14 +61,8 @@ fn a_repeated_request_gets_the_first_answer() {
 fn another_request_with_the_key_is_refused() {
     let world = World::new();
     world.keyed("A", create(10), 1);
-    let other = crate::ledger::RequestKey {
-        fingerprint: 99,
-        ..request_key(1)
-    };
-    assert!(matches!(
-        world.try_execute("A", sell(1), Some(other)),
-        Err(LedgerError::KeyReused)
-    ));
+    let other = crate::ledger::RequestKey { fingerprint: 99, ..request_key(1) };
+    assert!(matches!(world.try_execute("A", sell(1), Some(other)), Err(LedgerError::KeyReused)));
     assert_eq!(world.state("A").1, 0);
 }
 
@@ -79,11 +71,7 @@ fn a_request_that_could_not_be_appended_frees_its_key() {
     let world = World::new();
     world.execute("A", create(1_000_000));
     while world.try_execute("A", sell(1), None).is_ok() {}
-    assert!(
-        world
-            .try_execute("A", sell(1), Some(request_key(1)))
-            .is_err()
-    );
+    assert!(world.try_execute("A", sell(1), Some(request_key(1))).is_err());
     world.commit();
     let executed = world.keyed("A", sell(1), 1);
     assert!(!executed.replayed && executed.outcome.is_ok());
@@ -115,14 +103,8 @@ fn batches_are_told_again_line_by_line() {
     let world = world.reopen();
     let again = world.try_batch(false, lines(), Some(1)).unwrap();
     assert!(again.replayed);
-    let BatchOutcome::Changed { seq, event } = &again.lines[0] else {
-        panic!("a sale")
-    };
-    assert_eq!(
-        (seq.get(), event.after.stock.get()),
-        (3, 7),
-        "behind its receipt"
-    );
+    let BatchOutcome::Changed { seq, event } = &again.lines[0] else { panic!("a sale") };
+    assert_eq!((seq.get(), event.after.stock.get()), (3, 7), "behind its receipt");
     assert_eq!(world.state("A"), (7, 1, 3, 3));
 }
 
@@ -135,11 +117,7 @@ fn expirations_before_a_keyed_request_do_not_confuse_its_answer() {
     }
     world.pass(11);
     let sold = world.keyed("A", sell(4), 1);
-    assert_eq!(
-        changed_version(&sold).map(shared::Version::get),
-        Some(7),
-        "two expired first"
-    );
+    assert_eq!(changed_version(&sold).map(shared::Version::get), Some(7), "two expired first");
     world.pass(10);
     let refused = world.keyed("A", sell(1000), 2);
     assert!(rejection(&refused).is_some());
@@ -152,10 +130,7 @@ fn expirations_before_a_keyed_request_do_not_confuse_its_answer() {
 
 #[test]
 fn a_key_is_forgotten_after_its_life() {
-    let options = LedgerOptions {
-        keys_max: 1000,
-        key_life_us: 100 * SECOND_US,
-    };
+    let options = LedgerOptions { keys_max: 1000, key_life_us: 100 * SECOND_US };
     let storage = event_log::storage::sim::SimStorage::new(3);
     let mut world = World::open_with(&storage, at(0), options).unwrap();
     world.keyed("A", create(1000), 0);
@@ -168,10 +143,7 @@ fn a_key_is_forgotten_after_its_life() {
     world.pass(61);
     assert_eq!(world.ledger.forget_expired_keys(world.now), 11);
     assert!(world.keyed("A", sell(1), 20).replayed);
-    assert!(
-        !world.keyed("A", sell(1), 5).replayed,
-        "it is a new request now"
-    );
+    assert!(!world.keyed("A", sell(1), 5).replayed, "it is a new request now");
     world.commit();
     world.ledger.log().close().unwrap();
     let now = world.now;

@@ -39,14 +39,8 @@ fn expected(world: &World, names: &[String], query: &ListQuery) -> Vec<String> {
     for name in names {
         let item = world.item(name);
         let available = item.cell().quantities.available().get();
-        let fits = query
-            .prefix
-            .as_deref()
-            .is_none_or(|prefix| name.starts_with(prefix))
-            && query
-                .category
-                .as_deref()
-                .is_none_or(|c| c == item.metadata().category)
+        let fits = query.prefix.as_deref().is_none_or(|prefix| name.starts_with(prefix))
+            && query.category.as_deref().is_none_or(|c| c == item.metadata().category)
             && query.available_min.is_none_or(|min| available >= min)
             && query.available_max.is_none_or(|max| available <= max)
             && query.low_stock.is_none_or(|low| low == (available <= 10))
@@ -132,12 +126,7 @@ fn lists_are_what_filtering_and_sorting_everything_gives() {
     ];
     let flag = || prop_oneof![Just(None), Just(Some(true)), Just(Some(false))];
     let bound = || proptest::option::of(0_u64..40);
-    let rest = (
-        0..KEYS.len(),
-        any::<bool>(),
-        1_usize..300,
-        proptest::bool::weighted(0.2),
-    );
+    let rest = (0..KEYS.len(), any::<bool>(), 1_usize..300, proptest::bool::weighted(0.2));
     let strategy = (prefix, text, flag(), flag(), bound(), bound(), rest);
     let names = &names;
     runner
@@ -154,10 +143,7 @@ fn lists_are_what_filtering_and_sorting_everything_gives() {
                     out_of_stock,
                     available_min,
                     available_max,
-                    sort: Sort {
-                        key: KEYS[key],
-                        descending,
-                    },
+                    sort: Sort { key: KEYS[key], descending },
                     limit,
                     ..ListQuery::default()
                 };
@@ -174,20 +160,13 @@ fn a_page_stays_where_it_was_under_writes() {
     for name in ["b", "d", "f", "h"] {
         world.execute(name, create(1));
     }
-    let mut query = ListQuery {
-        limit: 2,
-        ..ListQuery::default()
-    };
+    let mut query = ListQuery { limit: 2, ..ListQuery::default() };
     let first = world.ledger.list(&query, world.now);
     query.after = first.next;
     world.execute("a", create(1));
     world.execute("e", create(1));
     let second = world.ledger.list(&query, world.now);
-    let names: Vec<_> = second
-        .rows
-        .iter()
-        .map(|(sku, _, _)| sku.as_str().to_owned())
-        .collect();
+    let names: Vec<_> = second.rows.iter().map(|(sku, _, _)| sku.as_str().to_owned()).collect();
     assert_eq!(names, ["e", "f"]);
     assert_eq!(second.settle, last(&world));
 }

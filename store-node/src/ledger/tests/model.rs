@@ -44,10 +44,9 @@ impl Ask {
             Self::Reserve(o, number, Some(seconds)) => reserve_for(&name(o), *number, *seconds),
             Self::Release(o) => release(&name(o)),
             Self::Deduct(o) => deduct(&name(o)),
-            Self::Extend(o, seconds) => Action::Extend {
-                order_id: order(&name(o)),
-                expires_in_seconds: Some(*seconds),
-            },
+            Self::Extend(o, seconds) => {
+                Action::Extend { order_id: order(&name(o)), expires_in_seconds: Some(*seconds) }
+            }
         }
     }
 }
@@ -132,10 +131,7 @@ fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
                 prop_assert_eq!(done, model.ask(SKUS[*place], ask, world.now), "{:?}", step);
             }
             Step::Batch(atomic, lines) => {
-                let asked = lines
-                    .iter()
-                    .map(|(place, ask)| (SKUS[*place], ask.action()))
-                    .collect();
+                let asked = lines.iter().map(|(place, ask)| (SKUS[*place], ask.action())).collect();
                 let done = world.batch(*atomic, asked).is_success();
                 prop_assert_eq!(done, model.batch(*atomic, lines, world.now), "{:?}", step);
             }
@@ -149,10 +145,7 @@ fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
             Step::Commit => world.commit(),
             Step::Snapshot => {
                 world.commit();
-                let pending = world
-                    .ledger
-                    .draw_snapshot(world.now, &mut |_, _| ())
-                    .unwrap();
+                let pending = world.ledger.draw_snapshot(world.now, &mut |_, _| ()).unwrap();
                 world.commit();
                 pending.finish().unwrap();
             }
@@ -161,11 +154,7 @@ fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
     }
     for name in SKUS {
         model.expire(name, world.now);
-        let found = world
-            .ledger
-            .read(&sku(name), world.now)
-            .unwrap()
-            .map(|read| read.item);
+        let found = world.ledger.read(&sku(name), world.now).unwrap().map(|read| read.item);
         prop_assert_eq!(found.as_ref(), model.0.get(name), "{}", name);
     }
     world.commit();

@@ -32,10 +32,7 @@ fn digest(world: &World) -> u128 {
 fn recovery_from_a_snapshot_is_recovery_from_the_log() {
     let mut world = World::new();
     shop(&mut world);
-    let pending = world
-        .ledger
-        .draw_snapshot(world.now, &mut |_, _| ())
-        .unwrap();
+    let pending = world.ledger.draw_snapshot(world.now, &mut |_, _| ()).unwrap();
     world.keyed("S7", sell(1), 1000);
     world.execute("S0", release("live"));
     world.commit();
@@ -45,10 +42,7 @@ fn recovery_from_a_snapshot_is_recovery_from_the_log() {
     let (digest, stats) = (digest(&world), world.ledger.stats());
     let world = world.reopen();
     assert_eq!(world.report.snapshot.as_ref(), Some(&info));
-    assert_eq!(
-        (world.report.snapshot_items, world.report.snapshot_keys),
-        (300, 300)
-    );
+    assert_eq!((world.report.snapshot_items, world.report.snapshot_keys), (300, 300));
     assert_eq!(world.report.replay.records, 3);
     assert_eq!(world.report.digest, digest);
     let after = world.ledger.stats();
@@ -59,14 +53,8 @@ fn recovery_from_a_snapshot_is_recovery_from_the_log() {
         assert!(world.keyed("S0", sell(1), key).replayed, "key {key}");
     }
     assert_eq!(world.state("S7"), (99, 3, 1, 3));
-    assert!(
-        world.execute("S9", release("gone")).outcome.is_err(),
-        "closed ones are remembered"
-    );
-    assert!(matches!(
-        world.execute("S9", deduct("gone")).outcome,
-        Ok(Answer::Unchanged { .. })
-    ));
+    assert!(world.execute("S9", release("gone")).outcome.is_err(), "closed ones are remembered");
+    assert!(matches!(world.execute("S9", deduct("gone")).outcome, Ok(Answer::Unchanged { .. })));
 }
 
 #[test]
@@ -74,10 +62,7 @@ fn a_snapshot_counts_only_once_it_is_durable() {
     let mut world = World::new();
     shop(&mut world);
     world.execute("S1", sell(1));
-    let pending = world
-        .ledger
-        .draw_snapshot(world.now, &mut |_, _| ())
-        .unwrap();
+    let pending = world.ledger.draw_snapshot(world.now, &mut |_, _| ()).unwrap();
     assert!(pending.hi() > world.ledger.log().durable());
     assert!(pending.finish().is_err());
     world.commit();
@@ -90,20 +75,10 @@ fn a_snapshot_counts_only_once_it_is_durable() {
 fn a_damaged_snapshot_is_passed_over_for_the_one_before() {
     let mut world = World::new();
     shop(&mut world);
-    let first = world
-        .ledger
-        .draw_snapshot(world.now, &mut |_, _| ())
-        .unwrap()
-        .finish()
-        .unwrap();
+    let first = world.ledger.draw_snapshot(world.now, &mut |_, _| ()).unwrap().finish().unwrap();
     world.execute("S1", sell(1));
     world.commit();
-    let second = world
-        .ledger
-        .draw_snapshot(world.now, &mut |_, _| ())
-        .unwrap()
-        .finish()
-        .unwrap();
+    let second = world.ledger.draw_snapshot(world.now, &mut |_, _| ()).unwrap().finish().unwrap();
     world.storage.flip_bit(&second.file, 5000, 3).unwrap();
     let world = world.reopen();
     assert_eq!(world.report.snapshot, Some(first));
@@ -129,9 +104,7 @@ fn crooked(write: impl Fn(&mut Item, &Log<SimStorage>)) -> LedgerOpenError {
 }
 
 fn next(item: &Item, action: shared::Action) -> Event {
-    rules::decide(item, &command("A", action), at(0))
-        .unwrap()
-        .unwrap()
+    rules::decide(item, &command("A", action), at(0)).unwrap().unwrap()
 }
 
 fn append(log: &Log<SimStorage>, item: &mut Item, event: &Event, off_by: u128) {
@@ -150,15 +123,10 @@ fn append(log: &Log<SimStorage>, item: &mut Item, event: &Event, off_by: u128) {
 #[test]
 fn recovery_refuses_what_does_not_follow() {
     let gap = crooked(|item, log| {
-        let event = Event {
-            version: shared::Version::new(5),
-            ..next(item, sell(1))
-        };
+        let event = Event { version: shared::Version::new(5), ..next(item, sell(1)) };
         append(log, item, &event, 0);
     });
-    let LedgerOpenError::Replay { file, source } = &gap else {
-        panic!("{gap}")
-    };
+    let LedgerOpenError::Replay { file, source } = &gap else { panic!("{gap}") };
     assert!(matches!(**source, ReplayError::Check { seq, .. } if seq == Seq::new(2)));
     assert_eq!(file, "00000000000000000001.log");
     let wrong = crooked(|item, log| {
@@ -166,25 +134,16 @@ fn recovery_refuses_what_does_not_follow() {
         event.after.stock = units(5);
         append(log, item, &event, 0);
     });
-    assert!(
-        wrong.to_string().contains("record 2 of \"A\" doesn't fit"),
-        "{wrong}"
-    );
+    assert!(wrong.to_string().contains("record 2 of \"A\" doesn't fit"), "{wrong}");
     let digest = crooked(|item, log| {
         let event = next(item, sell(1));
         append(log, item, &event, 1);
     });
-    assert!(
-        digest.to_string().contains("the state digest at 2 is"),
-        "{digest}"
-    );
+    assert!(digest.to_string().contains("the state digest at 2 is"), "{digest}");
     let garbage = crooked(|_, log| {
         let mut records = RecordBuffer::new();
         records.push(&[99, 1, 0, 1, b'A', 0, 0, 0]);
         log.append(&records, at(0).as_micros(), 0).unwrap();
     });
-    assert!(
-        garbage.to_string().contains("record 2 can't be decoded"),
-        "{garbage}"
-    );
+    assert!(garbage.to_string().contains("record 2 can't be decoded"), "{garbage}");
 }

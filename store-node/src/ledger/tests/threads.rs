@@ -109,8 +109,5 @@ fn batches_over_the_same_skus_in_any_order_do_not_deadlock() {
     let sold: u64 = names.iter().map(|name| world.state(name).2).sum();
     assert_eq!(sold, 4 * 300 * 5);
     let world = world.reopen();
-    assert_eq!(
-        names.iter().map(|name| world.state(name).2).sum::<u64>(),
-        sold
-    );
+    assert_eq!(names.iter().map(|name| world.state(name).2).sum::<u64>(), sold);
 }

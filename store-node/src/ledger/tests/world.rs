@@ -62,23 +62,13 @@ impl World {
         let store_id = StoreId::new("store-a").unwrap();
         let opened = Ledger::open(log, store_id, options, now, &mut |_, _| ());
         let (ledger, report) = opened.map_err(WorldError::Ledger)?;
-        Ok(Self {
-            storage: storage.clone(),
-            ledger,
-            report,
-            now,
-        })
+        Ok(Self { storage: storage.clone(), ledger, report, now })
     }
 
     /// Closes cleanly and opens again.
     pub(super) fn reopen(self) -> Self {
         self.ledger.log().close().unwrap();
-        let Self {
-            storage,
-            ledger,
-            now,
-            ..
-        } = self;
+        let Self { storage, ledger, now, .. } = self;
         drop(ledger);
         Self::open(&storage, now).unwrap()
     }
@@ -104,8 +94,7 @@ impl World {
     }
 
     pub(super) fn keyed(&self, sku: &str, action: Action, key: u64) -> Executed {
-        self.try_execute(sku, action, Some(request_key(key)))
-            .unwrap()
+        self.try_execute(sku, action, Some(request_key(key))).unwrap()
     }
 
     pub(super) fn try_execute(
@@ -115,14 +104,7 @@ impl World {
         key: Option<RequestKey>,
     ) -> Result<Executed, LedgerError> {
         let command = command(sku, action);
-        self.ledger.execute(
-            Request {
-                command,
-                context: Context::default(),
-                key,
-            },
-            self.now,
-        )
+        self.ledger.execute(Request { command, context: Context::default(), key }, self.now)
     }
 
     pub(super) fn try_batch(
@@ -136,10 +118,7 @@ impl World {
             atomic,
             lines: lines.into_iter().map(line).collect(),
             key: key.map(request_key),
-            context: Context {
-                actor: Some("till-1".into()),
-                ..Context::default()
-            },
+            context: Context { actor: Some("till-1".into()), ..Context::default() },
         };
         self.ledger.execute_batch(request, self.now)
     }
@@ -149,11 +128,7 @@ impl World {
     }
 
     pub(super) fn item(&self, text: &str) -> Item {
-        self.ledger
-            .read(&sku(text), self.now)
-            .unwrap()
-            .unwrap()
-            .item
+        self.ledger.read(&sku(text), self.now).unwrap().unwrap().item
     }
 
     /// Stock, reserved, sold, version.
@@ -161,12 +136,7 @@ impl World {
         let item = self.item(text);
         let quantities = &item.cell().quantities;
         let (stock, reserved) = (quantities.stock.get(), quantities.reserved.get());
-        (
-            stock,
-            reserved,
-            quantities.sold.get(),
-            item.cell().version.get(),
-        )
+        (stock, reserved, quantities.sold.get(), item.cell().version.get())
     }
 }
 
@@ -190,68 +160,40 @@ pub(super) fn request_key(number: u64) -> RequestKey {
     let hash = blake3::hash(&number.to_le_bytes());
     let mut bytes = [0; 16];
     bytes.copy_from_slice(&hash.as_bytes()[..16]);
-    RequestKey {
-        key_hash: u128::from_le_bytes(bytes),
-        fingerprint: u128::from(number),
-    }
+    RequestKey { key_hash: u128::from_le_bytes(bytes), fingerprint: u128::from(number) }
 }
 
 pub(super) fn command(text: &str, action: Action) -> Command {
-    Command {
-        sku: sku(text),
-        action,
-        expected_version: None,
-    }
+    Command { sku: sku(text), action, expected_version: None }
 }
 
 pub(super) fn create(stock: u64) -> Action {
-    Action::Create(NewItem {
-        stock: units(stock),
-        ..NewItem::default()
-    })
+    Action::Create(NewItem { stock: units(stock), ..NewItem::default() })
 }
 
 pub(super) fn sell(number: u64) -> Action {
-    Action::Sell {
-        quantity: units(number),
-    }
+    Action::Sell { quantity: units(number) }
 }
 
 pub(super) fn receive(number: u64) -> Action {
-    Action::Receive {
-        quantity: units(number),
-    }
+    Action::Receive { quantity: units(number) }
 }
 
 pub(super) fn reserve(text: &str, number: u64) -> Action {
-    Action::Reserve {
-        order_id: order(text),
-        quantity: units(number),
-        expires_in_seconds: None,
-    }
+    Action::Reserve { order_id: order(text), quantity: units(number), expires_in_seconds: None }
 }
 
 pub(super) fn reserve_for(text: &str, number: u64, seconds: u64) -> Action {
     let expires_in_seconds = Some(seconds);
-    Action::Reserve {
-        order_id: order(text),
-        quantity: units(number),
-        expires_in_seconds,
-    }
+    Action::Reserve { order_id: order(text), quantity: units(number), expires_in_seconds }
 }
 
 pub(super) fn release(text: &str) -> Action {
-    Action::Release {
-        order_id: order(text),
-        quantity: None,
-    }
+    Action::Release { order_id: order(text), quantity: None }
 }
 
 pub(super) fn deduct(text: &str) -> Action {
-    Action::Deduct {
-        order_id: order(text),
-        quantity: None,
-    }
+    Action::Deduct { order_id: order(text), quantity: None }
 }
 
 /// The version that an answer made.
@@ -263,11 +205,7 @@ pub(super) fn changed_version(executed: &Executed) -> Option<Version> {
 }
 
 pub(super) fn rejection(executed: &Executed) -> Option<&Rejection> {
-    executed
-        .outcome
-        .as_ref()
-        .err()
-        .map(|refused| &refused.rejection)
+    executed.outcome.as_ref().err().map(|refused| &refused.rejection)
 }
 
 /// The highest seq given out, for tests that compare before and after.

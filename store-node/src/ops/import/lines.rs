@@ -12,16 +12,8 @@ use shared::{Command, Context, QUANTITY_MAX, Quantity, Sku, Timestamp};
 /// The longest text of a field, in bytes.
 pub(super) const TEXT_BYTES_MAX: usize = 256;
 
-const ITEM_FIELDS: [&str; 8] = [
-    "sku",
-    "name",
-    "category",
-    "location",
-    "unit",
-    "stock",
-    "reorderPoint",
-    "safetyStock",
-];
+const ITEM_FIELDS: [&str; 8] =
+    ["sku", "name", "category", "location", "unit", "stock", "reorderPoint", "safetyStock"];
 const MOVEMENT_FIELDS: [&str; 6] = ["sku", "op", "quantity", "reason", "reference", "occurredAt"];
 
 /// The named values of a line, in order.
@@ -62,11 +54,7 @@ pub struct LineError {
 
 impl fmt::Display for LineError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            line,
-            field,
-            message,
-        } = self;
+        let Self { line, field, message } = self;
         if field.is_empty() {
             write!(f, "line {line} {message}")
         } else {
@@ -81,11 +69,7 @@ pub(super) fn parse_line(
     number: u64,
     fields: &Fields,
 ) -> Result<ImportLine, Vec<LineError>> {
-    let mut line = LineParser {
-        number,
-        fields,
-        errors: Vec::new(),
-    };
+    let mut line = LineParser { number, fields, errors: Vec::new() };
     line.check_names(match kind {
         Kind::Items => &ITEM_FIELDS,
         Kind::Movements => &MOVEMENT_FIELDS,
@@ -116,12 +100,9 @@ impl LineParser<'_> {
         let safety_stock = self.number("safetyStock", 0);
         let mut operation = Operation::new("create", sku.as_ref()?);
         operation.put("stock", stock.unwrap_or_default());
-        for (name, text) in [
-            ("name", &name),
-            ("category", &category),
-            ("location", &location),
-            ("unit", &unit),
-        ] {
+        for (name, text) in
+            [("name", &name), ("category", &category), ("location", &location), ("unit", &unit)]
+        {
             operation.put_text(name, text);
         }
         operation.put_some("reorderPoint", reorder_point);
@@ -140,46 +121,26 @@ impl LineParser<'_> {
 
     fn movement(&mut self) -> Option<ImportLine> {
         let sku = self.sku();
-        let op = self
-            .required("op")
-            .and_then(|value| value.as_str().map(str::to_owned));
+        let op = self.required("op").and_then(|value| value.as_str().map(str::to_owned));
         let reason = self.text("reason");
         let reference = self.text("reference");
         let occurred_at = self.time("occurredAt");
         let op = op?;
-        let units = if op == "adjust" {
-            self.delta()
-        } else {
-            self.positive()
-        };
-        let mut context = Context {
-            reference: reference.clone(),
-            occurred_at,
-            ..Context::default()
-        };
+        let units = if op == "adjust" { self.delta() } else { self.positive() };
+        let mut context =
+            Context { reference: reference.clone(), occurred_at, ..Context::default() };
         let action = match op.as_str() {
-            "receive" => Action::Receive {
-                quantity: quantity(units.unwrap_or_default()),
-            },
-            "sell" => Action::Sell {
-                quantity: quantity(units.unwrap_or_default()),
-            },
-            "return" => Action::Return {
-                quantity: quantity(units.unwrap_or_default()),
-                restock: true,
-            },
+            "receive" => Action::Receive { quantity: quantity(units.unwrap_or_default()) },
+            "sell" => Action::Sell { quantity: quantity(units.unwrap_or_default()) },
+            "return" => {
+                Action::Return { quantity: quantity(units.unwrap_or_default()), restock: true }
+            }
             "adjust" => {
                 let reason = self.adjust_reason(reason.as_deref());
-                Action::Adjust {
-                    delta: units.unwrap_or_default(),
-                    reason,
-                }
+                Action::Adjust { delta: units.unwrap_or_default(), reason }
             }
             other => {
-                self.error(
-                    "op",
-                    format!("must be receive, sell, return or adjust, is {other:?}"),
-                );
+                self.error("op", format!("must be receive, sell, return or adjust, is {other:?}"));
                 return None;
             }
         };
@@ -190,10 +151,7 @@ impl LineParser<'_> {
         operation.put("quantity", units?);
         operation.put_text("reason", reason.as_deref().unwrap_or_default());
         operation.put_text("reference", reference.as_deref().unwrap_or_default());
-        operation.put_text(
-            "occurredAt",
-            &occurred_at.map(|at| at.to_string()).unwrap_or_default(),
-        );
+        operation.put_text("occurredAt", &occurred_at.map(|at| at.to_string()).unwrap_or_default());
         if op == "adjust" && reason.is_none() {
             operation.put_text("reason", "correction");
         }
@@ -208,11 +166,7 @@ impl LineParser<'_> {
         context: Context,
         operation: Operation,
     ) -> Option<ImportLine> {
-        let command = Command {
-            sku,
-            action,
-            expected_version: None,
-        };
+        let command = Command { sku, action, expected_version: None };
         Some(ImportLine {
             number: self.number,
             command,
@@ -224,14 +178,8 @@ impl LineParser<'_> {
     fn check_names(&mut self, known: &[&str]) {
         for (index, (name, _)) in self.fields.iter().enumerate() {
             if !known.contains(&name.as_str()) {
-                self.error(
-                    name,
-                    format!("is not a field; known are {}", known.join(", ")),
-                );
-            } else if self.fields[..index]
-                .iter()
-                .any(|(earlier, _)| earlier == name)
-            {
+                self.error(name, format!("is not a field; known are {}", known.join(", ")));
+            } else if self.fields[..index].iter().any(|(earlier, _)| earlier == name) {
                 self.error(name, "is there twice".to_owned());
             }
         }
@@ -260,10 +208,7 @@ impl LineParser<'_> {
         };
         if text.len() > TEXT_BYTES_MAX {
             let length = text.len();
-            self.error(
-                name,
-                format!("must be at most {TEXT_BYTES_MAX} bytes, is {length}"),
-            );
+            self.error(name, format!("must be at most {TEXT_BYTES_MAX} bytes, is {length}"));
         } else if text.chars().any(char::is_control) {
             self.error(name, "must not contain control characters".to_owned());
         }
@@ -273,9 +218,7 @@ impl LineParser<'_> {
     fn time(&mut self, name: &str) -> Option<Timestamp> {
         let text = self.text(name)?;
         let parsed = Timestamp::parse(&text);
-        parsed
-            .map_err(|error| self.error(name, error.to_string()))
-            .ok()
+        parsed.map_err(|error| self.error(name, error.to_string())).ok()
     }
 
     fn positive(&mut self) -> Option<i64> {
@@ -304,10 +247,7 @@ impl LineParser<'_> {
             return None;
         };
         if number < min || number > QUANTITY_MAX as i64 {
-            self.error(
-                name,
-                format!("must be {min} to {QUANTITY_MAX}, is {number}"),
-            );
+            self.error(name, format!("must be {min} to {QUANTITY_MAX}, is {number}"));
             return None;
         }
         Some(number)
@@ -334,17 +274,11 @@ impl LineParser<'_> {
 
     fn find(&self, name: &str) -> Option<Value> {
         let found = self.fields.iter().find(|(found, _)| found == name);
-        found
-            .map(|(_, value)| value.clone())
-            .filter(|value| !value.is_null())
+        found.map(|(_, value)| value.clone()).filter(|value| !value.is_null())
     }
 
     fn error(&mut self, field: &str, message: String) {
-        let error = LineError {
-            line: self.number,
-            field: field.to_owned(),
-            message,
-        };
+        let error = LineError { line: self.number, field: field.to_owned(), message };
         // A field that is looked at twice is still wrong only once.
         if !self.errors.contains(&error) {
             self.errors.push(error);

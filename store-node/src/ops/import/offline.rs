@@ -28,11 +28,7 @@ pub(super) struct LedgerTarget {
 impl LedgerTarget {
     pub(super) fn open(data_dir: &Path, store_id: Option<StoreId>) -> Result<Self, OpError> {
         let store = open_store(data_dir, store_id)?;
-        Ok(Self {
-            store,
-            settle: Seq::ZERO,
-            unsettled: 0,
-        })
+        Ok(Self { store, settle: Seq::ZERO, unsettled: 0 })
     }
 
     pub(super) fn close(self) -> Result<(), OpError> {
@@ -47,26 +43,15 @@ impl LedgerTarget {
             atomic: false,
             lines: batch.lines.iter().map(line).collect(),
             key: Some(request_key(batch)?),
-            context: Context {
-                actor: Some("import".into()),
-                ..Context::default()
-            },
+            context: Context { actor: Some("import".into()), ..Context::default() },
         };
         for _ in 0..BUSY_RETRIES_MAX {
-            match self
-                .store
-                .ledger
-                .execute_batch(request.clone(), self.store.clock.now())
-            {
+            match self.store.ledger.execute_batch(request.clone(), self.store.clock.now()) {
                 Err(LedgerError::Append(AppendError::Busy)) => {
                     std::thread::sleep(Duration::from_millis(1));
                 }
                 Err(LedgerError::Unsettled { settle }) => {
-                    self.store
-                        .ledger
-                        .log()
-                        .wait_blocking(settle)
-                        .map_err(OpError::failed)?;
+                    self.store.ledger.log().wait_blocking(settle).map_err(OpError::failed)?;
                 }
                 executed => return executed.map_err(OpError::failed),
             }
@@ -94,20 +79,12 @@ impl Target for LedgerTarget {
         }
         self.settle = self.settle.max(executed.settle);
         self.unsettled += 1;
-        if self.unsettled == BATCHES_UNSETTLED_MAX {
-            self.finish()
-        } else {
-            Ok(())
-        }
+        if self.unsettled == BATCHES_UNSETTLED_MAX { self.finish() } else { Ok(()) }
     }
 
     fn finish(&mut self) -> Result<(), OpError> {
         self.unsettled = 0;
-        self.store
-            .ledger
-            .log()
-            .wait_blocking(self.settle)
-            .map_err(OpError::failed)
+        self.store.ledger.log().wait_blocking(self.settle).map_err(OpError::failed)
     }
 }
 
@@ -118,10 +95,7 @@ fn request_key(batch: &Batch) -> Result<RequestKey, OpError> {
     let mut fingerprint = blake3::Hasher::new();
     fingerprint.update(b"import").update(&body);
     let key_hash = half(&blake3::hash(batch.key.as_bytes()));
-    Ok(RequestKey {
-        key_hash,
-        fingerprint: half(&fingerprint.finalize()),
-    })
+    Ok(RequestKey { key_hash, fingerprint: half(&fingerprint.finalize()) })
 }
 
 fn half(hash: &blake3::Hash) -> u128 {

@@ -72,11 +72,8 @@ impl Target for NodeTarget {
         }
         let answer: BatchAnswer = serde_json::from_slice(&reply.body).map_err(OpError::failed)?;
         if answer.results.len() != batch.lines.len() {
-            let message = format!(
-                "{} lines sent, {} answered",
-                batch.lines.len(),
-                answer.results.len()
-            );
+            let message =
+                format!("{} lines sent, {} answered", batch.lines.len(), answer.results.len());
             return Err(OpError::Failed(message));
         }
         for (line, result) in batch.lines.iter().zip(answer.results) {
@@ -85,10 +82,7 @@ impl Target for NodeTarget {
                 continue;
             }
             let why = result.message.or(result.error).unwrap_or_default();
-            let errors = result
-                .errors
-                .map(|errors| format!(" {errors}"))
-                .unwrap_or_default();
+            let errors = result.errors.map(|errors| format!(" {errors}")).unwrap_or_default();
             report.add_refusal(line.number, format!("({}) {why}{errors}", result.status));
         }
         Ok(())

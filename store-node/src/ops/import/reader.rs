@@ -33,14 +33,8 @@ pub(super) struct LineReader {
 }
 
 enum Source {
-    Csv {
-        reader: Box<csv::Reader<Hashing>>,
-        headers: csv::StringRecord,
-    },
-    Ndjson {
-        reader: Box<BufReader<Hashing>>,
-        number: u64,
-    },
+    Csv { reader: Box<csv::Reader<Hashing>>, headers: csv::StringRecord },
+    Ndjson { reader: Box<BufReader<Hashing>>, number: u64 },
 }
 
 impl LineReader {
@@ -53,38 +47,22 @@ impl LineReader {
         let failed = |error| OpError::Failed(format!("{}: {error}", path.display()));
         let file = File::open(path).map_err(failed)?;
         let bytes_total = file.metadata().map_err(failed)?.len();
-        let is_csv = path
-            .extension()
-            .is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
-        let format = format.unwrap_or(if is_csv {
-            FileFormat::Csv
-        } else {
-            FileFormat::Ndjson
-        });
-        let hashing = Hashing {
-            file,
-            hasher: blake3::Hasher::new(),
-            bytes: 0,
-        };
+        let is_csv =
+            path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
+        let format = format.unwrap_or(if is_csv { FileFormat::Csv } else { FileFormat::Ndjson });
+        let hashing = Hashing { file, hasher: blake3::Hasher::new(), bytes: 0 };
         let source = match format {
             FileFormat::Csv => {
                 let mut reader = csv::ReaderBuilder::new()
                     .flexible(true)
                     .trim(csv::Trim::Headers)
                     .from_reader(hashing);
-                let headers = reader
-                    .headers()
-                    .map_err(|e| OpError::Failed(e.to_string()))?
-                    .clone();
-                Source::Csv {
-                    reader: Box::new(reader),
-                    headers,
-                }
+                let headers = reader.headers().map_err(|e| OpError::Failed(e.to_string()))?.clone();
+                Source::Csv { reader: Box::new(reader), headers }
             }
-            FileFormat::Ndjson => Source::Ndjson {
-                reader: Box::new(BufReader::new(hashing)),
-                number: 0,
-            },
+            FileFormat::Ndjson => {
+                Source::Ndjson { reader: Box::new(BufReader::new(hashing)), number: 0 }
+            }
         };
         let kind = kind.or(match &source {
             Source::Csv { headers, .. } if headers.iter().any(|name| name == "op") => {
@@ -93,11 +71,7 @@ impl LineReader {
             Source::Csv { .. } => Some(Kind::Items),
             Source::Ndjson { .. } => None,
         });
-        Ok(Self {
-            source,
-            kind,
-            bytes_total,
-        })
+        Ok(Self { source, kind, bytes_total })
     }
 
     /// Bytes of the file.
@@ -178,9 +152,7 @@ fn next_csv(
     }
     let named = headers.iter().zip(&record);
     let filled = named.filter(|(name, text)| !text.is_empty() || *name == "sku");
-    let fields = filled
-        .map(|(name, text)| (name.to_owned(), Value::from(text)))
-        .collect();
+    let fields = filled.map(|(name, text)| (name.to_owned(), Value::from(text))).collect();
     Ok(Some((number, Ok(fields))))
 }
 
@@ -190,18 +162,13 @@ fn next_ndjson(reader: &mut BufReader<Hashing>, number: &mut u64) -> Result<Numb
         line.clear();
         *number += 1;
         let mut limited = reader.by_ref().take(LINE_BYTES_MAX + 1);
-        let read = limited
-            .read_until(b'\n', &mut line)
-            .map_err(OpError::failed)?;
+        let read = limited.read_until(b'\n', &mut line).map_err(OpError::failed)?;
         if read == 0 {
             return Ok(None);
         }
         if line.len() as u64 > LINE_BYTES_MAX {
             reader.skip_until(b'\n').map_err(OpError::failed)?;
-            return Ok(Some((
-                *number,
-                Err(format!("is longer than {LINE_BYTES_MAX} bytes")),
-            )));
+            return Ok(Some((*number, Err(format!("is longer than {LINE_BYTES_MAX} bytes")))));
         }
         if !line.trim_ascii().is_empty() {
             break;

@@ -8,21 +8,13 @@ use shared::Action;
 fn read(name: &str, content: &str) -> Vec<Result<ImportLine, Vec<LineError>>> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join(name);
-    std::fs::File::create(&path)
-        .unwrap()
-        .write_all(content.as_bytes())
-        .unwrap();
+    std::fs::File::create(&path).unwrap().write_all(content.as_bytes()).unwrap();
     let mut reader = LineReader::open(&path, None, None).unwrap();
     std::iter::from_fn(|| reader.next_line().unwrap()).collect()
 }
 
 fn messages(lines: &[Result<ImportLine, Vec<LineError>>]) -> Vec<String> {
-    lines
-        .iter()
-        .filter_map(|line| line.as_ref().err())
-        .flatten()
-        .map(ToString::to_string)
-        .collect()
+    lines.iter().filter_map(|line| line.as_ref().err()).flatten().map(ToString::to_string).collect()
 }
 
 #[test]
@@ -33,22 +25,15 @@ fn items_of_a_csv_become_creations() {
          A 1,\"Mug, blue\",kitchen,W-1,each,100,5,\n\
          B/2,,,,,0,,3\n",
     );
-    let [Ok(first), Ok(second)] = &lines[..] else {
-        panic!("{:?}", messages(&lines))
-    };
+    let [Ok(first), Ok(second)] = &lines[..] else { panic!("{:?}", messages(&lines)) };
     assert_eq!((first.number, second.number), (2, 3));
     let expected = serde_json::json!({
         "op": "create", "sku": "A 1", "stock": 100, "name": "Mug, blue", "category": "kitchen",
         "location": "W-1", "unit": "each", "reorderPoint": 5
     });
     assert_eq!(first.operation, expected);
-    let Action::Create(new) = &second.command.action else {
-        panic!("a creation")
-    };
-    assert_eq!(
-        (new.stock.get(), new.safety_stock.get(), new.reorder_point),
-        (0, 3, None)
-    );
+    let Action::Create(new) = &second.command.action else { panic!("a creation") };
+    assert_eq!((new.stock.get(), new.safety_stock.get(), new.reorder_point), (0, 3, None));
 }
 
 #[test]
@@ -67,16 +52,9 @@ fn movements_of_both_formats_become_the_same_commands() {
     );
     let shape = |lines: &[Result<ImportLine, Vec<LineError>>]| -> Vec<_> {
         let line = |line: &ImportLine| {
-            (
-                line.command.clone(),
-                line.context.clone(),
-                line.operation.clone(),
-            )
+            (line.command.clone(), line.context.clone(), line.operation.clone())
         };
-        lines
-            .iter()
-            .map(|read| line(read.as_ref().unwrap()))
-            .collect()
+        lines.iter().map(|read| line(read.as_ref().unwrap())).collect()
     };
     assert_eq!(shape(&csv), shape(&ndjson));
     assert_eq!(ndjson[1].as_ref().unwrap().number, 3);
