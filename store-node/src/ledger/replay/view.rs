@@ -153,6 +153,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// The key; the other fields are checked and passed over.
+    #[expect(clippy::option_option, reason = "outer: readable at all; inner: has a key")]
     fn context(&mut self) -> Option<Option<KeyClaim>> {
         let present = self.byte()?;
         for _ in 0..(present & TEXTS).count_ones() {
