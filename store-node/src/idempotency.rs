@@ -126,19 +126,25 @@ impl KeyTable {
         }
     }
 
-    /// Remembers many keys in order, unless their life is over at `now`: for recovery, before the
-    /// table is shared.
-    pub fn restore_run(&mut self, entries: &[KeyEntry], now: Timestamp) {
-        // First a look at each place, so that the cache misses overlap.
-        let mut touched = false;
-        for entry in entries {
-            let shard = self.shards[shard_index(entry.key_hash)].state.get_mut();
-            touched ^= shard.ring.touch(entry.key_hash);
-        }
-        std::hint::black_box(touched);
+    /// Remembers many keys, unless their life is over at `now`: for recovery, before the table is
+    /// shared. Those up to seq `hi` may be there already. The table is usable again only after
+    /// [`KeyTable::finish_restoring`].
+    pub fn restore_run(&mut self, entries: &[KeyEntry], hi: Seq, now: Timestamp) {
         for entry in entries.iter().filter(|entry| !self.limits.is_over(entry, now)) {
-            let shard = self.shards[shard_index(entry.key_hash)].state.get_mut();
-            insert(shard, *entry, self.limits, &self.evicted);
+            let state = self.shards[shard_index(entry.key_hash)].state.get_mut();
+            if entry.first_seq <= hi.get() {
+                insert(state, *entry, self.limits, &self.evicted);
+                continue;
+            }
+            state.ring.push_unindexed(*entry);
+            shrink(state, *entry, self.limits, &self.evicted);
+        }
+    }
+
+    /// Ends a restoring: shard by shard, each of which fits into a core's cache.
+    pub fn finish_restoring(&mut self) {
+        for shard in &mut self.shards {
+            shard.state.get_mut().ring.index();
         }
     }
 
@@ -213,6 +219,11 @@ fn shard_index(key_hash: u128) -> usize {
 
 fn insert(state: &mut ShardState, entry: KeyEntry, limits: Limits, evicted: &AtomicU64) {
     state.ring.push(entry);
+    shrink(state, entry, limits, evicted);
+}
+
+/// Keeps a shard within its bound after `entry` came in.
+fn shrink(state: &mut ShardState, entry: KeyEntry, limits: Limits, evicted: &AtomicU64) {
     if state.ring.len() > limits.shard_keys_max
         && let Some(oldest) = state.ring.pop_front()
         && !limits.is_over(&oldest, entry.claimed_at())

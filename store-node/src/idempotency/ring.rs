@@ -60,6 +60,8 @@ pub(super) struct KeyRing {
     /// How many entries are there, dead ones included.
     entries: usize,
     table: HashTable<u32>,
+    /// How many of the last entries aren't in the table yet.
+    unindexed: usize,
 }
 
 impl KeyRing {
@@ -72,11 +74,6 @@ impl KeyRing {
         Some(self.at(*position))
     }
 
-    /// Reads the table where this key's position is or would be.
-    pub(super) fn touch(&self, key_hash: u128) -> bool {
-        self.table.find(bits(key_hash), |_| true).is_some()
-    }
-
     pub(super) fn front(&self) -> Option<&KeyEntry> {
         self.blocks.front().and_then(|block| block.get(self.popped))
     }
@@ -87,6 +84,7 @@ impl KeyRing {
 
     /// Adds an entry, unless a newer (or the same) claim of its key is there.
     pub(super) fn push(&mut self, entry: KeyEntry) {
+        self.index();
         if self.table.len() == self.table.capacity() {
             self.grow(self.table.len().max(BLOCK_ENTRIES / 2));
         }
@@ -101,6 +99,41 @@ impl KeyRing {
                 place.insert(position);
             }
         }
+        self.push_back(entry);
+    }
+
+    /// Adds an entry that [`KeyRing::index`] will put into the table; until then nothing may be
+    /// looked up.
+    pub(super) fn push_unindexed(&mut self, entry: KeyEntry) {
+        self.push_back(entry);
+        self.unindexed += 1;
+    }
+
+    /// Puts what was pushed without it into the table; of two claims of a key the later wins.
+    pub(super) fn index(&mut self) {
+        let unindexed = std::mem::take(&mut self.unindexed).min(self.entries);
+        if unindexed == 0 {
+            return;
+        }
+        if self.table.len() + unindexed > self.table.capacity() {
+            self.grow(unindexed);
+        }
+        let Self { blocks, base, table, .. } = self;
+        let at = |position: u32| entry_at(blocks, *base, position);
+        let end = pushed_count(blocks);
+        for position in (end - unindexed..end).map(|offset| base.wrapping_add(offset as u32)) {
+            let key_hash = at(position).key_hash;
+            let same = |p: &u32| at(*p).key_hash == key_hash;
+            match table.entry(bits(key_hash), same, |p| bits(at(*p).key_hash)) {
+                Entry::Occupied(mut old) => *old.get_mut() = position,
+                Entry::Vacant(place) => {
+                    place.insert(position);
+                }
+            }
+        }
+    }
+
+    fn push_back(&mut self, entry: KeyEntry) {
         match self.blocks.back_mut() {
             Some(block) if block.len() < BLOCK_ENTRIES => block.push(entry),
             _ => {

@@ -102,6 +102,43 @@ fn restoring_twice_keeps_one() {
 }
 
 #[test]
+fn a_restored_table_is_as_if_it_had_never_been_away() {
+    let mut table = KeyTable::new(64 * 100, LIFE_US);
+    for number in 0..2_000 {
+        complete(&table, number, 0);
+    }
+    let entry = |number: u64, seq: u64| {
+        let RequestKey { key_hash, fingerprint } = key(number);
+        let claim = KeyClaim { key_hash, fingerprint, records: 1 };
+        KeyEntry::new(claim, Seq::new(seq), at(seq as i64 / 1000))
+    };
+    // 1000 to 1999 are there already; 5 is claimed again; 9000 and above are over their life.
+    let old: Vec<_> = (1_000..2_000).map(|number| entry(number, number + 1)).collect();
+    table.restore_run(&old, Seq::new(2_000), at(0));
+    let new: Vec<_> =
+        (2_000..4_000).chain([5]).map(|number| entry(number, number + 10_000)).collect();
+    table.restore_run(&new, Seq::new(2_000), at(0));
+    table.restore_run(&[entry(9_000, 3_000)], Seq::new(2_000), at(5_000));
+    table.finish_restoring();
+    assert_eq!(table.len(), 4_001, "the old entry of 5 is still counted");
+    for number in 0..4_000 {
+        let Claimed::Answered(found) = table.claim(key(number), at(20)) else {
+            panic!("{number} is lost")
+        };
+        let seq = if number < 2_000 && number != 5 { number + 1 } else { number + 10_000 };
+        assert_eq!(found.first_seq, seq);
+    }
+    assert_eq!(state(&table, key(9_000), 20), "fresh");
+    let many: Vec<_> = (20_000..60_000).map(|number| entry(number, number)).collect();
+    table.restore_run(&many, Seq::ZERO, at(0));
+    table.finish_restoring();
+    assert!(table.len() <= 6_400);
+    assert_eq!(table.evicted() as usize, 44_001 - table.len());
+    assert_eq!(state(&table, key(59_999), 60), "answered");
+    assert_eq!(state(&table, key(20_000), 60), "fresh");
+}
+
+#[test]
 fn a_second_request_with_the_key_waits_and_gets_the_answer_of_the_first() {
     let table = KeyTable::new(1000, LIFE_US);
     let Claimed::Fresh(claim) = table.claim(key(1), at(0)) else { panic!("fresh") };

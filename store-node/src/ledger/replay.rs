@@ -1,14 +1,16 @@
 //! Rebuilding state from a snapshot and frames: decode, check, apply, and compare every frame's
 //! state digest. Used by recovery and by `store-node replay`.
 //!
-//! One thread reads frames (their crcs and chain are checked there) and cuts them into chunks; one
-//! worker for each core decodes and applies the records of *its* SKUs, since SKUs are independent
-//! of each other. The digest is a sum, so each worker keeps a part of it, and the parts of a frame
-//! are added up and compared as they come in. No check is dropped for speed.
+//! One thread reads frames (their crcs and chain are checked there) and sorts their records by
+//! shard into batches; one worker for each core decodes and applies the records of *its* shards.
+//! The digest is a sum, so each worker says what its records of each frame move it by, and the
+//! parts are added up and compared with every frame as they come in. One more thread remembers
+//! idempotency keys. No check is dropped for speed.
 
-mod chunk;
+mod batch;
 mod load;
 mod rebuilt;
+mod verifier;
 mod view;
 mod worker;
 
@@ -26,39 +28,33 @@ use thiserror::Error;
 
 use super::items::{ITEM_SHARDS, Items, LoadShard};
 use crate::idempotency::{KeyEntry, KeyTable};
-use chunk::{Chunk, ChunkBuilder, Verifier};
-use worker::{ChunkDone, Worker, WorkerEnd};
+use batch::Batch;
+use verifier::Verifier;
+use worker::{BatchDone, Worker, WorkerEnd};
 
 pub use rebuilt::{RebuildError, Rebuilt};
 
 /// How many threads apply records at most.
 pub(crate) const REPLAY_WORKERS_MAX: usize = 8;
-/// How many chunks wait for a worker at most.
-const CHUNKS_WAITING_MAX: usize = 4;
+/// How many batches wait for a worker at most.
+const BATCHES_WAITING_MAX: usize = 1;
 
 /// Where frames come from, in order, each checked by its crcs and its link of the chain.
 pub trait FrameSource {
-    /// Puts the next frame into `frame`; false at the durable end.
-    fn next_into(&mut self, frame: &mut Frame) -> Result<bool, ReadError>;
+    /// The next frame; none at the durable end.
+    fn next_frame(&mut self) -> Result<Option<&Frame>, ReadError>;
 }
 
 impl<S: Storage> FrameSource for FrameReader<S> {
-    fn next_into(&mut self, frame: &mut Frame) -> Result<bool, ReadError> {
-        Ok(self.next()?.map(|next| copy_frame(next, frame)).is_some())
+    fn next_frame(&mut self) -> Result<Option<&Frame>, ReadError> {
+        self.next()
     }
 }
 
 impl<S: Storage> FrameSource for DirectoryReader<S> {
-    fn next_into(&mut self, frame: &mut Frame) -> Result<bool, ReadError> {
-        Ok(self.next()?.map(|next| copy_frame(next, frame)).is_some())
+    fn next_frame(&mut self) -> Result<Option<&Frame>, ReadError> {
+        self.next()
     }
-}
-
-/// Copies into memory that is there already.
-fn copy_frame(from: &Frame, to: &mut Frame) {
-    to.header = from.header.clone();
-    to.stored.clear();
-    to.stored.extend_from_slice(&from.stored);
 }
 
 /// Why a replay stopped: the log says what can't have happened.
@@ -221,16 +217,16 @@ impl<'a> Replay<'a> {
             let mut senders = Vec::with_capacity(count);
             let mut threads = Vec::with_capacity(count);
             for (index, shards) in parts.into_iter().enumerate() {
-                let (sender, chunks) = mpsc::sync_channel::<Arc<Chunk>>(CHUNKS_WAITING_MAX);
+                let (sender, batches) = mpsc::sync_channel::<Arc<Batch>>(BATCHES_WAITING_MAX);
                 senders.push(sender);
                 let worker = Worker::new(index, count, shards, hi);
                 let done = done_sender.clone();
-                threads.push(scope.spawn(move || worker.run(&chunks, &done)));
+                threads.push(scope.spawn(move || worker.run(&batches, &done)));
             }
             drop(done_sender);
-            let (key_sender, key_runs) = mpsc::sync_channel(CHUNKS_WAITING_MAX);
-            scope.spawn(move || remember(keys, &key_runs, options.now));
-            let intake = Intake { verifier: &mut verifier, keys: key_sender };
+            let (key_sender, key_runs) = mpsc::sync_channel(BATCHES_WAITING_MAX);
+            scope.spawn(move || remember(keys, &key_runs, hi, options.now));
+            let intake = Intake { verifier: &mut verifier, keys: key_sender, spent: Vec::new() };
             let read = feed(source, options, senders, &done, intake, progress);
             let ends: Vec<WorkerEnd> = threads
                 .into_iter()
@@ -277,65 +273,73 @@ impl<'a> Replay<'a> {
     }
 }
 
-/// What comes back from the workers: digests to compare, keys to remember.
+/// What comes back from the workers: digests to compare, keys to remember, memory to use again.
 struct Intake<'a> {
     verifier: &'a mut Verifier,
     keys: SyncSender<Vec<KeyEntry>>,
+    spent: Vec<Batch>,
 }
 
 impl Intake<'_> {
-    /// Takes a worker's part of a chunk; keys are remembered in the order of their seqs, once every
-    /// part of their chunk is there and its digests are right.
-    fn take(&mut self, part: ChunkDone) -> Result<(), ReplayError> {
+    /// Takes a worker's part of a batch; keys are remembered once every part of their batch is
+    /// there and its digests are right.
+    fn take(&mut self, mut part: BatchDone) -> Result<(), ReplayError> {
+        self.spent.extend(part.spent.take());
         self.verifier.add(part);
-        while let Some(mut claims) = self.verifier.next_complete()? {
-            claims.sort_by_key(|entry| entry.first_seq);
-            // The other end is there as long as this one.
-            let _sent = self.keys.send(claims);
+        while let Some(claims) = self.verifier.next_complete()? {
+            for run in claims {
+                // The other end is there as long as this one.
+                let _sent = self.keys.send(run);
+            }
         }
         Ok(())
+    }
+
+    fn empty_batch(&mut self) -> Batch {
+        let mut batch = self.spent.pop().unwrap_or_default();
+        batch.clear();
+        batch
     }
 }
 
 /// Puts keys into the table as they come; the only thread that touches it.
-fn remember(keys: &mut KeyTable, runs: &Receiver<Vec<KeyEntry>>, now: Timestamp) {
+fn remember(keys: &mut KeyTable, runs: &Receiver<Vec<KeyEntry>>, hi: Seq, now: Timestamp) {
     for run in runs {
-        keys.restore_run(&run, now);
+        keys.restore_run(&run, hi, now);
     }
+    keys.finish_restoring();
 }
 
-/// Reads frames, hands them to the workers in chunks, and verifies the digests that come back.
+/// Reads frames, hands their records to the workers in batches, and verifies what comes back.
 fn feed(
     source: &mut dyn FrameSource,
     options: ReplayOptions,
-    senders: Vec<SyncSender<Arc<Chunk>>>,
-    done: &Receiver<ChunkDone>,
+    senders: Vec<SyncSender<Arc<Batch>>>,
+    done: &Receiver<BatchDone>,
     mut intake: Intake<'_>,
     progress: &mut dyn FnMut(Seq),
 ) -> Result<ReplayReport, ReplayError> {
     let mut report = ReplayReport::default();
-    let mut builder = ChunkBuilder::new(options);
+    let mut batch = intake.empty_batch();
     let outcome = loop {
-        let (more, cut) = match builder.read(source, &mut report) {
-            Ok(read) => read,
+        let over = match source.next_frame() {
+            Ok(Some(frame)) => batch.push(frame, &options, &mut report),
+            Ok(None) => true,
             Err(error) => break Err(ReplayError::Read(error)),
         };
-        let over = !more || cut;
-        if let Some(chunk) = builder.take_if_ready(over) {
-            progress(report.last);
-            intake.verifier.expect(&chunk);
-            let chunk = Arc::new(chunk);
-            let sent = senders.iter().try_for_each(|sender| sender.send(Arc::clone(&chunk)));
-            // A worker that is gone has told why.
-            if sent.is_err() {
-                break Ok(());
-            }
+        if !over && !batch.is_full() {
+            continue;
         }
-        while let Ok(mut part) = done.try_recv() {
-            builder.reuse(part.spent.take());
+        progress(report.last);
+        while let Ok(part) = done.try_recv() {
             intake.take(part)?;
         }
-        if over {
+        intake.verifier.expect(&batch);
+        let next = intake.empty_batch();
+        let full = Arc::new(std::mem::replace(&mut batch, next));
+        let sent = senders.iter().try_for_each(|sender| sender.send(Arc::clone(&full)));
+        // A worker that is gone has told why.
+        if sent.is_err() || over {
             break Ok(());
         }
     };

@@ -34,22 +34,12 @@ impl LoadShard {
         self.digests.reserve(items);
     }
 
-    /// The number of the slot that is nearly certainly this hash's SKU's: to touch it early, and to
-    /// be compared later.
-    pub(crate) fn guess(&self, hash: u64) -> Option<u32> {
-        let found = self.table.find(hash, |place| place.hash_bits == hash_bits(hash));
-        found.map(|place| place.number)
-    }
-
     /// The number of a SKU's slot.
     pub(crate) fn find(&self, hash: u64, sku: &[u8]) -> Option<u32> {
-        let is_it = |place: &Place| named(&self.blocks, place.number).bytes() == sku;
+        let is_it = |place: &Place| {
+            place.hash_bits == hash_bits(hash) && named(&self.blocks, place.number).bytes() == sku
+        };
         self.table.find(hash, is_it).map(|place| place.number)
-    }
-
-    /// Whether a slot is this SKU's.
-    pub(crate) fn is(&self, number: u32, sku: &[u8]) -> bool {
-        named(&self.blocks, number).bytes() == sku
     }
 
     /// A slot by its number.
@@ -61,18 +51,6 @@ impl LoadShard {
             slot: slot.get_mut(),
             digest: &mut self.digests[number as usize],
         }
-    }
-
-    /// Reads a little of every cache line that applying an event to a slot will need; straight on,
-    /// without a branch on what is read.
-    pub(crate) fn touch(&mut self, number: u32) -> u64 {
-        let (block, index) = split(number);
-        let slot = self.blocks[block][index].slot.get_mut();
-        let cell = slot.item.cell();
-        let reserved = slot.item.reservations().map_or(0, |all| all.total().get());
-        let item = slot.item.updated_at().as_micros() as u64 ^ cell.quantities.stock.get();
-        let cell = cell.metadata_hash ^ cell.version.get() ^ cell.quantities.safety_stock.get();
-        reserved ^ item ^ cell ^ slot.last_seq.get() ^ self.digests[number as usize] as u64
     }
 
     /// Adds a SKU that isn't there, with its item's digest.

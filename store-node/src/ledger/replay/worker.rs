@@ -1,37 +1,34 @@
 //! One replaying thread: applies the records of the SKUs in its shards, in order. It must never
 //! touch another worker's shards, and never apply what `check` refuses.
-//!
-//! A frame is gone through three times: find the slots, touch them, apply. The first two have no
-//! dependencies between records, so that their cache misses overlap.
 
-use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
 
-use event_log::{Frame, Seq};
+use event_log::Seq;
 use shared::codec::{Record, decode_record};
 use shared::{Event, Sku, digest};
 
 use super::ReplayError;
-use super::chunk::Chunk;
+use super::batch::{Batch, BatchRecord, sku_bytes};
 use super::view::{scratch_event, view_event};
 use crate::idempotency::KeyEntry;
-use crate::ledger::items::{ITEM_SHARDS, LoadShard, Loading, Slot, hash_of, shard_of};
+use crate::ledger::items::{ITEM_SHARDS, LoadShard, Loading, Slot};
 
-/// A worker is through with a chunk.
-pub(super) struct ChunkDone {
+/// A worker is through with a batch.
+pub(super) struct BatchDone {
     pub(super) worker: usize,
-    /// Its part of the digest after each frame.
-    pub(super) digests: Vec<u128>,
-    /// The keys that its records claim, in order.
+    /// What its records of each frame moved the digest by.
+    pub(super) moved: Vec<u128>,
+    /// The keys that its records claim.
     pub(super) claims: Vec<KeyEntry>,
-    /// The chunk, from the worker that was the last to use it.
-    pub(super) spent: Option<Chunk>,
+    /// The batch, from the worker that was the last to use it.
+    pub(super) spent: Option<Batch>,
 }
 
 /// What a worker leaves.
 #[derive(Default)]
 pub(super) struct WorkerEnd {
+    /// The first record that doesn't fit.
     pub(super) error: Option<ReplayError>,
     pub(super) applied: u64,
     pub(super) skipped: u64,
@@ -43,30 +40,14 @@ pub(super) struct WorkerEnd {
 
 pub(super) struct Worker<'a> {
     index: usize,
+    workers: usize,
     shards: Vec<&'a mut LoadShard>,
-    /// For each shard of all its place in `shards`, or [`NOT_MINE`].
-    mine: [u8; ITEM_SHARDS],
     /// Up to here an event may be older than its item.
     hi: Seq,
-    digest: u128,
+    moved: Vec<u128>,
     claims: Vec<KeyEntry>,
     scratch: Event,
     end: WorkerEnd,
-}
-
-/// Marks a shard of another worker.
-const NOT_MINE: u8 = u8::MAX;
-
-/// A record of this worker.
-struct Found<'a> {
-    seq: Seq,
-    record: &'a [u8],
-    sku: &'a [u8],
-    hash: u64,
-    /// The place of its shard.
-    shard: usize,
-    /// The number of the slot that is nearly certainly its SKU's.
-    guess: Option<u32>,
 }
 
 impl<'a> Worker<'a> {
@@ -76,186 +57,139 @@ impl<'a> Worker<'a> {
         shards: Vec<&'a mut LoadShard>,
         hi: Seq,
     ) -> Self {
-        let (claims, end) = (Vec::new(), WorkerEnd::default());
-        let mut mine = [NOT_MINE; ITEM_SHARDS];
-        for place in 0..shards.len() {
-            mine[index + place * workers] = place as u8;
+        Self {
+            index,
+            workers,
+            shards,
+            hi,
+            moved: Vec::new(),
+            claims: Vec::new(),
+            scratch: scratch_event(),
+            end: WorkerEnd::default(),
         }
-        Self { index, shards, mine, hi, digest: 0, claims, scratch: scratch_event(), end }
     }
 
     pub(super) fn run(
         mut self,
-        chunks: &Receiver<Arc<Chunk>>,
-        done: &Sender<ChunkDone>,
+        batches: &Receiver<Arc<Batch>>,
+        done: &Sender<BatchDone>,
     ) -> WorkerEnd {
-        for chunk in chunks {
-            let mut digests = Vec::with_capacity(chunk.frames.len());
-            let mut found = Vec::new();
-            for frame in &chunk.frames {
-                found.clear();
-                let applied = self
-                    .find_records(frame, chunk.until, &mut found)
-                    .and_then(|()| self.apply_found(&found));
-                if let Err(error) = applied {
-                    self.end.error = Some(error);
-                    return self.end;
-                }
-                digests.push(self.digest);
+        for batch in batches {
+            self.moved = vec![0; batch.frames.len()];
+            // Records of no SKU are the first worker's.
+            if self.index == 0 {
+                self.apply_shard(&batch, ITEM_SHARDS, 0);
             }
-            drop(found);
+            for place in 0..self.shards.len() {
+                self.apply_shard(&batch, self.index + place * self.workers, place);
+            }
+            if self.end.error.is_some() {
+                return self.end;
+            }
+            let moved = std::mem::take(&mut self.moved);
             let claims = std::mem::take(&mut self.claims);
-            let spent = Arc::into_inner(chunk);
+            self.end.keys += claims.len() as u64;
+            let spent = Arc::into_inner(batch);
             // The reader is gone only when another worker failed.
-            if done.send(ChunkDone { worker: self.index, digests, claims, spent }).is_err() {
+            if done.send(BatchDone { worker: self.index, moved, claims, spent }).is_err() {
                 return self.end;
             }
         }
         self.end
     }
 
-    /// Finds the records of this worker's SKUs; a record of no SKU is the first worker's, who takes
-    /// it at once.
-    fn find_records<'f>(
-        &mut self,
-        frame: &'f Frame,
-        until: Seq,
-        found: &mut Vec<Found<'f>>,
-    ) -> Result<(), ReplayError> {
-        for (seq, record) in frame.records() {
-            if seq > until {
-                break;
-            }
-            let Some(sku) = sku_bytes(record) else {
-                if self.index == 0 {
-                    self.apply_first(seq, 0, 0, record)?;
-                }
-                continue;
-            };
-            let hash = hash_of(sku);
-            let shard = self.mine[shard_of(hash)];
-            if shard != NOT_MINE {
-                let shard = usize::from(shard);
-                let guess = self.shards[shard].guess(hash);
-                found.push(Found { seq, record, sku, hash, shard, guess });
-            }
+    /// Applies a shard's records up to the first that doesn't fit.
+    fn apply_shard(&mut self, batch: &Batch, number: usize, place: usize) {
+        let applied =
+            batch.records(number).try_for_each(|record| self.apply_record(&record, place));
+        if let Err(error) = applied
+            && self.end.error.as_ref().is_none_or(|earlier| error.seq() < earlier.seq())
+        {
+            self.end.error = Some(error);
         }
-        Ok(())
     }
 
-    fn apply_found(&mut self, found: &[Found<'_>]) -> Result<(), ReplayError> {
-        let mut touched = 0;
-        for Found { shard, guess, .. } in found {
-            if let Some(guess) = guess {
-                touched ^= self.shards[*shard].touch(*guess);
-            }
-        }
-        black_box(touched);
-        found.iter().try_for_each(|found| self.apply_record(found))
-    }
-
-    fn apply_record(&mut self, found: &Found<'_>) -> Result<(), ReplayError> {
-        let Found { seq, record, sku, hash, shard: place, guess } = *found;
-        let shard = &mut *self.shards[place];
-        // A SKU may have been created a few records before.
-        let known = guess.filter(|guess| shard.is(*guess, sku)).or_else(|| shard.find(hash, sku));
-        let Some(number) = known else { return self.apply_first(seq, hash, place, record) };
-        if view_event(record, &mut self.scratch) {
+    fn apply_record(&mut self, record: &BatchRecord<'_>, place: usize) -> Result<(), ReplayError> {
+        let BatchRecord { seq, frame, hash, bytes } = *record;
+        let known = sku_bytes(bytes).and_then(|sku| self.shards[place].find(hash, sku));
+        if let Some(number) = known
+            && view_event(bytes, &mut self.scratch)
+        {
             let event = &self.scratch;
             self.claims
                 .extend(event.context.key.map(|key| KeyEntry::new(key, seq, event.recorded_at)));
-            return apply(shard.slot(number), event, seq, self.hi, &mut self.digest, &mut self.end);
+            let loading = self.shards[place].slot(number);
+            let moved = apply(loading, event, seq, self.hi, &mut self.end)?;
+            self.moved[frame] = self.moved[frame].wrapping_add(moved);
+            return Ok(());
         }
         // The long way: any record of this version.
-        match decode_record(record).map_err(|source| ReplayError::Record { seq, source })? {
-            Record::Event(event) => {
-                self.claim(&event, seq);
-                let shard = &mut *self.shards[place];
-                apply(shard.slot(number), &event, seq, self.hi, &mut self.digest, &mut self.end)
+        let event =
+            match decode_record(bytes).map_err(|source| ReplayError::Record { seq, source })? {
+                Record::Event(event) => event,
+                Record::Receipt(receipt) => {
+                    self.end.receipts += 1;
+                    self.claims.push(KeyEntry::new(receipt.key, seq, receipt.recorded_at));
+                    return Ok(());
+                }
+            };
+        self.claims.extend(event.context.key.map(|key| KeyEntry::new(key, seq, event.recorded_at)));
+        let moved = match known {
+            Some(number) => {
+                apply(self.shards[place].slot(number), &event, seq, self.hi, &mut self.end)?
             }
-            Record::Receipt(receipt) => {
-                self.end.receipts += 1;
-                self.claims.push(KeyEntry::new(receipt.key, seq, receipt.recorded_at));
-                Ok(())
-            }
-        }
-    }
-
-    /// A record of no SKU, or of one that isn't there yet.
-    fn apply_first(
-        &mut self,
-        seq: Seq,
-        hash: u64,
-        shard: usize,
-        record: &[u8],
-    ) -> Result<(), ReplayError> {
-        match decode_record(record).map_err(|source| ReplayError::Record { seq, source })? {
-            Record::Event(event) => {
-                self.claim(&event, seq);
-                let mut slot = Slot::default();
-                check_and_apply(&mut slot, &event, seq)?;
-                let digest = digest::item_digest(&event.sku, slot.item.cell());
-                self.digest = self.digest.wrapping_add(digest);
-                self.end.applied += 1;
-                self.end.created.push(event.sku.clone());
-                self.shards[shard].insert(hash, event.sku, slot, digest);
-            }
-            Record::Receipt(receipt) => {
-                self.end.receipts += 1;
-                self.claims.push(KeyEntry::new(receipt.key, seq, receipt.recorded_at));
-            }
-        }
+            None => self.create(event, seq, hash, place)?,
+        };
+        self.moved[frame] = self.moved[frame].wrapping_add(moved);
         Ok(())
     }
 
-    fn claim(&mut self, event: &Event, seq: Seq) {
-        self.claims.extend(event.context.key.map(|key| KeyEntry::new(key, seq, event.recorded_at)));
+    /// The first event of an item; returns what it moves the digest by.
+    fn create(
+        &mut self,
+        event: Event,
+        seq: Seq,
+        hash: u64,
+        place: usize,
+    ) -> Result<u128, ReplayError> {
+        let mut slot = Slot::default();
+        check_and_apply(&mut slot, &event, seq, &event.sku)?;
+        let digest = digest::item_digest(&event.sku, slot.item.cell());
+        self.end.applied += 1;
+        self.end.created.push(event.sku.clone());
+        self.shards[place].insert(hash, event.sku, slot, digest);
+        Ok(digest)
     }
 }
 
-/// Applies an event to an item that is there already, unless the snapshot held it.
+/// Applies an event to an item that is there already, unless the snapshot held it; returns what it
+/// moves the digest by.
 fn apply(
     loading: Loading<'_>,
     event: &Event,
     seq: Seq,
     hi: Seq,
-    sum: &mut u128,
     end: &mut WorkerEnd,
-) -> Result<(), ReplayError> {
+) -> Result<u128, ReplayError> {
     let Loading { sku, slot, digest } = loading;
     if seq <= hi && event.version <= slot.item.cell().version {
         end.skipped += 1;
-        return Ok(());
+        return Ok(0);
     }
     let had_reservations = slot.item.reservations().is_some();
-    check_and_apply(slot, event, seq).map_err(|error| match error {
-        ReplayError::Check { seq, source, .. } => {
-            ReplayError::Check { seq, sku: sku.clone(), source }
-        }
-        other => other,
-    })?;
-    let after = digest::item_digest(sku, slot.item.cell());
-    *sum = sum.wrapping_add(after.wrapping_sub(*digest));
-    *digest = after;
+    check_and_apply(slot, event, seq, sku)?;
+    let before = std::mem::replace(digest, digest::item_digest(sku, slot.item.cell()));
     end.applied += 1;
     if !had_reservations && slot.item.reservations().is_some() {
         end.with_reservations.push(sku.clone());
     }
-    Ok(())
+    Ok(digest.wrapping_sub(before))
 }
 
-fn check_and_apply(slot: &mut Slot, event: &Event, seq: Seq) -> Result<(), ReplayError> {
+fn check_and_apply(slot: &mut Slot, event: &Event, seq: Seq, sku: &Sku) -> Result<(), ReplayError> {
     let checked = slot.item.check(event);
-    checked.map_err(|source| ReplayError::Check { seq, sku: event.sku.clone(), source })?;
+    checked.map_err(|source| ReplayError::Check { seq, sku: sku.clone(), source })?;
     slot.item.apply(event);
     slot.last_seq = seq;
     Ok(())
-}
-
-/// The SKU's bytes by the frozen envelope (kind, schema, flags, length, SKU); none for a record
-/// about no item, or one too short, which decoding will refuse.
-fn sku_bytes(record: &[u8]) -> Option<&[u8]> {
-    let (head, rest) = record.split_first_chunk::<4>()?;
-    let length = usize::from(head[3]);
-    if length == 0 { None } else { rest.get(..length) }
 }
