@@ -119,7 +119,7 @@ fn measure(options: &Options) -> Report {
     let (mut replay, mut best, mut ratio) = (Vec::new(), Vec::new(), Vec::new());
     let mut last = (RecoveryReport::default(), Ceiling::default());
     for round in 1..=options.rounds {
-        let (seconds, recovered) = open(&dir);
+        let (Opening { replay: seconds, .. }, recovered) = open(&dir);
         let replayed = recovered.replay.records as f64 / seconds;
         let (started, cpu) = (Instant::now(), cpu_seconds());
         let walked = ceiling::run(&dir);
@@ -166,7 +166,7 @@ fn measure_snapshot(options: &Options) -> SnapshotReport {
     let mut seconds = Vec::new();
     let mut bytes = 0;
     for round in 1..=options.rounds {
-        let (opened, recovered) = open(&dir);
+        let (Opening { whole: opened, .. }, recovered) = open(&dir);
         assert_eq!(recovered.items, options.snapshot_items);
         bytes = recovered.snapshot.map_or(0, |info| info.footer.file_bytes);
         eprintln!("round {round}: snapshot opened in {opened:.2} s");
@@ -175,21 +175,32 @@ fn measure_snapshot(options: &Options) -> SnapshotReport {
     SnapshotReport { items: options.snapshot_items, bytes, open_seconds: Series::of(seconds) }
 }
 
-/// Opens a store as a node does; seconds until it could serve, and what was found.
-fn open(dir: &std::path::Path) -> (f64, RecoveryReport) {
+/// How long an opening took, in seconds.
+struct Opening {
+    /// Until the store could serve.
+    whole: f64,
+    /// The part after the log had checked its last segment: snapshot and replay.
+    replay: f64,
+}
+
+/// Opens a store as a node does, and closes it again.
+fn open(dir: &std::path::Path) -> (Opening, RecoveryReport) {
     let store_id = StoreId::new(STORE).unwrap_or_else(|error| failed(&error));
     let storage = DiskStorage::new(dir.to_owned());
     let now: Timestamp = wall_now();
-    let (started, cpu) = (Instant::now(), cpu_seconds());
+    let started = Instant::now();
     let log = Log::open(storage, log_options(&store_id)).unwrap_or_else(|error| failed(&error));
-    let log_seconds = started.elapsed().as_secs_f64();
+    let (log_seconds, cpu) = (started.elapsed().as_secs_f64(), cpu_seconds());
     let opened = Ledger::open(log, store_id, LedgerOptions::default(), now, &mut |_, _| ());
     let (ledger, report) = opened.unwrap_or_else(|error| failed(&error));
-    let seconds = started.elapsed().as_secs_f64();
+    let whole = started.elapsed().as_secs_f64();
+    let replay = whole - log_seconds;
     let cpu = cpu_seconds() - cpu;
-    eprintln!("log {log_seconds:.3} s, in all {seconds:.3} s, {cpu:.3} s of cpu");
+    eprintln!(
+        "opened in {whole:.3} s: log {log_seconds:.3} s, state {replay:.3} s ({cpu:.3} s of cpu)"
+    );
     ledger.log().close().unwrap_or_else(|error| failed(&error));
-    (seconds, report)
+    (Opening { whole, replay }, report)
 }
 
 /// Processor time of this process so far, all threads together.

@@ -14,6 +14,11 @@ pub(crate) struct ExpiryQueue {
 }
 
 impl ExpiryQueue {
+    /// A queue of distinct SKUs.
+    pub(crate) fn holding(entries: Vec<(Timestamp, Sku)>) -> Self {
+        Self { queue: Mutex::new(entries.into_iter().collect()) }
+    }
+
     /// Moves a SKU from the place it has (if any) to `next`.
     pub(crate) fn requeue(&self, sku: &Sku, old: Option<Timestamp>, next: Timestamp) {
         let mut queue = self.queue.lock();
@@ -50,21 +55,17 @@ pub(crate) struct ClosedQueue {
 }
 
 impl ClosedQueue {
-    /// An empty queue that is full at `entries_max`.
-    pub(crate) fn new(entries_max: usize) -> Self {
-        Self { queue: Mutex::default(), entries_max }
+    /// A queue of these entries, in any order, that is full at `entries_max`.
+    pub(crate) fn holding(entries_max: usize, mut entries: Vec<ClosedEntry>) -> Self {
+        entries.sort_by(|a, b| {
+            (a.closed_at, &a.sku, &a.order_id).cmp(&(b.closed_at, &b.sku, &b.order_id))
+        });
+        let queue = Mutex::new(entries.into());
+        Self { queue, entries_max }
     }
 
     pub(crate) fn push(&self, entry: ClosedEntry) {
         self.queue.lock().push_back(entry);
-    }
-
-    /// Replaces the content; sorts it.
-    pub(crate) fn fill(&self, mut entries: Vec<ClosedEntry>) {
-        entries.sort_by(|a, b| {
-            (a.closed_at, &a.sku, &a.order_id).cmp(&(b.closed_at, &b.sku, &b.order_id))
-        });
-        *self.queue.lock() = entries.into();
     }
 
     /// Takes out the oldest that ended at or before `before`, or any while the queue is over full.
@@ -105,13 +106,12 @@ mod tests {
 
     #[test]
     fn closed_reservations_leave_when_old_or_too_many() {
-        let queue = ClosedQueue::new(2);
         let entry = |micros, order: &str| ClosedEntry {
             closed_at: Timestamp::from_micros(micros),
             sku: sku("A"),
             order_id: OrderId::new(order).unwrap(),
         };
-        queue.fill(vec![entry(30, "c"), entry(10, "a"), entry(20, "b")]);
+        let queue = ClosedQueue::holding(2, vec![entry(30, "c"), entry(10, "a"), entry(20, "b")]);
         assert_eq!(queue.pop_old(Timestamp::from_micros(0)), Some(entry(10, "a")), "over full");
         assert_eq!(queue.pop_old(Timestamp::from_micros(19)), None);
         assert_eq!(queue.pop_old(Timestamp::from_micros(20)), Some(entry(20, "b")));

@@ -15,7 +15,7 @@ use thiserror::Error;
 use super::replay::{Replay, ReplayError, ReplayOptions, ReplayReport};
 use super::tables::TableError;
 use super::{Ledger, LedgerOptions};
-use crate::expiry::{ClosedEntry, ClosedQueue, ExpiryQueue};
+use crate::expiry::{ClosedQueue, ExpiryQueue};
 use crate::idempotency::KeyTable;
 
 /// Why a ledger wasn't opened. Nothing has been changed.
@@ -114,37 +114,13 @@ impl<S: Storage> Ledger<S> {
             options,
             items: outcome.items,
             keys,
-            expiries: ExpiryQueue::default(),
-            closed: ClosedQueue::new(options.keys_max),
-            reservations_live: AtomicU64::new(0),
+            expiries: ExpiryQueue::holding(outcome.reservations.expiring),
+            closed: ClosedQueue::holding(options.keys_max, outcome.reservations.closed),
+            reservations_live: AtomicU64::new(outcome.reservations.live),
         };
-        ledger.requeue_reservations(outcome.with_reservations);
         (report.items, report.keys) = (ledger.items.len() as u64, ledger.keys.len() as u64);
         report.digest = report.replay.digest;
         Ok((Arc::new(ledger), report))
-    }
-
-    /// Rebuilds what is derived from reservations: the expiry queue, the closed queue, the count.
-    fn requeue_reservations(&self, with_reservations: Vec<shared::Sku>) {
-        let mut closed = Vec::new();
-        let mut live = 0;
-        for sku in with_reservations {
-            let Some(handle) = self.items.get(&sku) else {
-                continue;
-            };
-            let mut slot = handle.lock();
-            self.queue_expiry(&sku, &mut slot);
-            let Some(reservations) = slot.item.reservations() else {
-                continue;
-            };
-            live += reservations.iter_live().size_hint().0 as u64;
-            for (order_id, ended) in reservations.iter_closed() {
-                let (closed_at, order_id) = (ended.closed_at, order_id.clone());
-                closed.push(ClosedEntry { closed_at, sku: sku.clone(), order_id });
-            }
-        }
-        self.reservations_live.store(live, std::sync::atomic::Ordering::Relaxed);
-        self.closed.fill(closed);
     }
 }
 

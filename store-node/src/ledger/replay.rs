@@ -27,10 +27,11 @@ use shared::{Sku, Timestamp};
 use thiserror::Error;
 
 use super::items::{ITEM_SHARDS, Items, LoadShard};
+use crate::expiry::ClosedEntry;
 use crate::idempotency::{KeyEntry, KeyTable};
 use batch::Batch;
 use verifier::Verifier;
-use worker::{BatchDone, Worker, WorkerEnd};
+use worker::{BatchDone, Crew, Worker, WorkerEnd};
 
 pub use rebuilt::{RebuildError, Rebuilt};
 
@@ -160,8 +161,18 @@ pub struct ReplayReport {
 pub(crate) struct Replayed {
     pub(crate) report: ReplayReport,
     pub(crate) items: Items,
-    /// Every item that has or had a reservation.
-    pub(crate) with_reservations: Vec<Sku>,
+    pub(crate) reservations: ReservationSummary,
+}
+
+/// What the ledger derives from reservations.
+#[derive(Default)]
+pub(crate) struct ReservationSummary {
+    /// How many are live.
+    pub(crate) live: u64,
+    /// The SKUs with one that will end, under the time of the first; their slots know it.
+    pub(crate) expiring: Vec<(Timestamp, Sku)>,
+    /// Those that are remembered.
+    pub(crate) closed: Vec<ClosedEntry>,
 }
 
 /// State being rebuilt.
@@ -174,7 +185,8 @@ pub(crate) struct Replay<'a> {
     digest: u128,
     /// Items of the snapshot in SKU order, then (in any order) those created since.
     order: Vec<Sku>,
-    with_reservations: Vec<Sku>,
+    /// Shard and slot number of each item of the snapshot that has or had a reservation.
+    with_reservations: Vec<(usize, u32)>,
     loaded_keys: u64,
 }
 
@@ -200,26 +212,29 @@ impl<'a> Replay<'a> {
 
     /// Applies every frame of the source, up to the limits. `progress` is told the seq reached.
     pub(crate) fn run(
-        mut self,
+        self,
         source: &mut dyn FrameSource,
         progress: &mut dyn FnMut(Seq),
     ) -> Result<Replayed, ReplayError> {
         let count = self.options.worker_count();
-        let mut parts: Vec<Vec<&mut LoadShard>> = (0..count).map(|_| Vec::new()).collect();
-        for (index, shard) in self.shards.iter_mut().enumerate() {
-            parts[index % count].push(shard.get_mut());
+        let mut crews: Vec<Crew> = (0..count).map(|_| Crew::default()).collect();
+        for (index, shard) in self.shards.into_iter().enumerate() {
+            crews[index % count].shards.push(shard.into_inner());
         }
-        let mut verifier = Verifier::new(count, self.hi, self.digest);
+        for (shard, number) in self.with_reservations {
+            crews[shard % count].with_reservations.push((shard / count, number));
+        }
         let (hi, options) = (self.hi, self.options);
-        let keys = &mut *self.keys;
-        let (read, ends) = std::thread::scope(|scope| {
+        let mut verifier = Verifier::new(count, hi, self.digest);
+        let keys = self.keys;
+        std::thread::scope(|scope| {
             let (done_sender, done) = mpsc::channel();
             let mut senders = Vec::with_capacity(count);
             let mut threads = Vec::with_capacity(count);
-            for (index, shards) in parts.into_iter().enumerate() {
+            for (index, crew) in crews.into_iter().enumerate() {
                 let (sender, batches) = mpsc::sync_channel::<Arc<Batch>>(BATCHES_WAITING_MAX);
                 senders.push(sender);
-                let worker = Worker::new(index, count, shards, hi);
+                let worker = Worker::new(index, count, crew, hi);
                 let done = done_sender.clone();
                 threads.push(scope.spawn(move || worker.run(&batches, &done)));
             }
@@ -232,45 +247,52 @@ impl<'a> Replay<'a> {
                 .into_iter()
                 .map(|thread| thread.join().expect("a worker that panics is a defect"))
                 .collect();
-            (read, ends)
-        });
-        self.finish(read, &verifier, ends)
+            // The keys are put into their table meanwhile.
+            finish(read, &verifier, ends, self.order)
+        })
     }
+}
 
-    fn finish(
-        mut self,
-        read: Result<ReplayReport, ReplayError>,
-        verifier: &Verifier,
-        ends: Vec<WorkerEnd>,
-    ) -> Result<Replayed, ReplayError> {
-        let failures = ends.iter().filter_map(|end| end.error.as_ref().map(ReplayError::seq));
-        let first = failures.min().unwrap_or(Seq::MAX);
-        if let Err(error) = &read
-            && error.seq() < first
-        {
-            return read.map(|_| unreachable!("it is an error"));
-        }
-        let mut report = ReplayReport::default();
-        for end in ends {
-            if let Some(error) = end.error.filter(|error| error.seq() == first) {
-                return Err(error);
-            }
-            report.applied += end.applied;
-            report.skipped += end.skipped;
-            report.receipts += end.receipts;
-            report.keys += end.keys;
-            self.order.extend(end.created);
-            self.with_reservations.extend(end.with_reservations);
-        }
-        let read = read?;
-        report.frames_verified = verifier.verified();
-        report.digest = verifier.digest();
-        let ReplayReport { frames, records, bytes, last, logged_at_us, .. } = read;
-        let report = ReplayReport { frames, records, bytes, last, logged_at_us, ..report };
-        let shards = self.shards.into_iter().map(Mutex::into_inner).collect();
-        let items = Items::from_loaded(shards, self.order);
-        Ok(Replayed { report, items, with_reservations: self.with_reservations })
+/// Puts the workers' parts together.
+fn finish(
+    read: Result<ReplayReport, ReplayError>,
+    verifier: &Verifier,
+    ends: Vec<WorkerEnd>,
+    mut order: Vec<Sku>,
+) -> Result<Replayed, ReplayError> {
+    let failures = ends.iter().filter_map(|end| end.error.as_ref().map(ReplayError::seq));
+    let first = failures.min().unwrap_or(Seq::MAX);
+    if let Err(error) = &read
+        && error.seq() < first
+    {
+        return read.map(|_| unreachable!("it is an error"));
     }
+    let mut report = ReplayReport::default();
+    let mut reservations = ReservationSummary::default();
+    let mut crews = Vec::with_capacity(ends.len());
+    for end in ends {
+        if let Some(error) = end.error.filter(|error| error.seq() == first) {
+            return Err(error);
+        }
+        report.applied += end.applied;
+        report.skipped += end.skipped;
+        report.receipts += end.receipts;
+        report.keys += end.keys;
+        order.extend(end.created);
+        reservations.live += end.reservations.live;
+        reservations.expiring.extend(end.reservations.expiring);
+        reservations.closed.extend(end.reservations.closed);
+        crews.push(end.shards.into_iter());
+    }
+    let read = read?;
+    report.frames_verified = verifier.verified();
+    report.digest = verifier.digest();
+    let ReplayReport { frames, records, bytes, last, logged_at_us, .. } = read;
+    let report = ReplayReport { frames, records, bytes, last, logged_at_us, ..report };
+    let count = crews.len();
+    let shards = (0..ITEM_SHARDS).filter_map(|index| crews[index % count].next()).collect();
+    let items = Items::from_loaded(shards, order);
+    Ok(Replayed { report, items, reservations })
 }
 
 /// What comes back from the workers: digests to compare, keys to remember, memory to use again.

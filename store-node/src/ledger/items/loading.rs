@@ -53,8 +53,25 @@ impl LoadShard {
         }
     }
 
-    /// Adds a SKU that isn't there, with its item's digest.
-    pub(crate) fn insert(&mut self, hash: u64, sku: Sku, slot: Slot, digest: u128) {
+    /// How many slots there are.
+    pub(crate) fn len(&self) -> usize {
+        self.digests.len()
+    }
+
+    /// Reads a little of each cache line of every slot, in the order of memory.
+    pub(crate) fn sweep(&mut self) -> u64 {
+        let mut read = 0;
+        for named in self.blocks.iter_mut().flatten() {
+            let slot = named.slot.get_mut();
+            let cell = slot.item.cell();
+            read ^= cell.metadata_hash ^ cell.version.get() ^ cell.quantities.safety_stock.get();
+            read ^= slot.item.updated_at().as_micros() as u64 ^ slot.last_seq.get();
+        }
+        read
+    }
+
+    /// Adds a SKU that isn't there, with its item's digest; returns its slot's number.
+    pub(crate) fn insert(&mut self, hash: u64, sku: Sku, slot: Slot, digest: u128) -> u32 {
         let number = u32::try_from(self.digests.len()).expect("a shard never holds 2^32 items");
         self.digests.push(digest);
         let (block, _) = split(number);
@@ -65,6 +82,7 @@ impl LoadShard {
         let blocks = &self.blocks;
         let rehash = |place: &Place| hash_of(named(blocks, place.number).bytes());
         self.table.insert_unique(hash, Place::new(hash, number), rehash);
+        number
     }
 
     /// The shard for everyone.

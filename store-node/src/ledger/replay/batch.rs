@@ -10,17 +10,27 @@ use super::{ReplayOptions, ReplayReport};
 use crate::ledger::items::{ITEM_SHARDS, hash_of, shard_of};
 
 /// A batch is sent once it holds so many bytes of frames.
-const BATCH_BYTES: usize = 16 << 20;
-/// Frame u32 · record length u32 · seq u64 · hash u64, little-endian, before each record.
-const HEAD_BYTES: usize = 24;
+const BATCH_BYTES: usize = 8 << 20;
+/// Frame u32 · record length u32 · seq as an offset u32, little-endian, before each record.
+const HEAD_BYTES: usize = 12;
+/// Room made in each shard at first: its even share, the heads and some unevenness.
+const SHARD_BYTES: usize = BATCH_BYTES / ITEM_SHARDS * 3 / 2;
 
 /// Some whole frames.
 #[derive(Default)]
 pub(super) struct Batch {
     /// The records of each shard in order; behind them those of no SKU.
-    shards: Vec<Vec<u8>>,
+    shards: Vec<ShardBuffer>,
     pub(super) frames: Vec<FrameEnd>,
+    /// The seq of the first record.
+    first: Seq,
     bytes: usize,
+}
+
+#[derive(Default)]
+struct ShardBuffer {
+    bytes: Vec<u8>,
+    records: usize,
 }
 
 /// What a frame says about the state after it.
@@ -38,24 +48,24 @@ pub(super) struct BatchRecord<'a> {
     /// The number of its frame in the batch.
     pub(super) frame: usize,
     pub(super) seq: Seq,
-    /// The hash of its SKU.
-    pub(super) hash: u64,
     pub(super) bytes: &'a [u8],
 }
 
 impl Batch {
+    /// How many records a shard has.
+    pub(super) fn count(&self, shard: usize) -> usize {
+        self.shards.get(shard).map_or(0, |shard| shard.records)
+    }
+
     /// The records of one shard, in order; of [`ITEM_SHARDS`], those of no SKU.
     pub(super) fn records(&self, shard: usize) -> impl Iterator<Item = BatchRecord<'_>> {
-        let mut rest = self.shards.get(shard).map_or(&[][..], Vec::as_slice);
+        let mut rest = self.shards.get(shard).map_or(&[][..], |shard| &shard.bytes);
         std::iter::from_fn(move || {
             let (head, tail) = rest.split_first_chunk::<HEAD_BYTES>()?;
-            let number = u64::from_le_bytes(part(head, 0));
-            let seq = Seq::new(u64::from_le_bytes(part(head, 8)));
-            let hash = u64::from_le_bytes(part(head, 16));
-            let (bytes, tail) = tail.split_at((number >> 32) as usize);
+            let (bytes, tail) = tail.split_at(part(head, 4) as usize);
             rest = tail;
-            let frame = number as u32 as usize;
-            Some(BatchRecord { frame, seq, hash, bytes })
+            let seq = Seq::new(self.first.get() + u64::from(part(head, 8)));
+            Some(BatchRecord { frame: part(head, 0) as usize, seq, bytes })
         })
     }
 
@@ -71,18 +81,26 @@ impl Batch {
             return true;
         }
         if self.shards.is_empty() {
-            self.shards = vec![Vec::new(); ITEM_SHARDS + 1];
+            self.shards.resize_with(ITEM_SHARDS + 1, ShardBuffer::default);
+            for shard in &mut self.shards {
+                shard.bytes.reserve(SHARD_BYTES);
+            }
         }
-        let number = self.frames.len() as u64;
+        if self.frames.is_empty() {
+            self.first = header.first_seq;
+        }
+        let number = self.frames.len() as u32;
         for (seq, bytes) in frame.records().take_while(|(seq, _)| *seq <= options.until_seq) {
-            let hash = sku_bytes(bytes).map(hash_of);
-            let shard = &mut self.shards[hash.map_or(ITEM_SHARDS, shard_of)];
+            let shard = sku_bytes(bytes).map_or(ITEM_SHARDS, |sku| shard_of(hash_of(sku)));
+            let offset = (seq.get() - self.first.get()) as u32;
             let mut head = [0; HEAD_BYTES];
-            head[..8].copy_from_slice(&(number | (bytes.len() as u64) << 32).to_le_bytes());
-            head[8..16].copy_from_slice(&seq.get().to_le_bytes());
-            head[16..].copy_from_slice(&hash.unwrap_or_default().to_le_bytes());
-            shard.extend_from_slice(&head);
-            shard.extend_from_slice(bytes);
+            head[..4].copy_from_slice(&number.to_le_bytes());
+            head[4..8].copy_from_slice(&(bytes.len() as u32).to_le_bytes());
+            head[8..].copy_from_slice(&offset.to_le_bytes());
+            let shard = &mut self.shards[shard];
+            shard.records += 1;
+            shard.bytes.extend_from_slice(&head);
+            shard.bytes.extend_from_slice(bytes);
         }
         let last = header.last_seq().min(options.until_seq);
         let whole = header.last_seq() == last;
@@ -103,16 +121,19 @@ impl Batch {
 
     /// Forgets its content and keeps its memory.
     pub(super) fn clear(&mut self) {
-        self.shards.iter_mut().for_each(Vec::clear);
+        for shard in &mut self.shards {
+            shard.bytes.clear();
+            shard.records = 0;
+        }
         self.frames.clear();
         self.bytes = 0;
     }
 }
 
-fn part(head: &[u8; HEAD_BYTES], at: usize) -> [u8; 8] {
-    let mut part = [0; 8];
-    part.copy_from_slice(&head[at..at + 8]);
-    part
+fn part(head: &[u8; HEAD_BYTES], at: usize) -> u32 {
+    let mut part = [0; 4];
+    part.copy_from_slice(&head[at..at + 4]);
+    u32::from_le_bytes(part)
 }
 
 /// The SKU's bytes by the frozen envelope (kind, schema, flags, length, SKU); none for a record

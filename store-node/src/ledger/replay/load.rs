@@ -27,7 +27,7 @@ const SECTIONS_WAITING_MAX: usize = 4;
 struct Loaded {
     /// Items of each section, with the section's number.
     runs: Vec<(usize, Vec<Sku>)>,
-    with_reservations: Vec<Sku>,
+    with_reservations: Vec<(usize, u32)>,
     digest: u128,
     keys: u64,
     error: Option<TableError>,
@@ -168,11 +168,13 @@ fn load_item(item: SnapshotItem, items: &[Mutex<LoadShard>], loaded: &mut Loaded
     let SnapshotItem { sku, item, last_seq } = item;
     let digest = digest::item_digest(&sku, item.cell());
     loaded.digest = loaded.digest.wrapping_add(digest);
-    if item.reservations().is_some() {
-        loaded.with_reservations.push(sku.clone());
-    }
+    let has_reservations = item.reservations().is_some();
     let slot = Slot::holding(item, Seq::new(last_seq));
     let hash = hash_of(sku.as_str().as_bytes());
-    items[shard_of(hash)].lock().insert(hash, sku.clone(), slot, digest);
+    let shard = shard_of(hash);
+    let number = items[shard].lock().insert(hash, sku.clone(), slot, digest);
+    if has_reservations {
+        loaded.with_reservations.push((shard, number));
+    }
     sku
 }

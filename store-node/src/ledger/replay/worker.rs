@@ -1,18 +1,20 @@
 //! One replaying thread: applies the records of the SKUs in its shards, in order. It must never
 //! touch another worker's shards, and never apply what `check` refuses.
 
+use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
 
 use event_log::Seq;
 use shared::codec::{Record, decode_record};
-use shared::{Event, Sku, digest};
+use shared::{Event, Reservations, Sku, digest};
 
-use super::ReplayError;
 use super::batch::{Batch, BatchRecord, sku_bytes};
 use super::view::{scratch_event, view_event};
+use super::{ReplayError, ReservationSummary};
+use crate::expiry::ClosedEntry;
 use crate::idempotency::KeyEntry;
-use crate::ledger::items::{ITEM_SHARDS, LoadShard, Loading, Slot};
+use crate::ledger::items::{ITEM_SHARDS, LoadShard, Loading, Slot, hash_of};
 
 /// A worker is through with a batch.
 pub(super) struct BatchDone {
@@ -34,14 +36,25 @@ pub(super) struct WorkerEnd {
     pub(super) skipped: u64,
     pub(super) receipts: u64,
     pub(super) keys: u64,
+    /// In order.
     pub(super) created: Vec<Sku>,
-    pub(super) with_reservations: Vec<Sku>,
+    pub(super) reservations: ReservationSummary,
+    pub(super) shards: Vec<LoadShard>,
 }
 
-pub(super) struct Worker<'a> {
+/// The shards of a worker, and which of their items (place of the shard, number of the slot) have
+/// or had a reservation.
+#[derive(Default)]
+pub(super) struct Crew {
+    pub(super) shards: Vec<LoadShard>,
+    pub(super) with_reservations: Vec<(usize, u32)>,
+}
+
+pub(super) struct Worker {
     index: usize,
     workers: usize,
-    shards: Vec<&'a mut LoadShard>,
+    shards: Vec<LoadShard>,
+    with_reservations: Vec<(usize, u32)>,
     /// Up to here an event may be older than its item.
     hi: Seq,
     moved: Vec<u128>,
@@ -50,17 +63,13 @@ pub(super) struct Worker<'a> {
     end: WorkerEnd,
 }
 
-impl<'a> Worker<'a> {
-    pub(super) fn new(
-        index: usize,
-        workers: usize,
-        shards: Vec<&'a mut LoadShard>,
-        hi: Seq,
-    ) -> Self {
+impl Worker {
+    pub(super) fn new(index: usize, workers: usize, crew: Crew, hi: Seq) -> Self {
         Self {
             index,
             workers,
-            shards,
+            shards: crew.shards,
+            with_reservations: crew.with_reservations,
             hi,
             moved: Vec::new(),
             claims: Vec::new(),
@@ -90,18 +99,34 @@ impl<'a> Worker<'a> {
             let claims = std::mem::take(&mut self.claims);
             self.end.keys += claims.len() as u64;
             let spent = Arc::into_inner(batch);
+            let part = BatchDone { worker: self.index, moved, claims, spent };
             // The reader is gone only when another worker failed.
-            if done.send(BatchDone { worker: self.index, moved, claims, spent }).is_err() {
+            if done.send(part).is_err() {
                 return self.end;
             }
         }
+        self.finish()
+    }
+
+    /// Sums up, still beside the other workers.
+    fn finish(mut self) -> WorkerEnd {
+        self.end.created.sort_unstable();
+        for (place, number) in std::mem::take(&mut self.with_reservations) {
+            let Loading { sku, slot, .. } = self.shards[place].slot(number);
+            summarise(sku, slot, &mut self.end.reservations);
+        }
+        self.end.shards = self.shards;
         self.end
     }
 
     /// Applies a shard's records up to the first that doesn't fit.
     fn apply_shard(&mut self, batch: &Batch, number: usize, place: usize) {
-        let applied =
-            batch.records(number).try_for_each(|record| self.apply_record(&record, place));
+        // Where most slots will be needed, reading them in a row beats meeting them one by one.
+        let slots = self.shards[place].len();
+        if batch.count(number) > slots / 2 {
+            black_box(self.shards[place].sweep());
+        }
+        let applied = batch.records(number).try_for_each(|record| self.apply_record(record, place));
         if let Err(error) = applied
             && self.end.error.as_ref().is_none_or(|earlier| error.seq() < earlier.seq())
         {
@@ -109,18 +134,20 @@ impl<'a> Worker<'a> {
         }
     }
 
-    fn apply_record(&mut self, record: &BatchRecord<'_>, place: usize) -> Result<(), ReplayError> {
-        let BatchRecord { seq, frame, hash, bytes } = *record;
-        let known = sku_bytes(bytes).and_then(|sku| self.shards[place].find(hash, sku));
+    fn apply_record(&mut self, record: BatchRecord<'_>, place: usize) -> Result<(), ReplayError> {
+        let BatchRecord { seq, frame, bytes } = record;
+        let sku = sku_bytes(bytes);
+        let hash = sku.map_or(0, hash_of);
+        let known = sku.and_then(|sku| self.shards[place].find(hash, sku));
         if let Some(number) = known
             && view_event(bytes, &mut self.scratch)
         {
             let event = &self.scratch;
-            self.claims
-                .extend(event.context.key.map(|key| KeyEntry::new(key, seq, event.recorded_at)));
+            let claim = event.context.key;
+            self.claims.extend(claim.map(|key| KeyEntry::new(key, seq, event.recorded_at)));
             let loading = self.shards[place].slot(number);
             let moved = apply(loading, event, seq, self.hi, &mut self.end)?;
-            self.moved[frame] = self.moved[frame].wrapping_add(moved);
+            self.note(frame, place, number, moved);
             return Ok(());
         }
         // The long way: any record of this version.
@@ -134,14 +161,23 @@ impl<'a> Worker<'a> {
                 }
             };
         self.claims.extend(event.context.key.map(|key| KeyEntry::new(key, seq, event.recorded_at)));
-        let moved = match known {
-            Some(number) => {
-                apply(self.shards[place].slot(number), &event, seq, self.hi, &mut self.end)?
-            }
-            None => self.create(event, seq, hash, place)?,
+        let Some(number) = known else {
+            let moved = self.create(event, seq, hash, place)?;
+            self.moved[frame] = self.moved[frame].wrapping_add(moved);
+            return Ok(());
         };
-        self.moved[frame] = self.moved[frame].wrapping_add(moved);
+        let loading = self.shards[place].slot(number);
+        let moved = apply(loading, &event, seq, self.hi, &mut self.end)?;
+        self.note(frame, place, number, moved);
         Ok(())
+    }
+
+    /// Adds what an event moved to its frame's part.
+    fn note(&mut self, frame: usize, place: usize, number: u32, moved: Moved) {
+        self.moved[frame] = self.moved[frame].wrapping_add(moved.digest);
+        if moved.first_reservation {
+            self.with_reservations.push((place, number));
+        }
     }
 
     /// The first event of an item; returns what it moves the digest by.
@@ -162,28 +198,53 @@ impl<'a> Worker<'a> {
     }
 }
 
-/// Applies an event to an item that is there already, unless the snapshot held it; returns what it
-/// moves the digest by.
+/// What an event did.
+#[derive(Default)]
+struct Moved {
+    digest: u128,
+    /// It was about the item's first reservation.
+    first_reservation: bool,
+}
+
+/// Applies an event to an item that is there already, unless the snapshot held it.
 fn apply(
     loading: Loading<'_>,
     event: &Event,
     seq: Seq,
     hi: Seq,
     end: &mut WorkerEnd,
-) -> Result<u128, ReplayError> {
+) -> Result<Moved, ReplayError> {
     let Loading { sku, slot, digest } = loading;
     if seq <= hi && event.version <= slot.item.cell().version {
         end.skipped += 1;
-        return Ok(0);
+        return Ok(Moved::default());
     }
     let had_reservations = slot.item.reservations().is_some();
     check_and_apply(slot, event, seq, sku)?;
     let before = std::mem::replace(digest, digest::item_digest(sku, slot.item.cell()));
     end.applied += 1;
-    if !had_reservations && slot.item.reservations().is_some() {
-        end.with_reservations.push(sku.clone());
+    Ok(Moved {
+        digest: digest.wrapping_sub(before),
+        first_reservation: !had_reservations && slot.item.reservations().is_some(),
+    })
+}
+
+/// Adds an item's reservations to what is derived from them.
+fn summarise(sku: &Sku, slot: &mut Slot, summary: &mut ReservationSummary) {
+    let next = slot.item.reservations().and_then(Reservations::next_expiry);
+    slot.set_queued_expiry(next);
+    summary.expiring.extend(next.map(|at| (at, sku.clone())));
+    let Some(reservations) = slot.item.reservations() else {
+        return;
+    };
+    summary.live += reservations.iter_live().size_hint().0 as u64;
+    for (order_id, ended) in reservations.iter_closed() {
+        summary.closed.push(ClosedEntry {
+            closed_at: ended.closed_at,
+            sku: sku.clone(),
+            order_id: order_id.clone(),
+        });
     }
-    Ok(digest.wrapping_sub(before))
 }
 
 fn check_and_apply(slot: &mut Slot, event: &Event, seq: Seq, sku: &Sku) -> Result<(), ReplayError> {
