@@ -87,6 +87,8 @@ pub struct Settings {
     pub key_life_days: u64,
     /// How long archived segments are kept, in days; not shorter than the keys.
     pub archive_keep_days: u64,
+    /// A snapshot and a compaction follow so many durable events; 0 = only by command.
+    pub snapshot_every_events: u64,
     /// How many snapshots are kept.
     pub snapshots_keep: u64,
     /// Bytes on disk above which the slowest consumer is dropped; 0 = no limit.
@@ -183,6 +185,7 @@ defaults! {
     keys_max = 5_000_000_u64,
     key_life_days = 30_u64,
     archive_keep_days = 400_u64,
+    snapshot_every_events = 2_000_000_u64,
     snapshots_keep = 2_u64,
     disk_budget_bytes = 0_u64,
     reply_deadline_ms = 10_000_u64,

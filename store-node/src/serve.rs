@@ -47,7 +47,8 @@ pub fn run(args: &ServeArgs) -> Result<ExitCode, OpError> {
         return Ok(ExitCode::from(EXIT_USAGE));
     }
     let app = open(&settings)?;
-    let upkeep = Upkeep::start(&app, settings.on_poison).map_err(OpError::failed)?;
+    let upkeep = Upkeep::start(&app, settings.on_poison, settings.snapshot_every_events)
+        .map_err(OpError::failed)?;
     let served = listen(&app, &settings);
     upkeep.stop();
     served.map(|()| ExitCode::SUCCESS)

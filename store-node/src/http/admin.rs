@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::routing::MethodFilter;
 use event_log::storage::Storage;
-use serde_json::json;
+use serde_json::{Value, json};
 use shared::wire::problem::{ErrorCode, Problem};
 
 use super::app::App;
@@ -26,50 +26,63 @@ pub(super) fn routes<S: Storage>() -> Router<Arc<App<S>>> {
 }
 
 async fn snapshot<S: Storage>(call: Call<S>) -> Outcome {
-    start(call, JobKind::Snapshot, |app, running| {
-        let info = app
-            .ledger()
-            .snapshot(app.now(), &mut |done, total| running.progress(done, total))
-            .map_err(|error| error.to_string())?;
-        Ok(json!({
-            "file": info.file,
-            "lo": info.lo().get(),
-            "hi": info.hi().get(),
-            "bytes": info.footer.file_bytes,
-        }))
-    })
-    .await
+    start(call, JobKind::Snapshot, take_snapshot).await
 }
 
 async fn compact<S: Storage>(call: Call<S>) -> Outcome {
-    start(call, JobKind::Compact, |app, running| {
-        let report = app
-            .log()
-            .compact(&app.options().retention, wall_now().as_micros(), &mut |done, total| {
-                running.progress(done, total);
-            })
-            .map_err(|error| error.to_string())?;
-        let dropped = report.consumers_dropped.iter().map(|consumer| consumer.id.as_str());
-        Ok(json!({
-            "floor": report.floor.get(),
-            "floorHeldBy": report.floor_held_by,
-            "archived": report.archived.len(),
-            "deleted": report.deleted.len(),
-            "archivesDeleted": report.archives_deleted.len(),
-            "snapshotsDeleted": report.snapshots_deleted.len(),
-            "consumersDropped": dropped.collect::<Vec<_>>(),
-            "bytesBefore": report.bytes_before,
-            "bytesAfter": report.bytes_after,
-        }))
-    })
-    .await
+    start(call, JobKind::Compact, compact_log).await
+}
+
+/// Starts what operators would do by hand every so many events: a snapshot, then a compaction.
+/// False if a snapshot is being taken already.
+pub(super) fn start_maintenance<S: Storage>(app: &Arc<App<S>>) -> bool {
+    let work = |app: &App<S>, running: &Running| {
+        let snapshot = take_snapshot(app, running)?;
+        let compaction = compact_log(app, running)?;
+        Ok(json!({ "snapshot": snapshot, "compaction": compaction }))
+    };
+    Jobs::start(app, JobKind::Snapshot, work).is_ok()
+}
+
+fn take_snapshot<S: Storage>(app: &App<S>, running: &Running) -> Result<Value, String> {
+    let info = app
+        .ledger()
+        .snapshot(app.now(), &mut |done, total| running.progress(done, total))
+        .map_err(|error| error.to_string())?;
+    Ok(json!({
+        "file": info.file,
+        "lo": info.lo().get(),
+        "hi": info.hi().get(),
+        "bytes": info.footer.file_bytes,
+    }))
+}
+
+fn compact_log<S: Storage>(app: &App<S>, running: &Running) -> Result<Value, String> {
+    let report = app
+        .log()
+        .compact(&app.options().retention, wall_now().as_micros(), &mut |done, total| {
+            running.progress(done, total);
+        })
+        .map_err(|error| error.to_string())?;
+    let dropped = report.consumers_dropped.iter().map(|consumer| consumer.id.as_str());
+    Ok(json!({
+        "floor": report.floor.get(),
+        "floorHeldBy": report.floor_held_by,
+        "archived": report.archived.len(),
+        "deleted": report.deleted.len(),
+        "archivesDeleted": report.archives_deleted.len(),
+        "snapshotsDeleted": report.snapshots_deleted.len(),
+        "consumersDropped": dropped.collect::<Vec<_>>(),
+        "bytesBefore": report.bytes_before,
+        "bytesAfter": report.bytes_after,
+    }))
 }
 
 /// Starts a job; these POSTs have no fields, and need no body.
 async fn start<S: Storage>(
     mut call: Call<S>,
     kind: JobKind,
-    work: impl FnOnce(&App<S>, &Running) -> Result<serde_json::Value, String> + Send + 'static,
+    work: impl FnOnce(&App<S>, &Running) -> Result<Value, String> + Send + 'static,
 ) -> Outcome {
     query::require_none(call.uri())?;
     require_writable(&call)?;

@@ -99,6 +99,11 @@ impl<S: Storage> App<S> {
         self.metrics.run_upkeep();
     }
 
+    /// Starts a snapshot and then a compaction as a job; false if one is being taken already.
+    pub fn start_maintenance(self: &Arc<Self>) -> bool {
+        super::admin::start_maintenance(self)
+    }
+
     /// Turns readiness red: the first step of leaving.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::SeqCst);

@@ -153,7 +153,7 @@ impl Jobs {
         drop(all);
         let (app, thread) = (Arc::clone(app), Arc::clone(&running));
         let shown = running.show();
-        tokio::task::spawn_blocking(move || {
+        std::thread::spawn(move || {
             let guarded = std::panic::AssertUnwindSafe(|| work(&app, &thread));
             let result = std::panic::catch_unwind(guarded)
                 .unwrap_or_else(|_| Err("the job panicked".to_owned()));

@@ -1,5 +1,5 @@
 //! The thread that does what time asks for: expire reservations, forget old keys, fold metrics,
-//! watch for a failed log. Each turn is bounded, and the thread ends when it is told to.
+//! take snapshots and compact, watch for a failed log. Each turn is bounded, and the thread ends when it is told to.
 
 use std::io;
 use std::sync::Arc;
@@ -28,12 +28,19 @@ pub(super) struct Upkeep {
 
 impl Upkeep {
     /// Starts the thread.
-    pub(super) fn start<S: Storage>(app: &Arc<App<S>>, on_poison: OnPoison) -> io::Result<Self> {
+    ///
+    /// A snapshot and a compaction follow every `snapshot_every_events` durable events; 0 = never.
+    pub(super) fn start<S: Storage>(
+        app: &Arc<App<S>>,
+        on_poison: OnPoison,
+        snapshot_every_events: u64,
+    ) -> io::Result<Self> {
         let stopping = Arc::new(AtomicBool::new(false));
         let (app, stop) = (Arc::clone(app), Arc::clone(&stopping));
         let thread = std::thread::Builder::new().name("upkeep".to_owned()).spawn(move || {
             let mut turn = 0_u64;
             let mut poisoned = false;
+            let mut covered = newest_snapshot(&app);
             while !stop.load(Ordering::Relaxed) {
                 let now = app.now();
                 app.ledger().sweep_expired(now);
@@ -41,6 +48,11 @@ impl Upkeep {
                 if turn.is_multiple_of(SLOW_TURNS) {
                     app.run_upkeep();
                     poisoned = watch(&app, on_poison, poisoned);
+                    let durable = app.log().durable().get();
+                    let due = durable.saturating_sub(covered) >= snapshot_every_events;
+                    if snapshot_every_events > 0 && due && !poisoned && app.start_maintenance() {
+                        covered = durable;
+                    }
                 }
                 turn += 1;
                 std::thread::park_timeout(PAUSE);
@@ -74,4 +86,9 @@ fn watch<S: Storage>(app: &App<S>, on_poison: OnPoison, known: bool) -> bool {
             std::process::exit(EXIT_POISONED);
         }
     }
+}
+
+/// What the newest valid snapshot covers; nothing where none can be read.
+fn newest_snapshot<S: Storage>(app: &App<S>) -> u64 {
+    app.log().latest_snapshot().ok().flatten().map_or(0, |info| info.hi().get())
 }

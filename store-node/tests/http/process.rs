@@ -224,3 +224,27 @@ fn a_burst_of_connections_waits_for_nothing() {
     }
     assert_eq!(node.call("GET", "/api/health/live", "").0, 200);
 }
+
+#[test]
+fn a_snapshot_follows_every_so_many_events() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("node.toml");
+    std::fs::write(&config, "snapshot_every_events = 20\n").unwrap();
+    let data = dir.path().join("data");
+    let node = Node::start(&data, &["--config", config.to_str().unwrap()]);
+    let snapshots = || {
+        let status = node.call("GET", "/api/sync/status", "").1;
+        status["snapshots"].as_array().expect("a list").len()
+    };
+    assert_eq!(node.call("POST", "/api/inventory", r#"{"sku":"A","stock":1}"#).0, 201);
+    for _ in 0..18 {
+        assert_eq!(node.call("POST", "/api/inventory/A/receive", r#"{"quantity":1}"#).0, 200);
+    }
+    assert_eq!(snapshots(), 0, "19 events are not 20");
+    assert_eq!(node.call("POST", "/api/inventory/A/receive", r#"{"quantity":1}"#).0, 200);
+    let deadline = Instant::now() + PATIENCE;
+    while snapshots() == 0 {
+        assert!(Instant::now() < deadline, "no snapshot was taken");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
