@@ -38,7 +38,7 @@ pub use rebuilt::{RebuildError, Rebuilt};
 /// How many threads apply records at most.
 pub(crate) const REPLAY_WORKERS_MAX: usize = 8;
 /// How many batches wait for a worker at most.
-const BATCHES_WAITING_MAX: usize = 1;
+const BATCHES_WAITING_MAX: usize = 2;
 
 /// Where frames come from, in order, each checked by its crcs and its link of the chain.
 pub trait FrameSource {

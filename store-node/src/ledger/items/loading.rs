@@ -66,6 +66,7 @@ impl LoadShard {
             let cell = slot.item.cell();
             read ^= cell.metadata_hash ^ cell.version.get() ^ cell.quantities.safety_stock.get();
             read ^= slot.item.updated_at().as_micros() as u64 ^ slot.last_seq.get();
+            read ^= slot.item.reservations().map_or(0, |all| all.total().get());
         }
         read
     }

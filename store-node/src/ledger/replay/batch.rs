@@ -10,7 +10,7 @@ use super::{ReplayOptions, ReplayReport};
 use crate::ledger::items::{ITEM_SHARDS, hash_of, shard_of};
 
 /// A batch is sent once it holds so many bytes of frames.
-const BATCH_BYTES: usize = 8 << 20;
+const BATCH_BYTES: usize = 16 << 20;
 /// Frame u32 · record length u32 · seq as an offset u32, little-endian, before each record.
 const HEAD_BYTES: usize = 12;
 /// Room made in each shard at first: its even share, the heads and some unevenness.
