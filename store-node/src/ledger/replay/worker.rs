@@ -199,7 +199,7 @@ impl Worker {
 }
 
 /// What an event did.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct Moved {
     digest: u128,
     /// It was about the item's first reservation.
