@@ -14,8 +14,10 @@ use shared::StoreId;
 use thiserror::Error;
 
 use crate::hub::{STORES_MAX, StoreSpec};
+use crate::registry::{NAME_BYTES_MAX, URL_BYTES_MAX};
 use crate::source::http::HttpOptions;
 use crate::sync_worker::WorkerOptions;
+use crate::timezone::TimeZoneName;
 
 /// The environment's names begin so.
 pub const ENVIRONMENT_PREFIX: &str = "AGGREGATOR";
@@ -59,6 +61,32 @@ pub struct StoreSetting {
     /// Which store that must be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
+    /// What people call it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Its IANA time zone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timezone: Option<String>,
+}
+
+impl StoreSetting {
+    fn at(url: &str) -> Self {
+        Self { url: url.to_owned(), id: None, name: None, timezone: None }
+    }
+
+    fn spec(&self) -> Result<StoreSpec, ConfigError> {
+        let url = parse_node_url(&self.url)
+            .map_err(|problem| value("store.url", format!("{:?} {problem}", self.url)))?;
+        let store_id = self.id.as_deref().map(StoreId::new).transpose();
+        let store_id = store_id.map_err(|error| value("store.id", error.to_string()))?;
+        let is_name = |name: &&String| (1..=NAME_BYTES_MAX).contains(&name.len());
+        if self.name.as_ref().is_some_and(|name| !is_name(&name)) {
+            return Err(value("store.name", format!("must be 1 to {NAME_BYTES_MAX} bytes")));
+        }
+        let timezone = self.timezone.as_deref().map(TimeZoneName::parse).transpose();
+        let timezone = timezone.map_err(|error| value("store.timezone", error.to_string()))?;
+        Ok(StoreSpec { url, store_id, name: self.name.clone(), timezone })
+    }
 }
 
 /// All settings, with their names in file and environment.
@@ -182,8 +210,7 @@ impl Settings {
         builder = with_flags(builder, args).map_err(source)?;
         let mut settings: Self =
             builder.build().and_then(Config::try_deserialize).map_err(source)?;
-        let named = args.nodes.iter().map(|url| StoreSetting { url: url.clone(), id: None });
-        settings.store.extend(named);
+        settings.store.extend(args.nodes.iter().map(|url| StoreSetting::at(url)));
         settings.check()?;
         Ok(settings)
     }
@@ -191,16 +218,24 @@ impl Settings {
     /// The stores to follow, from the file, the environment and the flags, each URL once.
     pub fn specs(&self) -> Result<Vec<StoreSpec>, ConfigError> {
         let listed = self.nodes.split(',').map(str::trim).filter(|url| !url.is_empty());
-        let listed = listed.map(|url| StoreSetting { url: url.to_owned(), id: None });
         let mut specs: Vec<StoreSpec> = Vec::new();
-        for setting in self.store.iter().cloned().chain(listed) {
-            let url = parse_url(&setting.url)?;
-            let store_id = setting.id.as_deref().map(StoreId::new).transpose();
-            let store_id = store_id.map_err(|error| value("store.id", error.to_string()))?;
-            if let Some(known) = specs.iter_mut().find(|known| known.url == url) {
-                known.store_id = known.store_id.take().or(store_id);
-            } else {
-                specs.push(StoreSpec { url, store_id });
+        for setting in self.store.iter().cloned().chain(listed.map(StoreSetting::at)) {
+            let spec = setting.spec()?;
+            match specs.iter_mut().find(|known| known.url == spec.url) {
+                None => specs.push(spec),
+                Some(known) => {
+                    known.store_id = known.store_id.take().or(spec.store_id);
+                    known.name = known.name.take().or(spec.name);
+                    known.timezone = known.timezone.take().or(spec.timezone);
+                }
+            }
+        }
+        for (place, spec) in specs.iter().enumerate() {
+            let is_same =
+                |other: &StoreSpec| spec.store_id.is_some() && other.store_id == spec.store_id;
+            if let Some(other) = specs.iter().take(place).find(|other| is_same(other)) {
+                let problem = format!("is given to {} and to {}", other.url, spec.url);
+                return Err(value("store.id", problem));
             }
         }
         if specs.len() > STORES_MAX {
@@ -239,8 +274,10 @@ impl Settings {
         let mut lines: Vec<String> =
             plain.map(|(key, value)| format!("{key} = {value}\n")).collect();
         for store in &self.store {
-            lines.push(format!("\n[[store]]\nurl = {:?}\n", store.url));
-            lines.extend(store.id.as_ref().map(|id| format!("id = {id:?}\n")));
+            lines.push(format!("\n[[store]]\nurl = {}\n", toml_text(&store.url)));
+            let more = [("id", &store.id), ("name", &store.name), ("timezone", &store.timezone)];
+            let given = more.iter().filter_map(|(key, text)| Some((key, text.as_ref()?)));
+            lines.extend(given.map(|(key, text)| format!("{key} = {}\n", toml_text(text))));
         }
         lines.concat()
     }
@@ -275,17 +312,24 @@ fn value(key: &str, problem: String) -> ConfigError {
     ConfigError::Value { key: key.to_owned(), problem }
 }
 
-/// `http://host:port`, without a slash at the end.
-fn parse_url(text: &str) -> Result<String, ConfigError> {
-    let refused = |problem: &str| value("store.url", format!("{text:?} {problem}"));
-    let url = reqwest::Url::parse(text).map_err(|error| refused(&error.to_string()))?;
+/// Where a node answers, `http://host:port`, without a slash at the end; else what is wrong with it.
+pub fn parse_node_url(text: &str) -> Result<String, String> {
+    let url = reqwest::Url::parse(text).map_err(|error| error.to_string())?;
     if url.scheme() != "http" {
-        return Err(refused("must begin with http://"));
+        return Err("must begin with http://".to_owned());
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return Err(refused("must have no query and no fragment"));
+        return Err("must have no query and no fragment".to_owned());
+    }
+    if text.len() > URL_BYTES_MAX {
+        return Err(format!("must be at most {URL_BYTES_MAX} bytes"));
     }
     Ok(text.trim_end_matches('/').to_owned())
+}
+
+/// A text as TOML quotes it, which is as JSON does.
+fn toml_text(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
 }
 
 /// The variables that name a key of ours; orchestrators set others with the same beginning.
@@ -357,7 +401,10 @@ mod tests {
 
     #[test]
     fn what_is_printed_can_be_read_again() {
-        let (_dir, args) = file("[[store]]\nurl = \"http://a:1\"\nid = \"store-a\"\n");
+        let (_dir, args) = file(
+            "[[store]]\nurl = \"http://a:1\"\nid = \"store-a\"\nname = 'Mitte \"1\"'\n\
+             timezone = \"Europe/Berlin\"\n",
+        );
         let settings = load(&args, &[]).unwrap();
         let (_dir, args) = file(&settings.to_toml());
         assert_eq!(load(&args, &[]).unwrap(), settings);
@@ -381,6 +428,12 @@ mod tests {
         for (text, key) in [
             ("no_such_key = 1\n", "no_such_key"),
             ("[[store]]\nurl = \"http://a:1\"\nid = \"../x\"\n", "store.id"),
+            ("[[store]]\nurl = \"http://a:1\"\nname = \"\"\n", "store.name"),
+            ("[[store]]\nurl = \"http://a:1\"\ntimezone = \"Mars\"\n", "store.timezone"),
+            (
+                "[[store]]\nurl = \"http://a:1\"\nid = \"a\"\n[[store]]\nurl = \"http://b:1\"\nid = \"a\"\n",
+                "store.id",
+            ),
         ] {
             let (_dir, args) = file(text);
             let error = load(&args, &[]).unwrap_err().to_string();

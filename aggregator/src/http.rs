@@ -11,6 +11,7 @@ mod params;
 mod present;
 pub mod server;
 mod status;
+mod stores;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -104,7 +105,7 @@ pub fn router(state: ApiState) -> Router {
         .route("/api/availability", post(inventory::availability))
         .route("/api/summary", get(status::summary))
         .route("/api/sync/status", get(status::sync_status))
-        .route("/api/sync/stores/{id}", get(operators::store).delete(operators::remove))
+        .route("/api/sync/stores/{id}", get(stores::one).put(stores::put).delete(stores::remove))
         .route("/api/sync/stores/{id}/pause", post(operators::pause))
         .route("/api/sync/stores/{id}/resume", post(operators::resume))
         .route("/api/sync/stores/{id}/resync", post(operators::resync))

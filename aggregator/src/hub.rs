@@ -1,29 +1,38 @@
 //! All stores together: starts their workers, finds them by id, begins jobs over them, ends them.
 //! It must never touch a store's cells: those belong to its worker.
 
+mod changes;
+mod handle;
+
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use event_log::storage::Storage;
 use futures_util::FutureExt;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 use shared::StoreId;
 use shared::wire::global_sync::SyncState;
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinHandle;
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
 use crate::claims::Claims;
 use crate::clock::Clock;
 use crate::jobs::{JobKind, Jobs};
-use crate::persistence::{LoadedStore, load_all};
+use crate::persistence::LoadedStore;
+use crate::registry::{Registry, RegistryError};
 use crate::source::LogSource;
 use crate::store_state::StoreShared;
 use crate::sync_worker::{CONTROLS_MAX, Control, SyncWorker, WorkerOptions, WorkerParts};
+use crate::timezone::TimeZoneName;
 use crate::view::MemoryView;
+use changes::{DirectoryKeeper, Keeper, Said, take_of};
+use handle::WorkerTask;
+
+pub use changes::ChangeError;
+pub use handle::{StoreHandle, TellError};
 
 /// Stores that one aggregator follows at most.
 pub const STORES_MAX: usize = 1_000;
@@ -37,6 +46,17 @@ pub struct StoreSpec {
     pub url: String,
     /// Which store that must be; none = whoever answers first.
     pub store_id: Option<StoreId>,
+    /// What people call it.
+    pub name: Option<String>,
+    /// Where its days begin and end.
+    pub timezone: Option<TimeZoneName>,
+}
+
+impl StoreSpec {
+    /// Whichever store answers at `url`.
+    pub fn at(url: impl Into<String>) -> Self {
+        Self { url: url.into(), store_id: None, name: None, timezone: None }
+    }
 }
 
 /// Makes the source of a store.
@@ -62,6 +82,9 @@ pub struct Hub {
     clock: Clock,
     jobs: Jobs,
     stores: RwLock<Vec<Arc<StoreHandle>>>,
+    /// Held while the stores change.
+    said: tokio::sync::Mutex<Said>,
+    keeper: Arc<dyn Keeper>,
     spawn: Spawn,
     shutdown: watch::Sender<bool>,
     events_per_second: AtomicU64,
@@ -77,85 +100,45 @@ type Spawn = Box<
         + Sync,
 >;
 
-/// One store's worker, from outside.
-pub struct StoreHandle {
-    /// What it is known by.
-    pub spec: StoreSpec,
-    /// What its worker says.
-    pub shared: Arc<StoreShared>,
-    control: mpsc::Sender<Control>,
-    task: Mutex<Option<JoinHandle<()>>>,
-}
-
-/// Why a worker couldn't be told something.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum TellError {
-    /// It has too much to do already: try again.
-    #[error("the store's worker has {CONTROLS_MAX} commands waiting")]
-    Busy,
-    /// It has ended.
-    #[error("the store's worker has ended")]
-    Ended,
-}
-
-impl StoreHandle {
-    /// Its store's id, once that is known.
-    pub fn store_id(&self) -> Option<StoreId> {
-        self.shared.update(|status| status.store_id.clone()).or_else(|| self.spec.store_id.clone())
-    }
-
-    /// Tells its worker something.
-    pub fn tell(&self, control: Control) -> Result<(), TellError> {
-        self.control.try_send(control).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => TellError::Busy,
-            mpsc::error::TrySendError::Closed(_) => TellError::Ended,
-        })
-    }
-}
-
 impl Hub {
-    /// Loads what was saved and starts a worker for each store.
+    /// Loads what was saved and starts a worker for each store: those of the configuration, and
+    /// what operators have made of them since.
     pub fn start<L: LogSource, S: Storage>(
         parts: HubParts<L, S>,
-        specs: &[StoreSpec],
-    ) -> std::io::Result<Arc<Self>> {
+        configured: &[StoreSpec],
+    ) -> Result<Arc<Self>, RegistryError> {
         let claims = Claims::default();
-        let loaded = load_all(&parts.storage, &parts.view)?;
-        for damage in &loaded.damaged {
-            tracing::error!(error = %damage, "a saved part of the view can't be used and is kept");
+        let mut registry = Registry::load(&parts.storage)?;
+        if registry.forget_unnamed(configured) {
+            registry.save(&parts.storage)?;
         }
-        let mut saved = loaded.stores;
+        let keeper = DirectoryKeeper { storage: parts.storage.clone(), view: parts.view.clone() };
+        let mut saved = keeper.load(&|_| false);
         for store in &saved {
             claims.remember(&store.saved.store_id, &store.saved.url);
         }
+        let specs = registry.with_configured(configured);
         let hub = Arc::new(Self {
             view: parts.view.clone(),
             clock: parts.clock.clone(),
             jobs: Jobs::default(),
             stores: RwLock::default(),
+            said: tokio::sync::Mutex::new(Said { registry, configured: configured.to_vec() }),
+            keeper: Arc::new(keeper),
             spawn: spawner(parts, claims),
             shutdown: watch::Sender::new(false),
             events_per_second: AtomicU64::new(0),
         });
         for spec in specs {
-            let place = saved.iter().position(|store| is_of(spec, store));
-            let loaded = place.map(|place| saved.swap_remove(place));
-            if let Err(reason) = hub.add(spec.clone(), loaded) {
-                tracing::error!(url = spec.url, reason, "store not followed");
+            let (url, loaded) = (spec.url.clone(), take_of(&spec, &mut saved));
+            if let Err(reason) = hub.add(spec, loaded) {
+                tracing::error!(url, reason, "store not followed");
             }
         }
         for store in saved {
             tracing::warn!(store = %store.saved.store_id, url = store.saved.url, "saved, but not configured");
         }
-        let sampler = Arc::downgrade(&hub);
-        tokio::spawn(async move {
-            let mut last = 0;
-            loop {
-                tokio::time::sleep(SAMPLE_INTERVAL).await;
-                let Some(hub) = sampler.upgrade() else { return };
-                last = hub.sample(last);
-            }
-        });
+        tokio::spawn(sample_often(Arc::downgrade(&hub)));
         Ok(hub)
     }
 
@@ -184,7 +167,7 @@ impl Hub {
         let mut stores = self.stores.read().clone();
         stores.sort_by_cached_key(|store| {
             let id = store.store_id();
-            (id.is_none(), id, store.spec.url.clone())
+            (id.is_none(), id, store.url().to_owned())
         });
         stores
     }
@@ -214,39 +197,11 @@ impl Hub {
         Ok(id)
     }
 
-    /// Follows what is new in `specs` and leaves what is no longer there.
-    pub async fn reconcile(&self, specs: &[StoreSpec]) {
-        let leaving: Vec<Arc<StoreHandle>> = {
-            let stores = self.stores.read();
-            stores.iter().filter(|store| !specs.contains(&store.spec)).cloned().collect()
-        };
-        for store in leaving {
-            tracing::info!(url = store.spec.url, "no longer configured");
-            self.remove(&store, false).await;
-        }
-        for spec in specs {
-            let is_known = self.stores.read().iter().any(|store| store.spec == *spec);
-            let added = if is_known { Ok(()) } else { self.add(spec.clone(), None) };
-            if let Err(reason) = added {
-                tracing::error!(url = spec.url, reason, "store not followed");
-            }
-        }
-    }
-
-    /// Stops following a store and takes it out of the view; `forget` removes its files too.
-    pub async fn remove(&self, store: &Arc<StoreHandle>, forget: bool) {
-        self.stores.write().retain(|other| !Arc::ptr_eq(other, store));
-        let (reply, done) = oneshot::channel();
-        if store.tell(Control::Remove { forget, reply }).is_ok() {
-            let _ = done.await;
-        }
-    }
-
     /// Lets every worker save and say its last word, but no longer than `patience`.
     pub async fn stop(&self, patience: Duration) -> bool {
         self.shutdown.send_replace(true);
-        let tasks: Vec<JoinHandle<()>> =
-            self.stores.read().iter().filter_map(|store| store.task.lock().take()).collect();
+        let tasks: Vec<WorkerTask> =
+            self.stores.read().iter().filter_map(|store| store.take_task()).collect();
         let all = async {
             for task in tasks {
                 let _ = task.await;
@@ -260,7 +215,7 @@ impl Hub {
         if stores.len() >= STORES_MAX {
             return Err(format!("at most {STORES_MAX} stores are followed"));
         }
-        if stores.iter().any(|store| store.spec.url == spec.url) {
+        if stores.iter().any(|store| store.url() == spec.url) {
             return Err("its URL is followed already".to_owned());
         }
         stores.push(Arc::new((self.spawn)(spec, loaded, self.shutdown.subscribe())?));
@@ -294,11 +249,12 @@ impl Hub {
     }
 }
 
-/// Whether the saved store is the one that is meant: by id where it is given, else by URL.
-fn is_of(spec: &StoreSpec, store: &LoadedStore<MemoryView>) -> bool {
-    match &spec.store_id {
-        Some(id) => *id == store.saved.store_id,
-        None => store.saved.url == spec.url,
+async fn sample_often(hub: Weak<Hub>) {
+    let mut last = 0;
+    loop {
+        tokio::time::sleep(SAMPLE_INTERVAL).await;
+        let Some(hub) = hub.upgrade() else { return };
+        last = hub.sample(last);
     }
 }
 
@@ -328,22 +284,24 @@ fn spawner<L: LogSource, S: Storage>(parts: HubParts<L, S>, claims: Claims) -> S
             shutdown,
         });
         let task = tokio::spawn(guard(shared.clone(), worker.run()));
-        Ok(StoreHandle { spec, shared, control, task: Mutex::new(Some(task)) })
+        Ok(StoreHandle::new(spec, shared, control, task))
     })
 }
 
 /// A broken invariant ends its store's worker and no other; nobody may go on believing what it last
 /// said.
-async fn guard(shared: Arc<StoreShared>, work: impl Future<Output = ()>) {
-    if AssertUnwindSafe(work).catch_unwind().await.is_err() {
-        let reason = "a defect ended its worker: restart the aggregator, and report it";
-        tracing::error!(url = shared.url, "{reason}");
-        shared.update(|status| {
-            status.state = SyncState::Quarantined;
-            status.reason = Some(reason.to_owned());
-            status.verified = false;
-        });
+async fn guard<T>(shared: Arc<StoreShared>, work: impl Future<Output = Option<T>>) -> Option<T> {
+    if let Ok(left) = AssertUnwindSafe(work).catch_unwind().await {
+        return left;
     }
+    let reason = "a defect ended its worker: restart the aggregator, and report it";
+    tracing::error!(url = shared.url, "{reason}");
+    shared.update(|status| {
+        status.state = SyncState::Quarantined;
+        status.reason = Some(reason.to_owned());
+        status.verified = false;
+    });
+    None
 }
 
 #[cfg(test)]
@@ -354,7 +312,8 @@ mod tests {
     async fn a_panicking_worker_is_not_believed() {
         let shared = Arc::new(StoreShared::new("http://a".to_owned(), None));
         shared.update(|status| (status.state, status.verified) = (SyncState::Live, true));
-        guard(shared.clone(), async { panic!("planted") }).await;
+        let left = guard(shared.clone(), async { panic!("planted") }).await;
+        assert_eq!(left, None::<()>);
         let status = shared.status();
         assert_eq!((status.state, status.verified), (SyncState::Quarantined, false));
     }

@@ -15,10 +15,12 @@ pub mod http;
 pub mod hub;
 pub mod jobs;
 pub mod persistence;
+pub mod registry;
 pub mod serve;
 pub mod source;
 pub mod store_state;
 pub mod sync_worker;
 #[cfg(test)]
 mod testing;
+pub mod timezone;
 pub mod view;

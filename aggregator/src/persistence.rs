@@ -182,6 +182,11 @@ impl<S: Storage> StoreFiles<S> {
         Ok(PendingSave { storage, file, store_id, generation, position, digest })
     }
 
+    /// The highest generation that was written.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
     /// Removes every file of the store.
     pub fn remove_all(&self) -> io::Result<()> {
         for (generation, store_id) in list(&self.storage)? {
@@ -210,8 +215,18 @@ impl<S: Storage> PendingSave<S> {
 
 /// Reads every store of a data directory into slots of the view.
 pub fn load_all<S: Storage, V: ViewStore>(storage: &S, view: &V) -> io::Result<LoadedView<V>> {
+    load_those(storage, view, |_| true)
+}
+
+/// Reads the stores that pass the test into slots of the view.
+pub fn load_those<S: Storage, V: ViewStore>(
+    storage: &S,
+    view: &V,
+    test: impl Fn(&StoreId) -> bool,
+) -> io::Result<LoadedView<V>> {
     let mut loaded = LoadedView { stores: Vec::new(), damaged: Vec::new() };
     let mut files = list(storage)?;
+    files.retain(|(_, store_id)| test(store_id));
     files.sort_unstable_by(|a, b| (&a.1, b.0).cmp(&(&b.1, a.0)));
     let mut newest: Option<(StoreId, u64)> = None;
     for (generation, store_id) in files {

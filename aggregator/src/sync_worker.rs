@@ -29,7 +29,7 @@ use event_log::{LogId, Seq};
 use recloser::AsyncRecloser;
 use shared::StoreId;
 use shared::wire::global_sync::SyncState;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
 
 use crate::claims::Claims;
@@ -46,7 +46,7 @@ use saving::Saver;
 
 pub use bootstrap::ITEMS_SECTION_KIND;
 pub use compare::{DIFFERENCES_MAX, compare};
-pub use parts::{CONTROLS_MAX, Control, WorkerOptions, WorkerParts};
+pub use parts::{CONTROLS_MAX, Control, Leave, WorkerOptions, WorkerParts};
 
 /// How often a worker looks after what isn't a frame.
 const TICK: Duration = Duration::from_millis(100);
@@ -72,8 +72,8 @@ pub struct SyncWorker<L: LogSource, S: Storage, V: ViewStore> {
     node_seq: Option<Seq>,
     /// When it last said so, or was asked.
     asked_at: Instant,
-    /// Whether its files go too, and whom to tell.
-    removed: Option<(bool, oneshot::Sender<()>)>,
+    /// How it ends, if not with the process.
+    leave: Option<Leave>,
 }
 
 /// What the worker is meant to do.
@@ -146,7 +146,7 @@ impl<L: LogSource, S: Storage, V: ViewStore> SyncWorker<L, S, V> {
             inbox: Inbox { control: parts.control, shutdown: parts.shutdown },
             node_seq: None,
             asked_at: Instant::now(),
-            removed: None,
+            leave: None,
         };
         if let Some(loaded) = parts.loaded {
             worker.go_on_from(loaded);
@@ -179,8 +179,8 @@ impl<L: LogSource, S: Storage, V: ViewStore> SyncWorker<L, S, V> {
         self.show(SyncState::Unreachable);
     }
 
-    /// Works until the process ends or the store is removed.
-    pub async fn run(mut self) {
+    /// Works until the process ends or the worker is told to leave; returns what it hands over.
+    pub async fn run(mut self) -> Option<LoadedStore<V>> {
         loop {
             let end = match (self.order.take(), &self.phase) {
                 (Some(order), _) => self.carry_out(order).await,
@@ -200,7 +200,7 @@ impl<L: LogSource, S: Storage, V: ViewStore> SyncWorker<L, S, V> {
                 Some(End::Again | End::Lost(_)) | None => {}
             }
         }
-        self.finish().await;
+        self.finish().await
     }
 
     /// Keeps the last good state, marked stale with the reason; the other stores go on.
@@ -288,8 +288,8 @@ impl<L: LogSource, S: Storage, V: ViewStore> SyncWorker<L, S, V> {
                 let _ = reply.send(was_there);
                 return None;
             }
-            Some(Control::Remove { forget, reply }) => {
-                self.removed = Some((forget, reply));
+            Some(Control::Leave(leave)) => {
+                self.leave = Some(leave);
                 return Some(End::Shutdown);
             }
         }

@@ -119,7 +119,7 @@ fn stores(state: &ApiState) -> Vec<StoreSync> {
 fn unsaved(state: &ApiState) -> Vec<Unsaved> {
     let failed = |store: &std::sync::Arc<crate::hub::StoreHandle>| {
         let error = store.shared.status().save_error?;
-        let store = store.store_id().map_or_else(|| store.spec.url.clone(), |id| id.to_string());
+        let store = store.store_id().map_or_else(|| store.url().to_owned(), |id| id.to_string());
         Some(Unsaved { store, error })
     };
     state.hub().stores().iter().filter_map(failed).collect()

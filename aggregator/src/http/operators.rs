@@ -30,10 +30,6 @@ impl ApiState {
         self.hub().store(id).ok_or_else(|| unknown_store(id))
     }
 
-    fn show(&self, store: &StoreHandle) -> Response {
-        json(StatusCode::OK, &store.shared.view((self.hub().clock())()))
-    }
-
     fn begin(&self, kind: JobKind, store: Option<&StoreHandle>) -> Result<Response, ApiError> {
         let id = self.hub().bootstrap(kind, store)?;
         let job = self.hub().jobs().get(&id);
@@ -43,22 +39,6 @@ impl ApiState {
         }
         Ok(response)
     }
-}
-
-pub(super) async fn store(
-    State(state): State<ApiState>,
-    Path(id): Path<String>,
-) -> Result<Response, ApiError> {
-    Ok(state.show(&*state.find(&id)?))
-}
-
-pub(super) async fn remove(
-    State(state): State<ApiState>,
-    Path(id): Path<String>,
-) -> Result<Response, ApiError> {
-    let store = state.find(&id)?;
-    state.hub().remove(&store, true).await;
-    Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 pub(super) async fn pause(

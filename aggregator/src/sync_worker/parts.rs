@@ -78,13 +78,19 @@ pub enum Control {
         /// Whether it was there.
         reply: oneshot::Sender<bool>,
     },
-    /// End, take the store out of the view and leave the node's list of consumers.
-    Remove {
-        /// Remove its files too.
-        forget: bool,
-        /// Said when it is done.
-        reply: oneshot::Sender<()>,
-    },
+    /// End; [`SyncWorker::run`](super::SyncWorker::run) returns when it is done.
+    Leave(Leave),
+}
+
+/// How a worker ends before the process does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leave {
+    /// Another worker goes on with what is held: it stays visible, and the node isn't told.
+    HandOver,
+    /// Out of the view and the node's list of consumers; the files stay.
+    Keep,
+    /// The same, and the files go.
+    Forget,
 }
 
 /// Everything that a worker is made of.

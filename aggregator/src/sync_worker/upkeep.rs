@@ -3,8 +3,8 @@
 use event_log::storage::Storage;
 
 use super::saving::Saver;
-use super::{Phase, SyncWorker};
-use crate::persistence::SavedStore;
+use super::{Leave, Phase, SyncWorker};
+use crate::persistence::{LoadedStore, SavedStore};
 use crate::source::LogSource;
 use crate::view::ViewStore;
 
@@ -60,13 +60,21 @@ impl<L: LogSource, S: Storage, V: ViewStore> SyncWorker<L, S, V> {
         })
     }
 
-    /// The last save and the last word to the node.
-    pub(super) async fn finish(&mut self) {
-        if let Some((forget, reply)) = self.removed.take() {
-            self.leave_store(forget).await;
-            let _ = reply.send(());
-            return;
+    /// The last save and the last word to the node; what another worker may go on with.
+    pub(super) async fn finish(&mut self) -> Option<LoadedStore<V>> {
+        match self.leave {
+            Some(Leave::Keep) => self.leave_store(false).await,
+            Some(Leave::Forget) => self.leave_store(true).await,
+            None => self.save_last(true).await,
+            Some(Leave::HandOver) => {
+                self.save_last(false).await;
+                return self.hand_over();
+            }
         }
+        None
+    }
+
+    async fn save_last(&mut self, has_last_word: bool) {
         let Some(saver) = &mut self.saver else { return };
         let ended = saver.settle().await;
         self.note_save(ended);
@@ -75,13 +83,25 @@ impl<L: LogSource, S: Storage, V: ViewStore> SyncWorker<L, S, V> {
         }
         let Some(saver) = &mut self.saver else { return };
         let ended = saver.settle().await;
-        if self.phase == Phase::Following {
+        if has_last_word && self.phase == Phase::Following {
             saver.last_word().await;
         }
         self.note_save(ended);
     }
 
+    fn hand_over(&mut self) -> Option<LoadedStore<V>> {
+        let saved = self.to_save();
+        self.claims.release(&self.expected.take()?, &self.shared.url);
+        let generation = self.saver.take()?.files().generation();
+        let slot = self.follower.take()?.slot().clone();
+        Some(LoadedStore { saved: saved?, slot, generation })
+    }
+
+    /// Keeps what is held for a later run, or forgets it.
     async fn leave_store(&mut self, forget: bool) {
+        if !forget {
+            self.save_last(false).await;
+        }
         if let Some(store_id) = self.expected.take() {
             self.view.withdraw(&store_id);
             self.claims.release(&store_id, &self.shared.url);

@@ -10,5 +10,6 @@ mod api;
 mod faults;
 mod node;
 mod operators;
+mod stores;
 mod sync;
 mod world;

@@ -1,4 +1,4 @@
-//! What operators may do: pause, resume, rebuild, remove.
+//! What operators may do with a store that is followed: pause, resume, rebuild.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use event_log::storage::sim::SimStorage;
 
 use crate::node::{Node, create, sell};
-use crate::world::{Aggregator, saved_seqs, spec, until};
+use crate::world::Aggregator;
 
 async fn one() -> (Node, SimStorage, Aggregator) {
     let node = Node::start("store-a").await;
@@ -78,22 +78,5 @@ async fn a_pause_cancels_a_bootstrap_that_cannot_end() {
     aggregator.post("/api/sync/stores/store-a/pause").await;
     aggregator.wait_state("store-a", "paused").await;
     assert_eq!(aggregator.get(&location).await.json()["state"], "cancelled");
-    aggregator.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_removed_store_leaves_view_disk_and_node() {
-    let (node, storage, aggregator) = one().await;
-    until("it to be saved", || !saved_seqs(&storage).is_empty()).await;
-    let removed = aggregator.call("DELETE", "/api/sync/stores/store-a", &[], "").await;
-    assert_eq!(removed.status, 204);
-    assert_eq!(aggregator.get("/api/inventory/mug").await.status, 404);
-    assert_eq!(aggregator.get("/api/sync/stores/store-a").await.status, 404);
-    assert_eq!((saved_seqs(&storage), node.asked().deregistered), (Vec::new(), 1));
-    // A configuration that is read again brings it back.
-    aggregator.hub.reconcile(&[spec(&node)]).await;
-    aggregator.wait_verified("store-a", 2).await;
-    aggregator.hub.reconcile(&[]).await;
-    assert_eq!(aggregator.get("/api/sync/status").await.json()["global"]["stores"], 0);
     aggregator.stop().await;
 }

@@ -153,8 +153,8 @@ async fn a_store_that_moved_is_found_again_when_its_id_is_configured() {
     aggregator.wait_verified("store-a", 40).await;
     aggregator.stop().await;
     let moved = StoreSpec {
-        url: node.url().replace("127.0.0.1", "localhost"),
         store_id: Some(StoreId::new("store-a").unwrap()),
+        ..StoreSpec::at(node.url().replace("127.0.0.1", "localhost"))
     };
     // Without its id the new URL is refused: it might be anybody.
     let unnamed = StoreSpec { store_id: None, ..moved.clone() };

@@ -53,7 +53,7 @@ impl Answer {
 }
 
 pub(crate) fn spec(node: &Node) -> StoreSpec {
-    StoreSpec { url: node.url(), store_id: None }
+    StoreSpec::at(node.url())
 }
 
 impl Aggregator {

@@ -245,6 +245,8 @@ const RULE_CODES: &[&str] = &[
     "one_of",
     "hex",
     "unsupported",
+    "url",
+    "time_zone",
 ];
 
 /// The rule's code and words. Rules of our own come as `code: message` ([`rule_error`]), those of
@@ -271,8 +273,9 @@ const GARDE_WORDS: [(&str, &str, &str, &str); 5] = [
     ("not set", "required", "is required", ""),
 ];
 
-/// A rule's error as `code: message`, the form that the slow look takes apart again.
-pub(crate) fn rule_error(code: &str, message: impl std::fmt::Display) -> garde::Error {
+/// A rule's error as `code: message`, the form that the slow look takes apart again; `code` is one
+/// of those that rules may have.
+pub fn rule_error(code: &str, message: impl std::fmt::Display) -> garde::Error {
     debug_assert!(RULE_CODES.contains(&code), "{code} is listed");
     garde::Error::new(format!("{code}: {message}"))
 }

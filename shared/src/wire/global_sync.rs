@@ -123,6 +123,19 @@ pub struct StoreSync {
     pub dead_letters: u64,
 }
 
+/// The answer of `GET` and `PUT /api/sync/stores/{id}`: the store's sync, and what operators call it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StoreAnswer {
+    /// How its sync is doing.
+    #[serde(flatten)]
+    pub sync: StoreSync,
+    /// What people call it; null where nobody said.
+    pub name: Option<String>,
+    /// Its IANA time zone; null where nobody said.
+    pub timezone: Option<String>,
+}
+
 /// A record that couldn't be taken over.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
