@@ -2,13 +2,15 @@
 //! (`AGGREGATOR_…`) < flags. A bad value is refused at start with the key's name; an unknown key of
 //! the file too.
 
+mod file_types;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 use config::builder::DefaultState;
-use config::{Config, ConfigBuilder, Environment, File, FileFormat, Map};
+use config::{Config, ConfigBuilder, Environment, File, FileFormat, Map, Source};
 use serde::{Deserialize, Serialize};
 use shared::StoreId;
 use thiserror::Error;
@@ -199,12 +201,15 @@ impl Settings {
         let source = |error: config::ConfigError| ConfigError::Source(error.to_string());
         let mut builder = with_defaults(Config::builder()).map_err(source)?;
         if let Some(path) = &args.config {
-            builder = builder.add_source(File::from(path.as_path()).format(FileFormat::Toml));
+            let file = File::from(path.as_path()).format(FileFormat::Toml);
+            let values = file.collect().map_err(source)?;
+            let defaults = builder.build_cloned().and_then(|all| all.collect()).map_err(source)?;
+            file_types::check(&values, &defaults, KEYS)?;
+            builder = builder.add_source(file);
         }
         builder = builder.add_source(
             Environment::with_prefix(ENVIRONMENT_PREFIX)
                 .prefix_separator("_")
-                .try_parsing(true)
                 .source(Some(known_variables(environment))),
         );
         builder = with_flags(builder, args).map_err(source)?;
@@ -400,6 +405,14 @@ mod tests {
     }
 
     #[test]
+    fn texts_of_the_environment_stay_texts() {
+        let environment = [("AGGREGATOR_CONSUMER", "007"), ("AGGREGATOR_DATA_DIR", "1e3")];
+        let settings = load(&ServeArgs::default(), &environment).unwrap();
+        assert_eq!(settings.consumer, "007");
+        assert_eq!(settings.data_dir, PathBuf::from("1e3"));
+    }
+
+    #[test]
     fn what_is_printed_can_be_read_again() {
         let (_dir, args) = file(
             "[[store]]\nurl = \"http://a:1\"\nid = \"store-a\"\nname = 'Mitte \"1\"'\n\
@@ -416,6 +429,7 @@ mod tests {
             ("AGGREGATOR_LISTEN", "here", "listen"),
             ("AGGREGATOR_SILENCE_MS", "soon", "silence_ms"),
             ("AGGREGATOR_SILENCE_MS", "10", "silence_ms"),
+            ("AGGREGATOR_SILENCE_MS", "3000.5", "silence_ms"),
             ("AGGREGATOR_BACKOFF_MAX_MS", "1", "backoff_max_ms"),
             ("AGGREGATOR_CONSUMER", "a b", "consumer"),
             ("AGGREGATOR_NODES", "ftp://a", "store.url"),
@@ -434,6 +448,10 @@ mod tests {
                 "[[store]]\nurl = \"http://a:1\"\nid = \"a\"\n[[store]]\nurl = \"http://b:1\"\nid = \"a\"\n",
                 "store.id",
             ),
+            ("silence_ms = 3000.5\n", "silence_ms: must be a whole number"),
+            ("data_dir = 5\n", "data_dir: must be a text, is 5"),
+            ("[[store]]\nurl = \"http://a:1\"\nid = 330\n", "store.id: must be a text, is 330"),
+            ("store = \"http://a:1\"\n", "store: must be a list of tables"),
         ] {
             let (_dir, args) = file(text);
             let error = load(&args, &[]).unwrap_err().to_string();

@@ -12,10 +12,25 @@ pub struct Timestamp(i64);
 /// 9999-12-31T00:00:00Z, beyond which RFC 3339 has no four-digit year.
 const MICROS_MAX: i64 = 253_402_214_400_000_000;
 
-/// Why a text is not a timestamp.
+/// Why a text is not a timestamp; each says what to send instead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("must be an RFC 3339 time such as 2026-11-21T10:00:00.000000Z")]
-pub struct TimestampError;
+pub enum TimestampError {
+    /// It hasn't the form of RFC 3339, section 5.6.
+    #[error("must be an RFC 3339 time such as 2026-11-21T10:00:00.000000Z")]
+    Format,
+    /// There is no such day or time of day (hours end at 23, minutes and seconds at 59).
+    #[error("must be a date and time of day that there is")]
+    Calendar,
+    /// A second 60: the timestamps here, as those of most devices, have no place for it.
+    #[error("must not be a leap second: send second 59")]
+    LeapSecond,
+    /// The hours of an offset end at 23, its minutes at 59.
+    #[error("must have an offset of at most 23:59")]
+    Offset,
+    /// Outside of what a [`Timestamp`] can be.
+    #[error("must be in the years 1970 to 9999")]
+    Range,
+}
 
 impl Timestamp {
     /// The epoch.
@@ -31,11 +46,18 @@ impl Timestamp {
         self.0
     }
 
-    /// Parses RFC 3339; offsets are converted to UTC, digits below a microsecond are cut.
+    /// Parses RFC 3339, section 5.6: `T` and `Z` in either case, a blank for `T`, any number of
+    /// digits after the point. Offsets are converted to UTC, digits below a microsecond are cut.
     pub fn parse(text: &str) -> Result<Self, TimestampError> {
-        let parsed: jiff::Timestamp = text.parse().map_err(|_| TimestampError)?;
-        let micros = parsed.as_microsecond();
-        if (0..=MICROS_MAX).contains(&micros) { Ok(Self(micros)) } else { Err(TimestampError) }
+        let (fields, rest) = DateTime::split(text.as_bytes())?;
+        let (fraction_us, zone) = split_fraction(rest)?;
+        let offset_s = offset_seconds(zone)?;
+        let micros = (fields.seconds()? - offset_s) * 1_000_000 + fraction_us;
+        if (0..=MICROS_MAX).contains(&micros) {
+            Ok(Self(micros))
+        } else {
+            Err(TimestampError::Range)
+        }
     }
 
     /// Later by so many whole seconds.
@@ -49,6 +71,87 @@ impl Timestamp {
     pub fn micros_since(self, earlier: Self) -> i64 {
         self.0.saturating_sub(earlier.0).max(0)
     }
+}
+
+/// Date and time of day as they are written, not yet known to exist.
+struct DateTime {
+    year: i16,
+    month: i8,
+    day: i8,
+    hour: i8,
+    minute: i8,
+    second: i8,
+}
+
+impl DateTime {
+    /// `2026-11-21T10:00:00`, and what follows.
+    fn split(text: &[u8]) -> Result<(Self, &[u8]), TimestampError> {
+        let (head, rest) = text.split_first_chunk::<19>().ok_or(TimestampError::Format)?;
+        let punctuated = [head[4], head[7], head[13], head[16]] == *b"--::"
+            && matches!(head[10], b'T' | b't' | b' ');
+        if !punctuated {
+            return Err(TimestampError::Format);
+        }
+        let two = |at: usize| digits(&head[at..at + 2]).map(|number| number as i8);
+        let fields = Self {
+            year: digits(&head[0..4])? as i16,
+            month: two(5)?,
+            day: two(8)?,
+            hour: two(11)?,
+            minute: two(14)?,
+            second: two(17)?,
+        };
+        Ok((fields, rest))
+    }
+
+    /// Seconds since the epoch, had it been said in UTC.
+    fn seconds(&self) -> Result<i64, TimestampError> {
+        if self.second == 60 {
+            return Err(TimestampError::LeapSecond);
+        }
+        let Self { year, month, day, hour, minute, second } = *self;
+        let civil = jiff::civil::DateTime::new(year, month, day, hour, minute, second, 0)
+            .map_err(|_| TimestampError::Calendar)?;
+        let instant = jiff::tz::Offset::UTC.to_timestamp(civil);
+        Ok(instant.map_err(|_| TimestampError::Range)?.as_second())
+    }
+}
+
+/// Microseconds of `.123456789`, if there is one, and what follows.
+fn split_fraction(text: &[u8]) -> Result<(i64, &[u8]), TimestampError> {
+    let Some(text) = text.strip_prefix(b".") else {
+        return Ok((0, text));
+    };
+    let length = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    if length == 0 {
+        return Err(TimestampError::Format);
+    }
+    let digit = |at: usize| text[..length].get(at).map_or(0, |byte| i64::from(byte - b'0'));
+    let micros = (0..6).fold(0, |micros, at| micros * 10 + digit(at));
+    Ok((micros, &text[length..]))
+}
+
+/// Seconds ahead of UTC of `Z` or `+01:00`; `-00:00` is UTC.
+fn offset_seconds(text: &[u8]) -> Result<i64, TimestampError> {
+    let (sign, hours, minutes) = match text {
+        b"Z" | b"z" => return Ok(0),
+        [b'+', h1, h2, b':', m1, m2] => (1, [*h1, *h2], [*m1, *m2]),
+        [b'-', h1, h2, b':', m1, m2] => (-1, [*h1, *h2], [*m1, *m2]),
+        _ => return Err(TimestampError::Format),
+    };
+    let (hours, minutes) = (digits(&hours)?, digits(&minutes)?);
+    if hours > 23 || minutes > 59 {
+        return Err(TimestampError::Offset);
+    }
+    Ok(sign * (i64::from(hours) * 3600 + i64::from(minutes) * 60))
+}
+
+/// Up to four digits.
+fn digits(text: &[u8]) -> Result<u16, TimestampError> {
+    text.iter().try_fold(0, |number, byte| match byte {
+        b'0'..=b'9' => Ok(number * 10 + u16::from(byte - b'0')),
+        _ => Err(TimestampError::Format),
+    })
 }
 
 impl fmt::Display for Timestamp {
@@ -103,8 +206,59 @@ mod tests {
             Timestamp::parse("2026-11-21T11:00:00+01:00").unwrap().to_string(),
             "2026-11-21T10:00:00.000000Z"
         );
-        for bad in ["", "yesterday", "2026-11-21", "1969-12-31T23:59:59Z", "2026-13-01T00:00:00Z"] {
-            assert!(Timestamp::parse(bad).is_err(), "{bad}");
+    }
+
+    #[test]
+    fn takes_what_rfc_3339_says_and_refuses_the_rest_by_rule() {
+        use TimestampError::{Calendar, Format, LeapSecond, Offset, Range};
+        let utc = |text: &str| Timestamp::parse(text).map(|parsed| parsed.to_string());
+        let good = [
+            ("2026-11-21t10:00:00z", "2026-11-21T10:00:00.000000Z"),
+            ("2026-11-21 10:00:00Z", "2026-11-21T10:00:00.000000Z"),
+            ("2026-11-21T10:00:00.5Z", "2026-11-21T10:00:00.500000Z"),
+            ("2026-11-21T10:00:00.1234567899999Z", "2026-11-21T10:00:00.123456Z"),
+            ("2026-11-21T10:00:00-00:00", "2026-11-21T10:00:00.000000Z"),
+            ("2026-11-21T10:00:00+23:59", "2026-11-20T10:01:00.000000Z"),
+            ("2026-11-21T10:00:00-23:59", "2026-11-22T09:59:00.000000Z"),
+            ("1969-12-31T23:30:00.25-00:45", "1970-01-01T00:15:00.250000Z"),
+            ("2024-02-29T00:00:00Z", "2024-02-29T00:00:00.000000Z"),
+        ];
+        for (text, expected) in good {
+            assert_eq!(utc(text).as_deref(), Ok(expected), "{text}");
+        }
+        let bad = [
+            ("", Format),
+            ("yesterday", Format),
+            ("2026-11-21", Format),
+            ("2026-11-21T10:00:00", Format),
+            ("2026-11-21T10:00Z", Format),
+            ("20261121T100000Z", Format),
+            ("2026-11-21T10:00:00.Z", Format),
+            ("2026-11-21T10:00:00,5Z", Format),
+            ("2026-11-21T10:00:00+01", Format),
+            ("2026-11-21T10:00:00+0100", Format),
+            ("2026-11-21T10:00:00+1:00", Format),
+            ("2026-11-21T10:00:00+01:00[Europe/Berlin]", Format),
+            ("2026-11-21T10:00:00Z ", Format),
+            ("+002026-11-21T10:00:00Z", Format),
+            ("２026-11-21T10:00:00Z", Format),
+            ("2026-13-01T00:00:00Z", Calendar),
+            ("2026-00-01T00:00:00Z", Calendar),
+            ("2026-02-29T00:00:00Z", Calendar),
+            ("2026-11-21T24:00:00Z", Calendar),
+            ("2026-11-21T10:60:00Z", Calendar),
+            ("2026-11-21T10:00:61Z", Calendar),
+            ("2016-12-31T23:59:60Z", LeapSecond),
+            ("2026-11-21T10:00:60Z", LeapSecond),
+            ("2026-11-21T10:00:00+24:00", Offset),
+            ("2026-11-21T10:00:00-24:00", Offset),
+            ("2026-11-21T10:00:00+01:60", Offset),
+            ("1969-12-31T23:59:59Z", Range),
+            ("1970-01-01T00:00:00+00:01", Range),
+            ("9999-12-31T23:59:59Z", Range),
+        ];
+        for (text, error) in bad {
+            assert_eq!(Timestamp::parse(text), Err(error), "{text}");
         }
     }
 

@@ -7,3 +7,4 @@ pub mod global;
 pub mod global_sync;
 pub mod node;
 pub mod problem;
+pub mod text;

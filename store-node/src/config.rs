@@ -1,13 +1,15 @@
 //! Settings of `store-node serve`: defaults < `--config` file < environment (`STORE_NODE_…`) <
 //! flags. A bad value is refused at start with the key's name; an unknown key too.
 
+mod file_types;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
 use config::builder::DefaultState;
-use config::{Config, ConfigBuilder, Environment, File, FileFormat, Map};
+use config::{Config, ConfigBuilder, Environment, File, FileFormat, Map, Source};
 use serde::{Deserialize, Serialize};
 use shared::StoreId;
 use thiserror::Error;
@@ -209,7 +211,11 @@ impl Settings {
         let source = |error: config::ConfigError| ConfigError::Source(error.to_string());
         let mut builder = with_defaults(Config::builder()).map_err(source)?;
         if let Some(path) = &args.config {
-            builder = builder.add_source(File::from(Path::new(path)).format(FileFormat::Toml));
+            let file = File::from(Path::new(path)).format(FileFormat::Toml);
+            let values = file.collect().map_err(source)?;
+            let defaults = builder.build_cloned().and_then(|all| all.collect()).map_err(source)?;
+            file_types::check(&values, &defaults, KEYS)?;
+            builder = builder.add_source(file);
         }
         let environment = known_variables(environment);
         builder = builder.add_source(
@@ -408,13 +414,43 @@ mod tests {
         assert!(settings.require_version && settings.read_only);
     }
 
-    #[test]
-    fn unknown_keys_of_the_file_are_refused() {
+    /// What a file with this text is refused with.
+    fn refused_file(text: &str) -> String {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("node.toml");
-        std::fs::write(&file, "lissten = \"127.0.0.1:1\"\n").unwrap();
-        let args = ServeArgs { config: Some(file), ..flags() };
-        assert!(load(&args, &[]).unwrap_err().to_string().contains("lissten"));
+        std::fs::write(&file, text).unwrap();
+        let args = ServeArgs { config: Some(file), ..ServeArgs::default() };
+        let outcome = load(&args, &[("STORE_NODE_STORE_ID", "a"), ("STORE_NODE_DATA_DIR", "d")]);
+        outcome.expect_err(text).to_string()
+    }
+
+    #[test]
+    fn unknown_keys_of_the_file_are_refused() {
+        assert!(refused_file("lissten = \"127.0.0.1:1\"\n").contains("lissten"));
+    }
+
+    #[test]
+    fn values_of_the_file_are_of_their_keys_type() {
+        let cases = [
+            (
+                "keys_max = 1.5",
+                "keys_max: must be a whole number, is a number with a fraction (1.5)",
+            ),
+            ("keys_max = 2.0", "keys_max: must be a whole number, is a number with a fraction (2)"),
+            ("keys_max = \"7\"", "keys_max: must be a whole number, is the text \"7\""),
+            ("keys_max = true", "keys_max: must be a whole number, is true"),
+            ("data_dir = 5", "data_dir: must be a text, is 5"),
+            ("store_id = 7", "store_id: must be a text, is 7"),
+            ("store_id = [\"a\"]", "store_id: must be a text, is a list"),
+            ("log_level = true", "log_level: must be a text, is true"),
+            ("read_only = 1", "read_only: must be true or false, is 1"),
+            ("read_only = \"yes\"", "read_only: must be true or false, is the text \"yes\""),
+            ("[listen]\nport = 1", "listen: must be a text, is a table"),
+        ];
+        for (text, problem) in cases {
+            assert_eq!(refused_file(text), problem, "{text}");
+        }
+        assert!(refused_file("keys_max = -1").contains("keys_max"));
     }
 
     #[test]

@@ -240,6 +240,7 @@ const RULE_CODES: &[&str] = &[
     "required",
     "non_zero",
     "control_character",
+    "blank",
     "outer_white_space",
     "time",
     "one_of",

@@ -13,9 +13,7 @@ mod rules;
 #[cfg(test)]
 mod tests;
 
-pub use rules::{
-    EXPIRES_IN_SECONDS_MAX, NAME_BYTES_MAX, NOTE_BYTES_MAX, REFERENCE_BYTES_MAX, UNIT_BYTES_MAX,
-};
+pub use rules::EXPIRES_IN_SECONDS_MAX;
 
 use crate::Version;
 use crate::command::Action;

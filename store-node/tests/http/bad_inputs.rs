@@ -96,6 +96,48 @@ async fn creates_are_checked_as_a_whole() {
 }
 
 #[tokio::test]
+async fn texts_say_something_and_hold_no_control_characters() {
+    let world = node().await;
+    let before = world.last_seq();
+    let create =
+        r#"{"sku":"B","stock":1,"name":"a\u0000b","category":"\n","location":"  ","unit":"k\tg"}"#;
+    let all = [
+        "#/name control_character",
+        "#/category control_character",
+        "#/location blank",
+        "#/unit control_character",
+    ];
+    assert_eq!(world.post("/api/inventory", create).await.field_errors(), all);
+    let lines = format!(r#"{{"atomic":true,"operations":[{{"op":"create",{}]}}"#, &create[1..]);
+    let of_line = all.map(|error| error.replace("#/", "#/operations/0/"));
+    assert_eq!(world.post("/api/batch", &lines).await.field_errors(), of_line);
+    let long = "\u{1}".repeat(257);
+    let body = serde_json::json!({"sku": "B", "stock": 1, "name": long}).to_string();
+    let both = ["#/name control_character", "#/name max_length"];
+    assert_eq!(world.post("/api/inventory", &body).await.field_errors(), both);
+    for (body, expected) in [
+        (r#"{"name":""}"#, "#/name blank"),
+        (r#"{"location":"\u00a0 "}"#, "#/location blank"),
+        (r#"{"unit":"\u007f"}"#, "#/unit control_character"),
+    ] {
+        let answer = world.call("PATCH", "/api/inventory/A", &[], body).await;
+        assert_eq!(answer.field_errors(), [expected], "{body}");
+    }
+    for verb in ["receive", "sell", "return", "release"] {
+        let body = r#"{"quantity":1,"orderId":"o","reason":"\u0000","reference":"a\nb","note":"\u001b[2J"}"#;
+        let body = if verb == "release" { body } else { &body.replace(r#""orderId":"o","#, "") };
+        let expected = ["reason", "reference", "note"].map(|f| format!("#/{f} control_character"));
+        let answer = world.post(&format!("/api/inventory/A/{verb}"), body).await;
+        assert_eq!(answer.field_errors(), expected, "{verb}");
+    }
+    check("adjust", r#"{"quantity":1,"reason":"found","note":" "}"#, &["#/note blank"]).await;
+    assert_eq!(world.last_seq(), before, "refused texts leave no record");
+    let letter = r#"{"quantity":1,"note":"two\nlines,\tand é"}"#;
+    world.post("/api/inventory/A/sell", letter).await.expect(200);
+    world.call("PATCH", "/api/inventory/A", &[], r#"{"location":null}"#).await.expect(200);
+}
+
+#[tokio::test]
 async fn broken_bodies_are_malformed() {
     let world = node().await;
     let deep = format!("{{\"note\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));

@@ -30,6 +30,8 @@ pub(crate) struct Collector(RefCell<Collected>);
 struct Collected {
     /// Wrong values.
     values: Vec<FieldError>,
+    /// Broken rules; a value may break several.
+    rules: Vec<FieldError>,
     /// The place of each value in the body; absent ones come last.
     places: HashMap<String, usize, FixedHasher>,
     /// Wrong names: unknown and repeated fields.
@@ -60,8 +62,10 @@ impl Collector {
                 .strip_prefix(&known.pointer)
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
-        if !self.0.borrow().values.iter().any(covered) {
-            self.value_error(pointer, code, message);
+        let mut collected = self.0.borrow_mut();
+        if collected.rules.len() < FIELD_ERRORS_MAX && !collected.values.iter().any(covered) {
+            let pointer = pointer.to_owned();
+            collected.rules.push(FieldError { pointer, code, message: message.into() });
         }
     }
 
@@ -85,10 +89,11 @@ impl Collector {
 
     /// All errors: wrong values first, in the order of the body, then wrong names.
     pub(crate) fn finish(self) -> Result<Vec<FieldError>, BodyError> {
-        let Collected { mut values, places, mut names, malformed } = self.0.into_inner();
+        let Collected { mut values, mut rules, places, mut names, malformed } = self.0.into_inner();
         if let Some(detail) = malformed {
             return Err(BodyError::Malformed(detail));
         }
+        values.append(&mut rules);
         values.sort_by_key(|error| places.get(&error.pointer).copied());
         values.append(&mut names);
         values.truncate(FIELD_ERRORS_MAX);

@@ -7,7 +7,7 @@ use garde::Validate;
 use serde::Deserialize;
 
 use super::CommandBody;
-use super::rules::{self, NAME_BYTES_MAX, NUMBER_MAX, UNIT_BYTES_MAX};
+use super::rules::{self, NUMBER_MAX};
 use crate::cell::Version;
 use crate::command::{Action, ItemPatch, NewItem};
 use crate::event::Context;
@@ -15,6 +15,7 @@ use crate::quantity::Quantity;
 use crate::rules::REORDER_POINT_DEFAULT;
 use crate::sku::Sku;
 use crate::wire::body::{Patch, rule_error};
+use crate::wire::text::{NAME_BYTES_MAX, UNIT_BYTES_MAX};
 
 /// A new item.
 #[derive(Debug, Clone, PartialEq, Deserialize, Validate)]
@@ -29,19 +30,19 @@ pub struct CreateBody<'a> {
     pub stock: i64,
     /// Where it lies: bin, shelf.
     #[serde(borrow)]
-    #[garde(inner(length(max = NAME_BYTES_MAX)))]
+    #[garde(inner(length(max = NAME_BYTES_MAX), custom(rules::line)))]
     pub location: Option<Cow<'a, str>>,
     /// What it is called.
     #[serde(borrow)]
-    #[garde(inner(length(max = NAME_BYTES_MAX)))]
+    #[garde(inner(length(max = NAME_BYTES_MAX), custom(rules::line)))]
     pub name: Option<Cow<'a, str>>,
     /// What it is.
     #[serde(borrow)]
-    #[garde(inner(length(max = NAME_BYTES_MAX)))]
+    #[garde(inner(length(max = NAME_BYTES_MAX), custom(rules::line)))]
     pub category: Option<Cow<'a, str>>,
     /// Its base unit; none = `each`.
     #[serde(borrow)]
-    #[garde(inner(length(max = UNIT_BYTES_MAX)))]
+    #[garde(inner(length(max = UNIT_BYTES_MAX), custom(rules::line)))]
     pub unit: Option<Cow<'a, str>>,
     /// Low-stock threshold; none = 10.
     #[garde(inner(range(min = 0, max = NUMBER_MAX)))]
@@ -91,19 +92,19 @@ impl CommandBody for CreateBody<'_> {
 pub struct UpdateBody<'a> {
     /// What it is called.
     #[serde(borrow, default)]
-    #[garde(inner(length(max = NAME_BYTES_MAX)))]
+    #[garde(inner(length(max = NAME_BYTES_MAX), custom(rules::line)))]
     pub name: Patch<Cow<'a, str>>,
     /// What it is.
     #[serde(borrow, default)]
-    #[garde(inner(length(max = NAME_BYTES_MAX)))]
+    #[garde(inner(length(max = NAME_BYTES_MAX), custom(rules::line)))]
     pub category: Patch<Cow<'a, str>>,
     /// Where it lies.
     #[serde(borrow, default)]
-    #[garde(inner(length(max = NAME_BYTES_MAX)))]
+    #[garde(inner(length(max = NAME_BYTES_MAX), custom(rules::line)))]
     pub location: Patch<Cow<'a, str>>,
     /// Its base unit.
     #[serde(borrow, default)]
-    #[garde(inner(length(max = UNIT_BYTES_MAX)))]
+    #[garde(inner(length(max = UNIT_BYTES_MAX), custom(rules::line)))]
     pub unit: Patch<Cow<'a, str>>,
     /// Low-stock threshold.
     #[serde(default)]

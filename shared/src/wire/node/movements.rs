@@ -6,10 +6,11 @@ use garde::Validate;
 use serde::Deserialize;
 
 use super::CommandBody;
-use super::rules::{self, NOTE_BYTES_MAX, NUMBER_MAX, REFERENCE_BYTES_MAX};
+use super::rules::{self, NUMBER_MAX};
 use crate::cell::Version;
 use crate::command::{Action, AdjustReason};
 use crate::event::Context;
+use crate::wire::text::{NOTE_BYTES_MAX, REFERENCE_BYTES_MAX};
 
 /// A body with fields of its own and the five that every movement has.
 macro_rules! movement_body {
@@ -26,15 +27,15 @@ macro_rules! movement_body {
             $($(#[$field_meta])* pub $field: $kind,)*
             /// Why, in the caller's words.
             #[serde(borrow)]
-            #[garde(inner(length(max = REFERENCE_BYTES_MAX)))]
+            #[garde(inner(length(max = REFERENCE_BYTES_MAX), custom(rules::line)))]
             pub reason: Option<Cow<'a, str>>,
             /// A basket, delivery note or other document.
             #[serde(borrow)]
-            #[garde(inner(length(max = REFERENCE_BYTES_MAX)))]
+            #[garde(inner(length(max = REFERENCE_BYTES_MAX), custom(rules::line)))]
             pub reference: Option<Cow<'a, str>>,
             /// Anything else.
             #[serde(borrow)]
-            #[garde(inner(length(max = NOTE_BYTES_MAX)))]
+            #[garde(inner(length(max = NOTE_BYTES_MAX), custom(rules::lines)))]
             pub note: Option<Cow<'a, str>>,
             /// When it happened, as the device claims (RFC 3339).
             #[serde(borrow)]
@@ -114,11 +115,11 @@ pub struct AdjustBody<'a> {
     pub reason: AdjustReason,
     /// A document.
     #[serde(borrow)]
-    #[garde(inner(length(max = REFERENCE_BYTES_MAX)))]
+    #[garde(inner(length(max = REFERENCE_BYTES_MAX), custom(rules::line)))]
     pub reference: Option<Cow<'a, str>>,
     /// Anything else.
     #[serde(borrow)]
-    #[garde(inner(length(max = NOTE_BYTES_MAX)))]
+    #[garde(inner(length(max = NOTE_BYTES_MAX), custom(rules::lines)))]
     pub note: Option<Cow<'a, str>>,
     /// When it happened, as the device claims (RFC 3339).
     #[serde(borrow)]

@@ -7,10 +7,11 @@ use serde::Deserialize;
 
 use super::CommandBody;
 use super::movements::movement_body;
-use super::rules::{self, EXPIRES_IN_SECONDS_MAX, NOTE_BYTES_MAX, NUMBER_MAX, REFERENCE_BYTES_MAX};
+use super::rules::{self, EXPIRES_IN_SECONDS_MAX, NUMBER_MAX};
 use crate::cell::Version;
 use crate::command::Action;
 use crate::event::Context;
+use crate::wire::text::{NOTE_BYTES_MAX, REFERENCE_BYTES_MAX};
 
 movement_body! {
     /// Units are promised to an order.

@@ -17,20 +17,12 @@ use crate::quantity::{QUANTITY_MAX, Quantity};
 use crate::sku::Sku;
 use crate::time::Timestamp;
 use crate::wire::body::rule_error;
+use crate::wire::text::{check_line, check_lines};
 
 /// The greatest quantity and version, as the `i64` that bodies carry.
 pub(super) const NUMBER_MAX: i64 = QUANTITY_MAX as i64;
 /// The longest life of a reservation: ten years.
 pub const EXPIRES_IN_SECONDS_MAX: i64 = 315_576_000;
-/// The longest name, category or location, in bytes.
-pub const NAME_BYTES_MAX: usize = 256;
-/// The longest name of a unit, in bytes.
-pub const UNIT_BYTES_MAX: usize = 32;
-/// The longest reason or reference, in bytes.
-pub const REFERENCE_BYTES_MAX: usize = 256;
-/// The longest note, in bytes.
-pub const NOTE_BYTES_MAX: usize = 1024;
-
 /// garde hands fields over as they are, `Cow` included.
 type Text<'a> = Cow<'a, str>;
 
@@ -47,6 +39,16 @@ pub(super) fn order_id(text: &Text<'_>, (): &()) -> garde::Result {
         };
         rule_error(code, error)
     })
+}
+
+/// A text of one line; its length is another rule's.
+pub(super) fn line(text: &Text<'_>, (): &()) -> garde::Result {
+    check_line(text).map_err(|error| rule_error(error.code(), error))
+}
+
+/// A text of any number of lines.
+pub(super) fn lines(text: &Text<'_>, (): &()) -> garde::Result {
+    check_lines(text).map_err(|error| rule_error(error.code(), error))
 }
 
 pub(super) fn time(text: &Text<'_>, (): &()) -> garde::Result {

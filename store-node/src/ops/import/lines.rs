@@ -7,10 +7,8 @@ use compact_str::CompactString;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use shared::command::{Action, AdjustReason, NewItem};
+use shared::wire::text::{NAME_BYTES_MAX, REFERENCE_BYTES_MAX, UNIT_BYTES_MAX, check_line};
 use shared::{Command, Context, QUANTITY_MAX, Quantity, Sku, Timestamp};
-
-/// The longest text of a field, in bytes.
-pub(super) const TEXT_BYTES_MAX: usize = 256;
 
 const ITEM_FIELDS: [&str; 8] =
     ["sku", "name", "category", "location", "unit", "stock", "reorderPoint", "safetyStock"];
@@ -93,8 +91,9 @@ struct LineParser<'a> {
 impl LineParser<'_> {
     fn item(&mut self) -> Option<ImportLine> {
         let sku = self.sku();
-        let texts = ["name", "category", "location", "unit"].map(|name| self.text(name));
-        let [name, category, location, unit] = texts.map(Option::unwrap_or_default);
+        let texts = ["name", "category", "location"].map(|name| self.text(name, NAME_BYTES_MAX));
+        let [name, category, location] = texts.map(Option::unwrap_or_default);
+        let unit = self.text("unit", UNIT_BYTES_MAX).unwrap_or_default();
         let stock = self.number("stock", 0);
         let reorder_point = self.number("reorderPoint", 0);
         let safety_stock = self.number("safetyStock", 0);
@@ -122,8 +121,8 @@ impl LineParser<'_> {
     fn movement(&mut self) -> Option<ImportLine> {
         let sku = self.sku();
         let op = self.required("op").and_then(|value| value.as_str().map(str::to_owned));
-        let reason = self.text("reason");
-        let reference = self.text("reference");
+        let reason = self.text("reason", REFERENCE_BYTES_MAX);
+        let reference = self.text("reference", REFERENCE_BYTES_MAX);
         let occurred_at = self.time("occurredAt");
         let op = op?;
         let units = if op == "adjust" { self.delta() } else { self.positive() };
@@ -200,23 +199,28 @@ impl LineParser<'_> {
         }
     }
 
-    fn text(&mut self, name: &str) -> Option<CompactString> {
+    /// A text by the rules of the API, but that an empty one is none, as it is in CSV.
+    fn text(&mut self, name: &str, bytes_max: usize) -> Option<CompactString> {
         let value = self.find(name)?;
         let Some(text) = value.as_str() else {
             self.error(name, "must be a text".to_owned());
             return None;
         };
-        if text.len() > TEXT_BYTES_MAX {
-            let length = text.len();
-            self.error(name, format!("must be at most {TEXT_BYTES_MAX} bytes, is {length}"));
-        } else if text.chars().any(char::is_control) {
-            self.error(name, "must not contain control characters".to_owned());
+        if text.is_empty() {
+            return None;
         }
-        (!text.is_empty()).then(|| text.into())
+        if text.len() > bytes_max {
+            let length = text.len();
+            self.error(name, format!("must be at most {bytes_max} bytes, is {length}"));
+        }
+        if let Err(error) = check_line(text) {
+            self.error(name, error.to_string());
+        }
+        Some(text.into())
     }
 
     fn time(&mut self, name: &str) -> Option<Timestamp> {
-        let text = self.text(name)?;
+        let text = self.text(name, REFERENCE_BYTES_MAX)?;
         let parsed = Timestamp::parse(&text);
         parsed.map_err(|error| self.error(name, error.to_string())).ok()
     }

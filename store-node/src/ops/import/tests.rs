@@ -89,6 +89,18 @@ fn everything_wrong_is_told_at_once() {
 }
 
 #[test]
+fn texts_follow_the_rules_of_the_api() {
+    let unit = "x".repeat(33);
+    let text = format!("sku,name,location,unit,stock\nA,Mug,\u{a0} ,{unit},1\nB,a\u{1}b,,,1\n");
+    let expected = [
+        "line 2: location must not be blank: leave it out, or send null, for none",
+        "line 2: unit must be at most 32 bytes, is 33",
+        "line 3: name must not contain control characters, has U+0001",
+    ];
+    assert_eq!(messages(&read("items.csv", &text)), expected);
+}
+
+#[test]
 fn a_ragged_csv_names_its_lines() {
     let lines = read("items.csv", "sku,stock\nA,1\nB\nC,1,2\nD,x\n");
     let expected = [
