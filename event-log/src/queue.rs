@@ -275,6 +275,15 @@ impl<S: Storage> Queue<S> {
         self.shortage = Some(shortage);
     }
 
+    /// How full the batch is, in percent of what it may grow to.
+    pub(crate) fn percent(&self) -> u8 {
+        if self.batch.is_empty() {
+            return 0;
+        }
+        let percent = self.batch.bytes.len().saturating_mul(100) / self.batch_bytes_max.max(1);
+        u8::try_from(percent).map_or(100, |percent| percent.min(100))
+    }
+
     pub(crate) fn spare_count(&self) -> usize {
         self.spares.len()
     }

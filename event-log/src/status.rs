@@ -181,6 +181,11 @@ impl<S: Storage> Log<S> {
         }
     }
 
+    /// How full the next commit is, in percent of the preallocated room that it may grow into.
+    pub fn queue_percent(&self) -> u8 {
+        self.shared.queue.lock().percent()
+    }
+
     /// Whether the log takes appends: the cheap part of [`Log::status`].
     pub fn state(&self) -> LogState {
         state_of(&self.shared.queue.lock().gate)

@@ -103,10 +103,20 @@ pub struct Settings {
     pub body_deadline_ms: u64,
     /// How long requests may go on after the first signal, in ms.
     pub drain_deadline_ms: u64,
+    /// How long after the first signal a body may take to be complete, in ms.
+    pub drain_body_deadline_ms: u64,
     /// Requests slower than this are logged, in ms.
     pub slow_request_ms: u64,
-    /// Connections at a time.
+    /// Connections at a time; a few more are told to come back.
     pub connections_max: u64,
+    /// Requests being worked on that are a full load: from 80 % on, what can wait is put off.
+    pub requests_max: u64,
+    /// Log streams at a time.
+    pub log_streams_max: u64,
+    /// Searches that run at a time; 0 = half of the cores.
+    pub searches_max: u64,
+    /// Searches that wait to run.
+    pub searches_waiting_max: u64,
     /// Threads of the HTTP side; 0 = one for each core.
     pub worker_threads: u64,
     /// How logs are written.
@@ -194,8 +204,13 @@ defaults! {
     header_deadline_ms = 10_000_u64,
     body_deadline_ms = 30_000_u64,
     drain_deadline_ms = 10_000_u64,
+    drain_body_deadline_ms = 1_000_u64,
     slow_request_ms = 1000_u64,
     connections_max = 10_000_u64,
+    requests_max = 5_000_u64,
+    log_streams_max = 64_u64,
+    searches_max = 0_u64,
+    searches_waiting_max = 100_u64,
     worker_threads = 0_u64,
     log_format = "json",
     log_level = "info",
@@ -264,7 +279,12 @@ impl Settings {
             ("header_deadline_ms", self.header_deadline_ms, 1, DEADLINE_MS_MAX),
             ("body_deadline_ms", self.body_deadline_ms, 1, DEADLINE_MS_MAX),
             ("drain_deadline_ms", self.drain_deadline_ms, 0, DEADLINE_MS_MAX),
+            ("drain_body_deadline_ms", self.drain_body_deadline_ms, 0, DEADLINE_MS_MAX),
             ("connections_max", self.connections_max, 1, 1_000_000),
+            ("requests_max", self.requests_max, 1, 1_000_000),
+            ("log_streams_max", self.log_streams_max, 1, 100_000),
+            ("searches_max", self.searches_max, 0, 1024),
+            ("searches_waiting_max", self.searches_waiting_max, 0, 100_000),
             ("worker_threads", self.worker_threads, 0, 1024),
         ];
         for (key, value, min, max) in ranges {

@@ -14,11 +14,13 @@ mod call;
 mod consumers;
 mod execute;
 mod failure;
+mod head;
 mod headers;
 mod health;
 mod items;
 mod jobs;
 mod list;
+mod load;
 mod log_snapshot;
 mod log_stream;
 mod metrics;
@@ -32,7 +34,9 @@ mod settle;
 mod sync_status;
 
 pub use app::{App, AppOptions, Now};
+pub use head::{refuse_head, refuse_overflow, word_refusal};
 pub use jobs::{Job, JobKind, JobState};
+pub use load::LoadLimits;
 
 use std::sync::Arc;
 

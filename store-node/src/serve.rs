@@ -1,6 +1,8 @@
 //! `store-node serve`: the composition root. It opens storage, log, clock and ledger, starts the
 //! threads, listens, and takes everything down again in order. Decisions belong elsewhere.
 
+mod connections;
+mod heads;
 mod listener;
 pub mod logging;
 mod upkeep;
@@ -18,7 +20,7 @@ use tokio::net::{TcpListener, TcpSocket};
 
 use crate::clock::LoggedClock;
 use crate::config::{ServeArgs, Settings};
-use crate::http::{App, AppOptions, Now};
+use crate::http::{App, AppOptions, LoadLimits, Now};
 use crate::ledger::{Ledger, LedgerOptions};
 use crate::ops::store::{ledger_error, log_options, open_error};
 use crate::ops::{EXIT_USAGE, OpError};
@@ -99,9 +101,11 @@ fn app_options(settings: &Settings) -> AppOptions {
     AppOptions {
         reply_deadline: Settings::duration_ms(settings.reply_deadline_ms),
         body_deadline: Settings::duration_ms(settings.body_deadline_ms),
+        drain_body_deadline: Settings::duration_ms(settings.drain_body_deadline_ms),
         slow_request: Settings::duration_ms(settings.slow_request_ms),
         read_only: settings.read_only,
         require_version: settings.require_version,
+        load: load_limits(settings),
         retention: Retention {
             archive: true,
             archive_keep_us: settings.archive_keep_days as i64 * DAY_US,
@@ -109,6 +113,20 @@ fn app_options(settings: &Settings) -> AppOptions {
             disk_budget_bytes: Some(settings.disk_budget_bytes).filter(|bytes| *bytes > 0),
         },
         request_id_seed: uuid::Uuid::now_v7().as_u64_pair().1,
+    }
+}
+
+fn load_limits(settings: &Settings) -> LoadLimits {
+    let count = |setting: u64| usize::try_from(setting).unwrap_or(usize::MAX);
+    let half_the_cores = || std::thread::available_parallelism().map_or(1, |cores| cores.get() / 2);
+    LoadLimits {
+        requests_max: count(settings.requests_max),
+        log_streams_max: count(settings.log_streams_max),
+        searches_max: match count(settings.searches_max) {
+            0 => half_the_cores().max(1),
+            searches => searches,
+        },
+        searches_waiting_max: count(settings.searches_waiting_max),
     }
 }
 

@@ -42,6 +42,8 @@ macro_rules! error_codes {
 error_codes! {
     /// The body is not JSON, or not UTF-8.
     MalformedJson = 400, "Malformed JSON";
+    /// The request's head is not HTTP/1.1.
+    MalformedRequest = 400, "Malformed request";
     /// Fields break rules; all of them are listed in `errors`.
     ValidationError = 400, "Invalid request";
     /// The page or log cursor is none that was given out.
@@ -98,12 +100,16 @@ error_codes! {
     PreconditionFailed = 412, "Precondition failed";
     /// The body is too large.
     PayloadTooLarge = 413, "Payload too large";
+    /// The request's target is too long.
+    UriTooLong = 414, "Target too long";
     /// The body is not `application/json`.
     UnsupportedMediaType = 415, "Unsupported media type";
     /// The key was used for another request.
     IdempotencyKeyReused = 422, "Idempotency key reused";
     /// `If-Match` or `expectedVersion` is required here.
     PreconditionRequired = 428, "Precondition required";
+    /// The request's headers are too many or too large.
+    HeadersTooLarge = 431, "Headers too large";
     /// Too many requests.
     RateLimited = 429, "Rate limited";
     /// A defect of ours.

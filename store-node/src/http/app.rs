@@ -10,6 +10,7 @@ use shared::{StoreId, Timestamp};
 use tokio::sync::Notify;
 
 use super::jobs::Jobs;
+use super::load::{Load, LoadLimits};
 use super::metrics::Metrics;
 use super::request_id::RequestIds;
 use crate::ledger::Ledger;
@@ -24,12 +25,16 @@ pub struct AppOptions {
     pub reply_deadline: Duration,
     /// How long a request's body may take to arrive.
     pub body_deadline: Duration,
+    /// How long a body that isn't complete yet may take once the node leaves.
+    pub drain_body_deadline: Duration,
     /// Requests slower than this are logged.
     pub slow_request: Duration,
     /// Refuse all writes.
     pub read_only: bool,
     /// Refuse changes of existing items without `If-Match` or `expectedVersion`.
     pub require_version: bool,
+    /// When the node puts requests off.
+    pub load: LoadLimits,
     /// What compaction keeps.
     pub retention: Retention,
     /// Where the request ids of this process begin.
@@ -44,7 +49,10 @@ pub struct App<S: Storage> {
     pub(super) metrics: Metrics,
     pub(super) jobs: Jobs,
     pub(super) request_ids: RequestIds,
+    pub(super) load: Load,
+    connections: AtomicUsize,
     draining: AtomicBool,
+    begun_draining: Notify,
     in_flight: AtomicUsize,
     idle: Notify,
     closed: Notify,
@@ -60,8 +68,11 @@ impl<S: Storage> App<S> {
             metrics: Metrics::new(),
             jobs: Jobs::default(),
             request_ids: RequestIds::new(options.request_id_seed),
+            load: Load::new(options.load),
             options,
+            connections: AtomicUsize::new(0),
             draining: AtomicBool::new(false),
+            begun_draining: Notify::new(),
             in_flight: AtomicUsize::new(0),
             idle: Notify::new(),
             closed: Notify::new(),
@@ -107,6 +118,26 @@ impl<S: Storage> App<S> {
     /// Turns readiness red: the first step of leaving.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::SeqCst);
+        self.begun_draining.notify_waiters();
+    }
+
+    /// Resolves once this node is leaving.
+    pub(super) async fn until_draining(&self) {
+        let mut notified = std::pin::pin!(self.begun_draining.notified());
+        notified.as_mut().enable();
+        if !self.is_draining() {
+            notified.await;
+        }
+    }
+
+    /// Notes how many connections are open.
+    pub fn note_connections(&self, open: usize) {
+        self.connections.store(open, Ordering::Relaxed);
+    }
+
+    /// How many connections are open.
+    pub(super) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
     }
 
     /// Whether this node is leaving.

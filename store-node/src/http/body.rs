@@ -1,4 +1,4 @@
-//! Reading bodies: bounded in bytes and in time. A body over its bound is read to its end (within
+//! Reading bodies: bounded in bytes and in time, and more so once the node leaves. A body over its bound is read to its end (within
 //! another bound) before the refusal, so that the refusal arrives.
 
 use std::time::Duration;
@@ -10,6 +10,7 @@ use event_log::storage::Storage;
 use http_body_util::BodyExt;
 use shared::wire::problem::ErrorCode;
 
+use super::app::App;
 use super::call::Call;
 use super::failure::Failure;
 use super::headers;
@@ -42,11 +43,25 @@ pub(super) async fn read<S: Storage>(
     // A caller that waits for `100 Continue` is answered before it sends what is too much.
     let is_asking = call.headers().contains_key(EXPECT);
     let mut body = call.take_body();
-    match tokio::time::timeout(deadline, read_bounded(&mut body, bytes_max)).await {
+    let reading = tokio::time::timeout(deadline, read_bounded(&mut body, bytes_max));
+    let read = tokio::select! {
+        biased;
+        read = reading => read,
+        () = cut_off(call.app()) => {
+            let detail = "this node is leaving, and the body was not complete";
+            return Err(Failure::new(ErrorCode::ShuttingDown, detail));
+        }
+    };
+    match read {
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(Unread::TooLarge)) => {
             if !is_asking {
-                let _ = tokio::time::timeout(DISCARD_DEADLINE, discard(&mut body)).await;
+                let discarding = tokio::time::timeout(DISCARD_DEADLINE, discard(&mut body));
+                tokio::select! {
+                    biased;
+                    _ = discarding => {}
+                    () = cut_off(call.app()) => {}
+                }
             }
             let detail = format!("the body is over {bytes_max} bytes");
             Err(Failure::new(ErrorCode::PayloadTooLarge, detail))
@@ -60,6 +75,12 @@ pub(super) async fn read<S: Storage>(
             Err(Failure::new(ErrorCode::RequestTimeout, detail))
         }
     }
+}
+
+/// Resolves when a node that leaves waits for bodies no longer.
+async fn cut_off<S: Storage>(app: &App<S>) {
+    app.until_draining().await;
+    tokio::time::sleep(app.options().drain_body_deadline).await;
 }
 
 enum Unread {

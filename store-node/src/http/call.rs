@@ -138,8 +138,12 @@ where
     let in_flight = app.enter();
     let body = Mutex::new(Some(body));
     let call = Call { app: Arc::clone(&app), request_id: request_id.clone(), parts, body };
-    let caught = AssertUnwindSafe(async { handler(call).await }).catch_unwind().await;
-    let outcome = caught.unwrap_or_else(|panic| Err(Failure::internal(panic_text(panic.as_ref()))));
+    let outcome = if let Some(refusal) = app.load.put_off(endpoint, app.in_flight()) {
+        Err(refusal)
+    } else {
+        let caught = AssertUnwindSafe(async { handler(call).await }).catch_unwind().await;
+        caught.unwrap_or_else(|panic| Err(Failure::internal(panic_text(panic.as_ref()))))
+    };
     let mut cause = None;
     let mut response = outcome.unwrap_or_else(|failure| {
         app.metrics.problem(failure.code());
@@ -200,4 +204,4 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -81,19 +81,24 @@ impl Failure {
 
     /// The problem as a response to the request of this id.
     pub(super) fn into_response(self, request_id: &str) -> Response {
-        let mut problem = self.problem;
-        request_id.clone_into(&mut problem.instance);
-        let body = serde_json::to_vec(&problem).expect("a problem has only text keys");
-        let mut response = Response::new(body.into());
+        let (status, replayed) = (self.problem.status, self.replayed);
+        let mut response = Response::new(self.into_body(request_id).into());
         *response.status_mut() =
-            StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_MEDIA_TYPE));
-        if matches!(problem.status, 429 | 503) {
+        if matches!(status, 429 | 503) {
             headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
         }
-        reply::set_replayed(&mut response, self.replayed);
+        reply::set_replayed(&mut response, replayed);
         response
+    }
+
+    /// The body of the response to the request of this id.
+    pub(super) fn into_body(self, request_id: &str) -> Vec<u8> {
+        let mut problem = self.problem;
+        request_id.clone_into(&mut problem.instance);
+        serde_json::to_vec(&problem).expect("a problem has only text keys")
     }
 }
 

@@ -45,9 +45,14 @@ const SORT_KEYS: [(&str, SortKey); 7] = [
 pub(super) async fn list<S: Storage>(call: Call<S>) -> Outcome {
     let query = read_query(&call)?;
     let app = call.app();
-    let page = app.ledger().list(&query, app.now());
+    let sort = query.sort;
+    let page = if query.is_bounded() {
+        app.ledger().list(&query, app.now())
+    } else {
+        app.search(move |app| app.ledger().list(&query, app.now())).await?
+    };
     settle::read(app, page.settle).await?;
-    let next_cursor = page.next.as_ref().map(|place| encode_cursor(place, query.sort));
+    let next_cursor = page.next.as_ref().map(|place| encode_cursor(place, sort));
     let link = next_cursor.as_deref().map(|cursor| next_link(&call, cursor));
     let store = app.store_id();
     let rows = page.rows.iter();

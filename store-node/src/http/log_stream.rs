@@ -15,6 +15,7 @@ use event_log::storage::Storage;
 use event_log::{
     Chain, Cursor, FORMAT_VERSION, FrameReader, LogId, ReadError, Seq, Tip, keep_alive,
 };
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::app::App;
@@ -57,6 +58,7 @@ async fn stream<S: Storage>(call: Call<S>) -> Outcome {
     let consumer = query.owned("consumer");
     query.finish()?;
     let app = Arc::clone(call.app());
+    let place = app.load.begin_log_stream()?;
     let opening = Arc::clone(&app);
     let cursor = Cursor { seq: after, chain };
     let reader = blocking(move || opening.log().reader(cursor)).await??;
@@ -75,6 +77,7 @@ async fn stream<S: Storage>(call: Call<S>) -> Outcome {
         follow,
         keep_alive_at: Instant::now(),
         app: Arc::clone(&app),
+        _place: place,
     };
     let pieces = futures_util::stream::unfold(tail, |mut tail| async {
         let piece = tail.next_piece().await?;
@@ -108,6 +111,8 @@ struct Tail<S: Storage> {
     epoch: u64,
     follow: bool,
     keep_alive_at: Instant,
+    /// One of the places that there are for streams, until this one ends.
+    _place: OwnedSemaphorePermit,
 }
 
 /// Where the other side is, once it has taken everything sent.

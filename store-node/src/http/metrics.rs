@@ -76,6 +76,10 @@ pub(super) struct Metrics {
 /// Figures that are read when they are asked for.
 struct Gauges {
     in_flight: Gauge,
+    connections: Gauge,
+    log_streams: Gauge,
+    searches: Gauge,
+    load_percent: Gauge,
     items: Gauge,
     keys: Gauge,
     key_bytes: Gauge,
@@ -125,6 +129,10 @@ impl Metrics {
             .collect();
         let gauges = Gauges {
             in_flight: metrics::gauge!("onhand_http_requests_in_flight"),
+            connections: metrics::gauge!("onhand_http_connections"),
+            log_streams: metrics::gauge!("onhand_log_streams"),
+            searches: metrics::gauge!("onhand_searches"),
+            load_percent: metrics::gauge!("onhand_load_percent"),
             items: metrics::gauge!("onhand_items"),
             keys: metrics::gauge!("onhand_idempotency_keys"),
             key_bytes: metrics::gauge!("onhand_idempotency_key_bytes"),
@@ -175,6 +183,13 @@ fn describe() {
     );
     metrics::describe_counter!("onhand_http_problems_total", "Error answers by their error.");
     metrics::describe_gauge!("onhand_http_requests_in_flight", "Requests being worked on.");
+    metrics::describe_gauge!("onhand_http_connections", "Open connections.");
+    metrics::describe_gauge!("onhand_log_streams", "Open log streams.");
+    metrics::describe_gauge!("onhand_searches", "Searches that run or wait.");
+    metrics::describe_gauge!(
+        "onhand_load_percent",
+        "The fuller of requests in flight and the log's next batch; from 80 on lists are put off."
+    );
     metrics::describe_gauge!("onhand_items", "Items, deactivated ones included.");
     metrics::describe_gauge!("onhand_idempotency_keys", "Idempotency keys remembered.");
     metrics::describe_gauge!("onhand_idempotency_key_bytes", Unit::Bytes, "Memory of the keys.");
@@ -219,6 +234,10 @@ fn refresh<S: Storage>(app: &App<S>) {
     let gauges = &app.metrics.gauges;
     let stats = app.ledger().stats();
     gauges.in_flight.set(app.in_flight() as f64);
+    gauges.connections.set(app.connections() as f64);
+    gauges.log_streams.set(app.load.log_streams() as f64);
+    gauges.searches.set(app.load.searches() as f64);
+    gauges.load_percent.set(f64::from(app.load.percent(app.in_flight())));
     gauges.items.set(stats.items as f64);
     gauges.keys.set(stats.keys as f64);
     gauges.key_bytes.set(stats.key_bytes as f64);

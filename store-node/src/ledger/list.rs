@@ -42,6 +42,27 @@ pub struct ListQuery {
     pub limit: usize,
 }
 
+impl ListQuery {
+    /// Whether a page of it looks at little more than its rows: named SKUs, or a stretch of all of
+    /// them in their own order. Any other may have to look at every item.
+    pub fn is_bounded(&self) -> bool {
+        let Self { skus, category, location, active, text, sort, .. } = self;
+        let named = !skus.is_empty();
+        let unfiltered = category.is_none()
+            && location.is_none()
+            && active.is_none()
+            && text.is_none()
+            && self.low_stock.is_none()
+            && self.out_of_stock.is_none()
+            && self.available_min.is_none()
+            && self.available_max.is_none();
+        named
+            || (unfiltered
+                && sort.key == SortKey::Sku
+                && !(sort.descending && self.prefix.is_some()))
+    }
+}
+
 /// The order of a list.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sort {

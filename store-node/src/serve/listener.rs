@@ -7,22 +7,33 @@ use std::time::Duration;
 
 use axum::Router;
 use event_log::storage::Storage;
+use futures_util::FutureExt;
+use futures_util::future::Either;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::MissedTickBehavior;
 use tower::Service;
 
+use super::connections::Connections;
+use super::heads::{Activity, HeadStream, Wording};
 use crate::config::Settings;
-use crate::http::{App, router};
+use crate::http::{App, refuse_head, refuse_overflow, router, word_refusal};
 
 /// How long to wait after the system refused a connection (out of file descriptors).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long streams may take to deliver the tail once the log is closed.
 const TAIL_DEADLINE: Duration = Duration::from_secs(5);
+/// Connections over the bound that are told so at a time; more wait in the system's queue.
+const OVERFLOW_CONNECTIONS_MAX: usize = 64;
+/// How long one of them may take.
+const OVERFLOW_DEADLINE: Duration = Duration::from_secs(2);
+/// Between two looks at the load.
+const SAMPLE_PAUSE: Duration = Duration::from_millis(20);
 /// The exit code after a second signal.
 const EXIT_SECOND_SIGNAL: i32 = 130;
 
@@ -49,15 +60,17 @@ impl Signals {
 }
 
 /// Serves until a signal, then drains: readiness red, no new connections, requests finish (within
-/// their deadline), the log closes, streams deliver its tail.
+/// their deadline; bodies that aren't complete have a shorter one), the log closes, connections that
+/// only wait for the rest of a head are closed, streams deliver the tail.
 pub(super) async fn serve<S: Storage>(
     listener: TcpListener,
     app: Arc<App<S>>,
     settings: &Settings,
 ) -> io::Result<()> {
     let mut signals = Signals::new()?;
-    let graceful = GracefulShutdown::new();
-    accept_until(&listener, &app, settings, &graceful, signals.next()).await;
+    let server = Server::new(Arc::clone(&app), settings);
+    let sampling = tokio::spawn(sample(Arc::clone(&app), Arc::clone(&server.connections)));
+    accept_until(&listener, &server, signals.next()).await;
     drop(listener);
     tracing::info!("leaving: a second signal leaves at once");
     tokio::spawn(async move {
@@ -66,7 +79,8 @@ pub(super) async fn serve<S: Storage>(
         std::process::exit(EXIT_SECOND_SIGNAL);
     });
     app.drain();
-    let shutdown = tokio::spawn(graceful.shutdown());
+    let connections = Arc::clone(&server.connections);
+    let shutdown = tokio::spawn(server.graceful.shutdown());
     let drain_deadline = Settings::duration_ms(settings.drain_deadline_ms);
     if tokio::time::timeout(drain_deadline, app.idle()).await.is_err() {
         tracing::warn!(requests = app.in_flight(), "requests were still running at the deadline");
@@ -79,66 +93,145 @@ pub(super) async fn serve<S: Storage>(
         Err(error) => tracing::error!(%error, "closing the log panicked"),
     }
     app.log_closed();
+    let half_heads = connections.close_half_heads();
+    tracing::debug!(half_heads, "requests whose head was not complete were dropped");
     if tokio::time::timeout(TAIL_DEADLINE, shutdown).await.is_err() {
         tracing::warn!("connections were still open at the deadline");
     }
+    sampling.abort();
     Ok(())
 }
 
-async fn accept_until<S: Storage>(
-    listener: &TcpListener,
-    app: &Arc<App<S>>,
-    settings: &Settings,
-    graceful: &GracefulShutdown,
-    signal: impl Future<Output = ()>,
-) {
-    let mut signal = std::pin::pin!(signal);
-    let routes = router(Arc::clone(app));
-    let connections_max = usize::try_from(settings.connections_max).unwrap_or(usize::MAX);
-    let slots = Arc::new(Semaphore::new(connections_max.min(Semaphore::MAX_PERMITS)));
-    // Not `pipeline_flush`: it keeps an answer back while the next request is only half here.
-    let mut builder = http1::Builder::new();
-    builder
-        .timer(TokioTimer::new())
-        .header_read_timeout(Settings::duration_ms(settings.header_deadline_ms));
+/// Looks at what is measured and not counted, again and again.
+async fn sample<S: Storage>(app: Arc<App<S>>, connections: Arc<Connections>) {
+    let mut ticks = tokio::time::interval(SAMPLE_PAUSE);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let accepted = tokio::select! {
-            () = &mut signal => return,
-            accepted = accept(listener, &slots) => accepted,
-        };
-        let Some((stream, slot)) = accepted else {
-            continue;
-        };
-        let routes: Router = routes.clone();
-        let service = service_fn(move |request| routes.clone().call(request));
-        let connection = builder.serve_connection(TokioIo::new(stream), service);
-        let connection = graceful.watch(connection);
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "connection ended");
-            }
-            drop(slot);
-        });
+        ticks.tick().await;
+        app.sample_load();
+        app.note_connections(connections.count());
     }
 }
 
-/// The next connection, once there is room for it.
-async fn accept(
+/// Accepts and serves connections until the signal.
+async fn accept_until<S: Storage>(
     listener: &TcpListener,
-    slots: &Arc<Semaphore>,
-) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
-    let slot = Arc::clone(slots).acquire_owned().await.ok()?;
-    match listener.accept().await {
-        Ok((stream, _)) => {
-            if let Err(error) = stream.set_nodelay(true) {
-                tracing::debug!(%error, "TCP_NODELAY was refused");
+    server: &Server<S>,
+    signal: impl Future<Output = ()>,
+) {
+    let mut signal = std::pin::pin!(signal);
+    loop {
+        let accepted = tokio::select! {
+            () = &mut signal => return,
+            accepted = server.accept(listener) => accepted,
+        };
+        if let Some((stream, place)) = accepted {
+            server.serve(stream, place);
+        }
+    }
+}
+
+/// Why a connection is let in.
+enum Place {
+    /// There is room.
+    Usual(OwnedSemaphorePermit),
+    /// There is none: it is told so, and health is answered.
+    Overflow(OwnedSemaphorePermit),
+}
+
+/// What all connections share.
+struct Server<S: Storage> {
+    app: Arc<App<S>>,
+    routes: Router,
+    usual: http1::Builder,
+    overflow: http1::Builder,
+    graceful: GracefulShutdown,
+    connections: Arc<Connections>,
+    wording: Wording,
+    places: Arc<Semaphore>,
+    overflow_places: Arc<Semaphore>,
+}
+
+impl<S: Storage> Server<S> {
+    fn new(app: Arc<App<S>>, settings: &Settings) -> Self {
+        // Not `pipeline_flush`: it keeps an answer back while the next request is only half here.
+        let builder = |header_deadline: Duration| {
+            let mut builder = http1::Builder::new();
+            builder.timer(TokioTimer::new()).header_read_timeout(header_deadline);
+            builder
+        };
+        let mut overflow = builder(OVERFLOW_DEADLINE);
+        overflow.keep_alive(false);
+        let connections_max = usize::try_from(settings.connections_max).unwrap_or(usize::MAX);
+        let wording_app = Arc::clone(&app);
+        Self {
+            routes: router(Arc::clone(&app)),
+            app,
+            usual: builder(Settings::duration_ms(settings.header_deadline_ms)),
+            overflow,
+            graceful: GracefulShutdown::new(),
+            connections: Arc::new(Connections::default()),
+            wording: Arc::new(move |code| word_refusal(&wording_app, code)),
+            places: Arc::new(Semaphore::new(connections_max.min(Semaphore::MAX_PERMITS))),
+            overflow_places: Arc::new(Semaphore::new(OVERFLOW_CONNECTIONS_MAX)),
+        }
+    }
+
+    /// The next connection, once there is room to serve it or at least to refuse it.
+    async fn accept(&self, listener: &TcpListener) -> Option<(TcpStream, Place)> {
+        let overflow = Arc::clone(&self.overflow_places).acquire_owned().await.ok()?;
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                if let Err(error) = stream.set_nodelay(true) {
+                    tracing::debug!(%error, "TCP_NODELAY was refused");
+                }
+                let usual = Arc::clone(&self.places).try_acquire_owned();
+                Some((stream, usual.map_or(Place::Overflow(overflow), Place::Usual)))
             }
-            Some((stream, slot))
+            Err(error) => {
+                tracing::warn!(%error, "accept failed");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                None
+            }
         }
-        Err(error) => {
-            tracing::warn!(%error, "accept failed");
-            tokio::time::sleep(ACCEPT_PAUSE).await;
-            None
-        }
+    }
+
+    /// Serves a connection in a task of its own.
+    fn serve(&self, stream: TcpStream, place: Place) {
+        let activity = Arc::new(Activity::default());
+        let stream = HeadStream::new(stream, Arc::clone(&activity), Arc::clone(&self.wording));
+        let (builder, permit, is_overflow) = match place {
+            Place::Usual(permit) => (&self.usual, permit, false),
+            Place::Overflow(permit) => (&self.overflow, permit, true),
+        };
+        let (app, routes, busy) =
+            (Arc::clone(&self.app), self.routes.clone(), Arc::clone(&activity));
+        let service = service_fn(move |request| {
+            busy.begin();
+            let refusal = refuse_head(&app, &request)
+                .or_else(|| is_overflow.then(|| refuse_overflow(&app, &request)).flatten());
+            let answer = match refusal {
+                Some(refusal) => Either::Left(std::future::ready(Ok(refusal))),
+                None => Either::Right(routes.clone().call(request)),
+            };
+            let busy = Arc::clone(&busy);
+            answer.inspect(move |_| busy.end())
+        });
+        let connection = builder.serve_connection(TokioIo::new(stream), service);
+        let connection = self.graceful.watch(connection);
+        let entry = self.connections.enter(activity);
+        let number = entry.number();
+        let task = tokio::spawn(async move {
+            let ended = if is_overflow {
+                tokio::time::timeout(OVERFLOW_DEADLINE, connection).await.unwrap_or(Ok(()))
+            } else {
+                connection.await
+            };
+            if let Err(error) = ended {
+                tracing::debug!(%error, "connection ended");
+            }
+            drop((entry, permit));
+        });
+        self.connections.set_task(number, task.abort_handle());
     }
 }

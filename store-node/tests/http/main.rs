@@ -6,8 +6,11 @@
 mod bad_inputs;
 mod examples;
 mod failures;
+mod heads;
 mod idempotency;
+mod leaving;
 mod lists;
+mod load;
 mod log;
 mod operators;
 mod preconditions;

@@ -12,7 +12,7 @@ use event_log::{Log, LogId, LogOptions, Retention};
 use http_body_util::BodyExt;
 use serde_json::Value;
 use shared::{StoreId, Timestamp};
-use store_node::http::{App, AppOptions, router};
+use store_node::http::{App, AppOptions, LoadLimits, router};
 use store_node::ledger::{Ledger, LedgerOptions};
 use tower::ServiceExt;
 
@@ -123,9 +123,11 @@ impl World {
         let mut options = AppOptions {
             reply_deadline: Duration::from_secs(10),
             body_deadline: Duration::from_secs(10),
+            drain_body_deadline: Duration::from_secs(1),
             slow_request: Duration::from_secs(10),
             read_only: false,
             require_version: false,
+            load: LoadLimits::default(),
             retention: Retention {
                 archive: true,
                 archive_keep_us: i64::MAX,

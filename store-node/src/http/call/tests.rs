@@ -8,10 +8,11 @@ use http_body_util::BodyExt;
 use shared::{StoreId, Timestamp};
 
 use super::*;
-use crate::http::AppOptions;
+use crate::http::{AppOptions, LoadLimits};
 use crate::ledger::{Ledger, LedgerOptions};
 
-fn app() -> Arc<App<SimStorage>> {
+/// A node's state on a simulated disk.
+pub(in crate::http) fn app(load: LoadLimits) -> Arc<App<SimStorage>> {
     let log = Log::open(SimStorage::new(1), LogOptions::default()).unwrap();
     let store_id = StoreId::new("store-a").unwrap();
     let options = LedgerOptions { keys_max: 10, ..LedgerOptions::default() };
@@ -19,7 +20,9 @@ fn app() -> Arc<App<SimStorage>> {
     let options = AppOptions {
         reply_deadline: Duration::from_secs(1),
         body_deadline: Duration::from_secs(1),
+        drain_body_deadline: Duration::from_secs(1),
         slow_request: Duration::from_secs(1),
+        load,
         read_only: false,
         require_version: false,
         retention: Retention {
@@ -39,7 +42,7 @@ async fn panics<S: Storage>(_: Call<S>) -> Outcome {
 
 #[tokio::test]
 async fn a_panic_is_an_internal_error_without_its_text() {
-    let app = app();
+    let app = app(LoadLimits::default());
     let request = Request::get("/").body(Body::empty()).unwrap();
     let response = run(Arc::clone(&app), Endpoint::Get, request, panics).await;
     assert_eq!(response.status(), 500);
