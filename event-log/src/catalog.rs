@@ -112,6 +112,19 @@ impl Segment {
         }
     }
 
+    /// Adds a place that readers must be able to begin at, however near the last one is.
+    pub(crate) fn mark(&mut self, place: Place) {
+        let at = self.index.partition_point(|known| known.offset < place.offset);
+        self.index.insert(at, place);
+    }
+
+    /// The known place with this seq and chain: a walk to it may lead over damage.
+    pub(crate) fn place_at(&self, seq: Seq, chain: &Chain) -> Option<Place> {
+        let first = self.index.partition_point(|place| place.seq < seq);
+        let same = self.index[first..].iter().take_while(|place| place.seq == seq);
+        same.copied().find(|place| place.chain == *chain)
+    }
+
     /// The last known place before the frame whose end is at `seq`.
     pub(crate) fn place_before(&self, seq: Seq) -> Place {
         let count = self.index.partition_point(|place| place.seq < seq);
@@ -132,6 +145,21 @@ impl Catalog {
             before.end = Some((header.first_seq.previous(), header.previous_chain));
         }
         self.segments.insert(header.first_seq, Segment::new(header, archived, bytes));
+    }
+
+    /// Makes this segment the last one: what follows isn't to be read.
+    pub(crate) fn end_with(&mut self, first: Seq) {
+        self.segments.split_off(&first.next());
+        if let Some(segment) = self.segments.get_mut(&first) {
+            segment.end = None;
+        }
+    }
+
+    /// Adds a place of a segment that readers must be able to begin at.
+    pub(crate) fn mark(&mut self, first: Seq, place: Place) {
+        if let Some(segment) = self.segments.get_mut(&first) {
+            segment.mark(place);
+        }
     }
 
     pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = (&Seq, &Segment)> {

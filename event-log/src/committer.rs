@@ -18,7 +18,8 @@ use crate::storage::{Storage, StorageFile, read_exact_at};
 
 /// What only the committer touches.
 pub(crate) struct Committer<S: Storage> {
-    pub(crate) file: S::File,
+    /// None in a log that was opened for reading only.
+    pub(crate) file: Option<S::File>,
     /// First seq of the active segment.
     pub(crate) segment: Seq,
     pub(crate) chain: Chain,
@@ -142,10 +143,11 @@ impl<S: Storage> Shared<S> {
         let header = seal(stored, unsealed, self.log_id, &committer.chain);
         let padded = align_up(stored.len() as u64, self.limits.alignment) as usize;
         stored.resize(padded, 0);
-        let written = committer.file.write_at(stored, draft.offset);
-        written.map_err(|error| self.poison("writing a frame", &error))?;
+        let file = active(committer.file.as_ref());
+        let written = file.and_then(|file| file.write_at(stored, draft.offset).map(|()| file));
+        let file = written.map_err(|error| self.poison("writing a frame", &error))?;
         let started = Instant::now();
-        committer.file.sync_data().map_err(|error| self.poison("syncing a frame", &error))?;
+        file.sync_data().map_err(|error| self.poison("syncing a frame", &error))?;
         self.sync_clock.record(started.elapsed());
         committer.chain = header.chain;
         self.publish(committer, &header, draft.offset + padded as u64);
@@ -173,7 +175,7 @@ impl<S: Storage> Shared<S> {
         spare: Spare<S>,
         first_seq: Seq,
     ) -> io::Result<()> {
-        committer.file.sync_data()?;
+        active(committer.file.as_ref())?.sync_data()?;
         if first_seq == committer.segment {
             return self.outgrow(committer, spare);
         }
@@ -192,7 +194,7 @@ impl<S: Storage> Shared<S> {
             owner: self.owner.clone(),
         };
         let bytes = spare.bytes;
-        committer.file = spare.become_segment(&self.storage, &header)?;
+        committer.file = Some(spare.become_segment(&self.storage, &header)?);
         committer.segment = first_seq;
         let mut catalog = self.catalog.lock();
         let mut published = self.published.lock();
@@ -207,12 +209,12 @@ impl<S: Storage> Shared<S> {
     fn outgrow(&self, committer: &mut Committer<S>, spare: Spare<S>) -> io::Result<()> {
         let end = self.published.lock().end;
         let mut used = vec![0; end as usize];
-        read_exact_at(&committer.file, &mut used, 0)?;
+        read_exact_at(active(committer.file.as_ref())?, &mut used, 0)?;
         let mut header = SegmentHeader::decode(&used).map_err(io::Error::other)?;
         header.capacity_bytes = spare.bytes;
         spare.file.write_at(&used, 0)?;
         let bytes = spare.bytes;
-        committer.file = spare.become_segment(&self.storage, &header)?;
+        committer.file = Some(spare.become_segment(&self.storage, &header)?);
         let mut catalog = self.catalog.lock();
         let active = catalog.active();
         active.bytes = bytes;
@@ -223,7 +225,7 @@ impl<S: Storage> Shared<S> {
     fn refuse_poisoned(&self) -> Result<(), CommitError> {
         match &self.queue.lock().gate {
             Gate::Poisoned { reason } => Err(CommitError::Poisoned { reason: reason.clone() }),
-            Gate::Open | Gate::Shut(_) | Gate::Closed => Ok(()),
+            Gate::Open | Gate::Shut(_) | Gate::Closed | Gate::ReadOnly { .. } => Ok(()),
         }
     }
 
@@ -234,6 +236,12 @@ impl<S: Storage> Shared<S> {
         self.waiters.end(WaitError::OutcomeUnknown(reason.clone()));
         CommitError::Poisoned { reason }
     }
+}
+
+/// The file of the active segment; a log that was opened for reading only has none, and nothing
+/// can have been appended to it.
+fn active<F>(file: Option<&F>) -> io::Result<&F> {
+    file.ok_or_else(|| io::Error::other("the log was opened for reading only"))
 }
 
 #[cfg(test)]

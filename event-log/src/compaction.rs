@@ -106,6 +106,10 @@ impl<S: Storage> Log<S> {
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<CompactionReport, CompactionError> {
         let _running = self.retained.compacting.try_lock().ok_or(CompactionError::Running)?;
+        if self.read_only().is_some() {
+            let what = "the log is open for reading only".to_owned();
+            return Err(CompactionError::Refused { what });
+        }
         if let Some(problem) = self.consumers_problem() {
             return Err(CompactionError::Refused { what: problem });
         }

@@ -77,6 +77,9 @@ pub enum AcknowledgeError {
         /// What is wrong with the file.
         problem: String,
     },
+    /// The log was opened for reading only: tell the process that writes it.
+    #[error("the log was opened for reading only")]
+    ReadOnly,
     /// The disk failed or is full.
     #[error("writing the consumers failed: {0}")]
     Io(#[source] io::Error),
@@ -122,6 +125,12 @@ impl Retained {
             snapshot_running: AtomicBool::new(false),
             compacting: Mutex::new(()),
         }
+    }
+
+    /// Takes over a snapshot that was verified before the log was open.
+    pub(crate) fn remember_snapshot(&self, info: SnapshotInfo) {
+        let name = info.file.rsplit('/').next().unwrap_or_default().to_owned();
+        self.verified.lock().insert(name, info);
     }
 
     /// The pins that still hold at this time, with their names.
@@ -202,6 +211,9 @@ impl<S: Storage> Log<S> {
         &self,
         change: impl FnOnce(&mut BTreeMap<String, Consumer>) -> Result<bool, AcknowledgeError>,
     ) -> Result<bool, AcknowledgeError> {
+        if self.read_only().is_some() {
+            return Err(AcknowledgeError::ReadOnly);
+        }
         let _writing = self.retained.writing.lock();
         let mut by_id = {
             let consumers = self.retained.consumers.lock();

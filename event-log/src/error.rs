@@ -33,7 +33,7 @@ pub enum OpenError {
         /// What the holder wrote into the lock file.
         holder: String,
     },
-    /// What was acknowledged is damaged: restore it, or look at it with the read-only commands.
+    /// What was acknowledged is damaged: restore it, or look at it with [`crate::Log::open_read_only`].
     #[error("the log is damaged: {0}")]
     Corrupt(Damage),
     /// A log of someone else: check the directory in the configuration.
@@ -106,7 +106,8 @@ pub enum AppendError {
     /// The log is closed or closing.
     #[error("the log is closed")]
     Closed,
-    /// The log can't preallocate for another reason than space; it goes on by itself once it can.
+    /// The log was opened for reading only, or it can't preallocate for another reason than space
+    /// and goes on by itself once it can.
     #[error("the log is read-only: {reason}")]
     ReadOnly {
         /// Why.

@@ -33,7 +33,10 @@ mod directory;
 mod error;
 mod format;
 pub mod frame;
+mod headers;
+mod links;
 mod log;
+mod look;
 mod queue;
 mod reader;
 mod record;
@@ -71,6 +74,8 @@ pub use seq::{Chain, Cursor, Epoch, LogId, Seq, SeqRange, StateDigest, Tip};
 pub use snapshot::{
     SnapshotError, SnapshotFile, SnapshotHeader, SnapshotInfo, SnapshotReader, SnapshotWriter,
 };
-pub use status::{LogState, LogStatus, OpenedAs, SYNC_BUCKETS_US, SegmentStatus, SyncStats};
+pub use status::{
+    LogState, LogStatus, OpenedAs, ReadOnlyOpening, SYNC_BUCKETS_US, SegmentStatus, SyncStats,
+};
 pub use verify::{VerifyReport, verify};
 pub use waiters::Durable;

@@ -18,7 +18,7 @@ use crate::frame::FRAME_HEADER_BYTES;
 use crate::queue::{Gate, Queue};
 use crate::record::RecordBuffer;
 use crate::seq::{Chain, Epoch, LogId, Seq, SeqRange, StateDigest, Tip};
-use crate::status::{OpenedAs, SyncClock};
+use crate::status::{OpenedAs, ReadOnlyOpening, SyncClock};
 use crate::storage::Storage;
 use crate::waiters::{Durable, Waiters};
 
@@ -128,7 +128,8 @@ pub struct Log<S: Storage> {
     pub(crate) shared: Arc<Shared<S>>,
     pub(crate) retained: Retained,
     pub(crate) threads: Mutex<Vec<JoinHandle<()>>>,
-    _lock: S::Lock,
+    /// None in a log that was opened for reading only.
+    _lock: Option<S::Lock>,
 }
 
 impl<S: Storage> Log<S> {
@@ -144,8 +145,37 @@ impl<S: Storage> Log<S> {
             shared: Arc::new(shared),
             retained,
             threads: Mutex::default(),
-            _lock: lock,
+            _lock: Some(lock),
         }))
+    }
+
+    /// Opens a log to look at it, however damaged, held by another process or write-protected its
+    /// directory is; writes nothing, takes no lock and starts no thread, now or later.
+    ///
+    /// What is shown: the newest readable snapshot and the frames behind it up to the first damage;
+    /// beside a process that writes, up to the last frame that a later one proves durable. It
+    /// stays what it was at this moment. [`Log::read_only`] says where that is and what was found.
+    #[expect(clippy::needless_pass_by_value, reason = "options are made for one opening")]
+    pub fn open_read_only(storage: S, options: LogOptions) -> Result<Arc<Self>, OpenError> {
+        let (shared, base) = crate::look::open(storage, &options)?;
+        let retained = Retained::load(&shared.storage, shared.log_id);
+        if let Some(info) = base {
+            retained.remember_snapshot(info);
+        }
+        Ok(Arc::new(Self {
+            shared: Arc::new(shared),
+            retained,
+            threads: Mutex::default(),
+            _lock: None,
+        }))
+    }
+
+    /// What an opening for reading only found; `None` in a log that was opened for writing.
+    pub fn read_only(&self) -> Option<&ReadOnlyOpening> {
+        match &self.shared.opened {
+            OpenedAs::ReadOnly(opening) => Some(opening),
+            OpenedAs::New | OpenedAs::Clean | OpenedAs::Unclean { .. } => None,
+        }
     }
 
     /// Puts records into the next frame, all of them into the same one, and gives them their seqs.
@@ -221,6 +251,11 @@ impl<S: Storage> Log<S> {
             queue.stopping = true;
             match &queue.gate {
                 Gate::Closed => return Ok(()),
+                Gate::ReadOnly { .. } => {
+                    queue.gate = Gate::Closed;
+                    self.shared.waiters.end(WaitError::Closed);
+                    return Ok(());
+                }
                 Gate::Poisoned { .. } => {}
                 Gate::Open | Gate::Shut(_) => queue.gate = Gate::Closed,
             }
@@ -269,6 +304,11 @@ impl<S: Storage> Log<S> {
 
     /// Whether the log has this chain at `seq`: after its data frame or a later frame without records.
     pub(crate) fn chain_matches(&self, seq: Seq, chain: &Chain) -> Result<(), CursorError> {
+        // In a log opened for reading only the end may be known from a snapshot alone.
+        let tip = self.tip();
+        if tip.seq == seq && tip.chain == *chain {
+            return Ok(());
+        }
         self.shared.locate(seq, Some(*chain)).map(|_| ())
     }
 

@@ -48,6 +48,10 @@ pub(crate) enum Gate {
     Poisoned {
         reason: String,
     },
+    /// The log was opened to be looked at; that never changes.
+    ReadOnly {
+        reason: String,
+    },
     Closed,
 }
 
@@ -151,6 +155,7 @@ impl<S: Storage> Queue<S> {
                 return AppendError::ReadOnly { reason: reason.clone() };
             }
             Gate::Poisoned { reason } => return AppendError::Poisoned { reason: reason.clone() },
+            Gate::ReadOnly { reason } => return AppendError::ReadOnly { reason: reason.clone() },
             Gate::Closed => return AppendError::Closed,
         }
         let alone =
@@ -240,7 +245,9 @@ impl<S: Storage> Queue<S> {
 
     /// The size of the next spare to make, if one is missing.
     pub(crate) fn spare_wanted(&self, limits: &Limits) -> Option<u64> {
-        if self.stopping || matches!(self.gate, Gate::Poisoned { .. } | Gate::Closed) {
+        if self.stopping
+            || matches!(self.gate, Gate::Poisoned { .. } | Gate::ReadOnly { .. } | Gate::Closed)
+        {
             return None;
         }
         let usable = SPARES_RESERVED.min(self.spares.len());

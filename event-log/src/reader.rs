@@ -132,6 +132,11 @@ impl<S: Storage> Shared<S> {
             other => other?,
         };
         let first = segment.first;
+        if let Some(place) =
+            chain.and_then(|chain| self.catalog.lock().get(first)?.place_at(seq, &chain))
+        {
+            return Ok((segment, place));
+        }
         segment.seek(self.known_place(first, seq)?);
         // A frame without records may follow in the next segment: each turn goes one further.
         loop {

@@ -8,18 +8,18 @@ mod tail;
 
 use std::io;
 
-use crate::archive;
 use crate::catalog::{Catalog, Spare};
 use crate::committer::Committer;
 use crate::consumers::{remove_leftovers, witnesses};
 use crate::error::{Damage, OpenError};
 use crate::format::{
-    ALIGNMENT_BYTES_MIN, ARCHIVE_DIR, CONSUMERS_FILE, CUT_OFF, FRAME_BYTES_MAX, LOCK_FILE,
-    OWNER_BYTES_MAX, SEGMENT_HEADER_BYTES, SNAPSHOTS_DIR, SPARE_PREFIX, SegmentHeader,
-    SegmentHeaderError, TEMPORARY_SUFFIX, alignment_is_valid, header_len_for,
-    parse_segment_file_name, segment_file_name, spare_file_name,
+    ALIGNMENT_BYTES_MIN, ARCHIVE_DIR, CONSUMERS_FILE, FRAME_BYTES_MAX, LOCK_FILE, OWNER_BYTES_MAX,
+    SEGMENT_HEADER_BYTES, SNAPSHOTS_DIR, SegmentHeader, TEMPORARY_SUFFIX, alignment_is_valid,
+    header_len_for, segment_file_name, spare_file_name,
 };
 use crate::frame::FRAME_HEADER_BYTES;
+use crate::headers::{Identity, Listing, catalog_of_pages, failed, read_pages};
+use crate::links;
 use crate::log::{Limits, LogOptions, Published, Shared};
 use crate::queue::{Batch, Queue, Room, SPARES_RESERVED};
 use crate::seq::{Chain, Epoch, Seq, Tip};
@@ -30,18 +30,6 @@ use crate::storage::{
 use crate::waiters::Waiters;
 
 pub(crate) use tail::{Tail, TailError, scan_tail};
-
-/// The directory that file systems make on their own.
-const LOST_AND_FOUND: &str = "lost+found";
-
-/// What the root directory holds.
-#[derive(Default)]
-struct Listing {
-    segments: Vec<Seq>,
-    spares: Vec<String>,
-    unknown: Vec<String>,
-    has_consumers: bool,
-}
 
 /// A log that was read and, where it was needed, repaired.
 struct Found<S: Storage> {
@@ -63,7 +51,7 @@ pub(crate) fn open<S: Storage>(
     options: &LogOptions,
 ) -> Result<(Shared<S>, S::Lock), OpenError> {
     check_options(options)?;
-    let listing = list(&storage)?;
+    let listing = Listing::read(&storage)?;
     if listing.segments.is_empty() {
         refuse_leftovers(&storage, &listing)?;
     }
@@ -72,7 +60,7 @@ pub(crate) fn open<S: Storage>(
         Err(holder) => return Err(OpenError::Locked { holder }),
     };
     // Again: now nobody else changes it.
-    let listing = list(&storage)?;
+    let listing = Listing::read(&storage)?;
     let found = if listing.segments.is_empty() {
         make(&storage, options, &listing)?
     } else {
@@ -102,7 +90,7 @@ fn share<S: Storage>(
     let published = Published { segment: found.header.first_seq, end: found.room.offset, tip };
     tip.logged_at_us = tip.logged_at_us.max(options.opened_at_us);
     let committer = Committer {
-        file: found.file,
+        file: Some(found.file),
         segment: found.header.first_seq,
         chain: tip.chain,
         batch: Batch::new(),
@@ -133,7 +121,7 @@ fn share<S: Storage>(
     }
 }
 
-fn check_options(options: &LogOptions) -> Result<(), OpenError> {
+pub(crate) fn check_options(options: &LogOptions) -> Result<(), OpenError> {
     let refuse = |what| Err(OpenError::Options { what });
     if options.owner.len() > OWNER_BYTES_MAX {
         return refuse("the owner is longer than 256 bytes");
@@ -151,25 +139,6 @@ fn check_options(options: &LogOptions) -> Result<(), OpenError> {
         return refuse("the longest frame is out of range");
     }
     Ok(())
-}
-
-fn list<S: Storage>(storage: &S) -> Result<Listing, OpenError> {
-    let mut listing = Listing::default();
-    for name in storage.list("").map_err(failed("listing the directory"))? {
-        if let Some(first) = parse_segment_file_name(&name) {
-            listing.segments.push(first);
-        } else if name.starts_with(SPARE_PREFIX) && name.ends_with(TEMPORARY_SUFFIX) {
-            listing.spares.push(name);
-        } else if name == CONSUMERS_FILE {
-            listing.has_consumers = true;
-        } else if ![LOCK_FILE, ARCHIVE_DIR, SNAPSHOTS_DIR, LOST_AND_FOUND].contains(&name.as_str())
-            && name != format!("{CONSUMERS_FILE}{TEMPORARY_SUFFIX}")
-        {
-            listing.unknown.push(name);
-        }
-    }
-    listing.segments.sort_unstable();
-    Ok(listing)
 }
 
 /// A directory without segments is a new log only if nothing in it says otherwise.
@@ -243,7 +212,12 @@ fn recover<S: Storage>(
     options: &LogOptions,
     listing: &Listing,
 ) -> Result<Found<S>, OpenError> {
-    let (catalog, header) = read_headers(storage, options, listing)?;
+    let identity = Identity { owner: Some(options.owner.clone()), log_id: None };
+    let pages = read_pages(storage, identity, listing)?;
+    if let Some(damage) = links::first_broken(storage, &pages)? {
+        return Err(OpenError::Corrupt(damage));
+    }
+    let (catalog, header) = catalog_of_pages(pages)?;
     let name = segment_file_name(header.first_seq);
     let file =
         storage.open(&name, OpenMode::ReadWrite).map_err(failed("opening the last segment"))?;
@@ -284,101 +258,8 @@ fn recover<S: Storage>(
     })
 }
 
-/// Decodes every header page; all must be of one log, this owner's, in order.
-fn read_headers<S: Storage>(
-    storage: &S,
-    options: &LogOptions,
-    listing: &Listing,
-) -> Result<(Catalog, SegmentHeader), OpenError> {
-    let mut catalog = Catalog::default();
-    let archived = archive::list(storage).map_err(failed("listing the archive"))?;
-    let mut newest: Option<SegmentHeader> = None;
-    let live_first = listing.segments.first().copied().unwrap_or_default();
-    // A crash between archiving a segment and removing it leaves both: the live one counts.
-    let archived = archived.iter().filter(|first| **first < live_first).map(|first| (*first, true));
-    for (first, archived) in archived.chain(listing.segments.iter().map(|first| (*first, false))) {
-        let (header, bytes) = if archived {
-            let header = archive::read_header(storage, first)
-                .map_err(|error| archive_error(first, error))?;
-            let file = storage.open(&archive::archive_file_name(first), OpenMode::Read);
-            let bytes = file.and_then(|file| file.len()).map_err(failed("reading the archive"))?;
-            (header, bytes)
-        } else {
-            read_header(storage, first)?
-        };
-        let name = segment_file_name(first);
-        if header.first_seq != first {
-            return Err(OpenError::NotALog {
-                what: format!("{name} begins with seq {}", header.first_seq),
-            });
-        }
-        if header.owner != options.owner {
-            return Err(OpenError::WrongOwner {
-                found: header.owner,
-                expected: options.owner.clone(),
-            });
-        }
-        if newest.as_ref().is_some_and(|newest| newest.log_id != header.log_id) {
-            return Err(OpenError::NotALog {
-                what: format!("{name} is of another log than the segments before it"),
-            });
-        }
-        catalog.push(&header, archived, bytes);
-        newest = Some(header);
-    }
-    let header = newest.ok_or_else(|| OpenError::NotALog { what: "no segment".to_owned() })?;
-    Ok((catalog, header))
-}
-
-/// What an archive says that isn't from the disk itself is damage, and named.
-fn archive_error(first: Seq, error: io::Error) -> OpenError {
-    let file = archive::archive_file_name(first);
-    if error.raw_os_error().is_some() {
-        return OpenError::Io { operation: format!("reading {file}"), source: error };
-    }
-    let what = error.to_string();
-    OpenError::Corrupt(Damage {
-        file,
-        offset: 0,
-        length: 0,
-        first_seq: first,
-        last_seq: first,
-        what,
-    })
-}
-
-fn read_header<S: Storage>(storage: &S, first: Seq) -> Result<(SegmentHeader, u64), OpenError> {
-    let name = segment_file_name(first);
-    let file = storage.open(&name, OpenMode::Read).map_err(failed("opening a segment"))?;
-    let bytes = file.len().map_err(failed("opening a segment"))?;
-    let mut page = vec![0; SEGMENT_HEADER_BYTES.min(usize::try_from(bytes).unwrap_or(usize::MAX))];
-    read_exact_at(&file, &mut page, 0).map_err(failed("reading a segment's header"))?;
-    match SegmentHeader::decode(&page) {
-        Ok(header) if bytes < header.capacity_bytes => Err(OpenError::Corrupt(Damage {
-            file: name,
-            offset: bytes,
-            length: header.capacity_bytes - bytes,
-            first_seq: first,
-            last_seq: first,
-            what: CUT_OFF.to_owned(),
-        })),
-        Ok(header) => Ok((header, bytes)),
-        Err(SegmentHeaderError::Version { found }) => {
-            Err(OpenError::UnsupportedVersion { file: name, found })
-        }
-        Err(error) => Err(OpenError::Corrupt(Damage {
-            file: name,
-            offset: 0,
-            length: SEGMENT_HEADER_BYTES as u64,
-            first_seq: first,
-            last_seq: first,
-            what: error.to_string(),
-        })),
-    }
-}
-
 /// Refuses if a snapshot or a consumer proves that the log was longer, or was another.
-fn ask_witnesses<S: Storage>(
+pub(crate) fn ask_witnesses<S: Storage>(
     storage: &S,
     header: &SegmentHeader,
     tail: &Tail,
@@ -446,21 +327,6 @@ fn remove_temporary<S: Storage>(storage: &S, listing: &Listing) -> io::Result<()
     remove_leftovers(storage)
 }
 
-fn failed(operation: &'static str) -> impl Fn(io::Error) -> OpenError {
-    move |source| OpenError::Io { operation: operation.to_owned(), source }
-}
-
 fn space_or(operation: &'static str) -> impl Fn(io::Error) -> OpenError {
     move |source| if is_no_space(&source) { OpenError::NoSpace } else { failed(operation)(source) }
-}
-
-/// Where a catalog made from a directory alone ends; for readers that don't hold the lock.
-pub(crate) fn catalog_of<S: Storage>(storage: &S) -> Result<(Catalog, SegmentHeader), OpenError> {
-    let listing = list(storage)?;
-    let first = listing.segments.first().copied();
-    let Some(first) = first else {
-        return Err(OpenError::NotALog { what: "no segment".to_owned() });
-    };
-    let owner = read_header(storage, first)?.0.owner;
-    read_headers(storage, &LogOptions { owner, ..LogOptions::default() }, &listing)
 }

@@ -1,12 +1,16 @@
 //! What a log tells about itself: for operators, health and metrics. Read-only.
 
+use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::error::Damage;
 use crate::format::segment_file_name;
 use crate::log::Log;
 use crate::queue::{Gate, Shortage};
 use crate::seq::{Chain, Epoch, LogId, Seq, StateDigest};
+use crate::snapshot::SnapshotInfo;
 use crate::storage::Storage;
 
 /// Whether the log takes appends.
@@ -22,6 +26,11 @@ pub enum LogState {
     /// A write or sync failed: open the log again.
     Poisoned {
         /// What failed.
+        reason: String,
+    },
+    /// It was opened to be looked at: see [`Log::read_only`].
+    LookOnly {
+        /// Where what is shown ends, and why.
         reason: String,
     },
     /// It was closed.
@@ -42,6 +51,46 @@ pub enum OpenedAs {
         /// Frames that no later watermark covered, written and synced again.
         frames_rewritten: u64,
     },
+    /// It was opened to be looked at, and left as it was.
+    ReadOnly(Arc<ReadOnlyOpening>),
+}
+
+/// What an opening for reading only found; see [`Log::open_read_only`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadOnlyOpening {
+    /// Who was writing the log at that moment, as its lock file says.
+    pub holder: Option<String>,
+    /// The snapshot that the state begins with; without one it begins at the first record.
+    pub snapshot: Option<SnapshotInfo>,
+    /// The last seq that is shown.
+    pub last: Seq,
+    /// Whether the state is that at `last`. If not, the readable frames end before the snapshot's
+    /// `hi`: each item is as it was at some seq from the snapshot's `lo` to its `hi`.
+    pub is_exact: bool,
+    /// Bytes behind the end that nothing proves were ever acknowledged: a torn write.
+    pub torn_bytes: u64,
+    /// What can't be trusted, in the order of the log, as far as opening had to look: `verify`
+    /// finds the rest.
+    pub damages: Vec<Damage>,
+}
+
+impl fmt::Display for ReadOnlyOpening {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "opened for reading only, shown up to seq {}", self.last)?;
+        if let Some(holder) = &self.holder {
+            write!(f, "; {holder} writes it")?;
+        }
+        if !self.is_exact {
+            write!(f, "; items are from different moments of the snapshot")?;
+        }
+        for damage in self.damages.iter().take(1) {
+            write!(f, "; damaged: {damage}")?;
+        }
+        match self.damages.len() {
+            0 | 1 => Ok(()),
+            count => write!(f, "; and {} more damages", count - 1),
+        }
+    }
 }
 
 /// One segment.
@@ -199,6 +248,7 @@ fn state_of(gate: &Gate) -> LogState {
             LogState::ReadOnly { reason: reason.clone() }
         }
         Gate::Poisoned { reason } => LogState::Poisoned { reason: reason.clone() },
+        Gate::ReadOnly { reason } => LogState::LookOnly { reason: reason.clone() },
         Gate::Closed => LogState::Closed,
     }
 }

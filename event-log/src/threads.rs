@@ -16,8 +16,11 @@ use crate::storage::{Storage, is_no_space};
 const SHORTAGE_RETRY_MS: u64 = 500;
 
 impl<S: Storage> Log<S> {
-    /// Starts the committer and the preallocator.
+    /// Starts the committer and the preallocator; a log opened for reading only needs neither.
     pub fn start(&self) -> io::Result<()> {
+        if self.read_only().is_some() {
+            return Ok(());
+        }
         let mut threads = self.threads.lock();
         let shared = Arc::clone(&self.shared);
         threads

@@ -13,7 +13,7 @@ use crate::consumers::{read_consumers, witnesses};
 use crate::error::Damage;
 use crate::format::{CONSUMERS_FILE, parse_segment_file_name};
 use crate::seq::{Chain, LogId, Seq};
-use crate::snapshot::{SnapshotReadError, list_verified};
+use crate::snapshot::{damage_of_file, list_verified};
 use crate::storage::{OpenMode, Storage, StorageFile};
 
 use segments::Walker;
@@ -141,28 +141,9 @@ fn check_snapshots<S: Storage>(
     let list = list_verified(storage, log_id)?;
     report.snapshots = list.valid.len() as u64;
     for (file, error) in list.damaged {
-        let offset = match &error {
-            SnapshotReadError::Damaged { offset, .. } => *offset,
-            SnapshotReadError::UnsupportedVersion { .. } | SnapshotReadError::Io { .. } => 0,
-        };
-        let end = storage.open(&file, OpenMode::Read).and_then(|file| file.len()).unwrap_or(offset);
-        let (first_seq, last_seq) = seqs_of_name(&file);
-        let what = error.to_string();
-        report.add(Damage {
-            file,
-            offset,
-            length: end.saturating_sub(offset),
-            first_seq,
-            last_seq,
-            what,
-        });
+        report.add(damage_of_file(storage, file, &error));
     }
     Ok(())
-}
-
-fn seqs_of_name(file: &str) -> (Seq, Seq) {
-    let name = file.rsplit_once('/').map_or(file, |(_, name)| name);
-    crate::snapshot::parse_snapshot_file_name(name).unwrap_or_default()
 }
 
 fn check_consumers<S: Storage>(storage: &S, log_id: Option<LogId>, report: &mut VerifyReport) {

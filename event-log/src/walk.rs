@@ -12,7 +12,7 @@ use crate::seq::LogId;
 use crate::storage::{Storage, read_small_file};
 
 /// The longest segment read whole, in bytes: far beyond any that is written.
-const SEGMENT_BYTES_MAX: u64 = 1 << 30;
+pub(crate) const SEGMENT_BYTES_MAX: u64 = 1 << 30;
 
 /// What lies at the walk's place.
 #[derive(Debug)]

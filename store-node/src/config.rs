@@ -73,7 +73,7 @@ pub struct Settings {
     pub data_dir: PathBuf,
     /// Where to listen.
     pub listen: SocketAddr,
-    /// Refuse all writes.
+    /// Open the directory to look at it, however damaged: write nothing, refuse all writes.
     pub read_only: bool,
     /// Accept a wall clock that is more than 400 days ahead of the log.
     pub accept_clock: bool,
@@ -146,7 +146,7 @@ pub struct ServeArgs {
     /// Where to listen [default: 127.0.0.1:4101]; port 0 takes any free one.
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<String>,
-    /// Refuse all writes.
+    /// Open the directory to look at it, however damaged: write nothing, refuse all writes.
     #[arg(long)]
     pub read_only: bool,
     /// Accept a wall clock that is more than 400 days ahead of the log.

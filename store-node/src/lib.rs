@@ -6,6 +6,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod damage;
 pub mod expiry;
 pub mod http;
 pub mod idempotency;

@@ -15,14 +15,14 @@ use std::sync::Arc;
 use event_log::storage::Storage;
 use event_log::storage::disk::DiskStorage;
 use event_log::{Log, LogOptions, Retention};
-use shared::Timestamp;
+use shared::{StoreId, Timestamp};
 use tokio::net::{TcpListener, TcpSocket};
 
 use crate::clock::LoggedClock;
 use crate::config::{ServeArgs, Settings};
 use crate::http::{App, AppOptions, LoadLimits, Now};
 use crate::ledger::{Ledger, LedgerOptions};
-use crate::ops::store::{ledger_error, log_options, open_error};
+use crate::ops::store::{ledger_error, log_options, open_error, require_log};
 use crate::ops::{EXIT_USAGE, OpError};
 
 use std::process::ExitCode;
@@ -59,16 +59,11 @@ pub fn run(args: &ServeArgs) -> Result<ExitCode, OpError> {
 /// Opens everything below HTTP.
 fn open(settings: &Settings) -> Result<Arc<App<DiskStorage>>, OpError> {
     let store_id = settings.parsed_store_id().map_err(|error| OpError::Usage(error.to_string()))?;
-    create_data_dir(&settings.data_dir)?;
-    let storage = DiskStorage::new(settings.data_dir.clone());
-    let options = LogOptions {
-        segment_bytes: settings.segment_bytes,
-        disk_floor_bytes: settings.disk_floor_bytes,
-        ..log_options(&store_id)
-    };
-    let log = Log::open(storage, options).map_err(open_error(&settings.data_dir))?;
+    let log = open_log(settings, &store_id)?;
     let last_logged = Timestamp::from_micros(log.tip().logged_at_us);
-    let clock = LoggedClock::open(last_logged, settings.accept_clock).map_err(OpError::failed)?;
+    // An old directory may be looked at; nothing is measured by its clock.
+    let accept_any = settings.accept_clock || settings.read_only;
+    let clock = LoggedClock::open(last_logged, accept_any).map_err(OpError::failed)?;
     let ledger_options = LedgerOptions {
         keys_max: usize::try_from(settings.keys_max).unwrap_or(usize::MAX),
         key_life_us: settings.key_life_days as i64 * DAY_US,
@@ -97,13 +92,35 @@ fn open(settings: &Settings) -> Result<Arc<App<DiskStorage>>, OpError> {
     Ok(App::new(ledger, now, app_options(settings)))
 }
 
+fn open_log(settings: &Settings, store_id: &StoreId) -> Result<Arc<Log<DiskStorage>>, OpError> {
+    let data_dir = &settings.data_dir;
+    let storage = DiskStorage::new(data_dir.clone());
+    let options = LogOptions {
+        segment_bytes: settings.segment_bytes,
+        disk_floor_bytes: settings.disk_floor_bytes,
+        ..log_options(store_id)
+    };
+    if !settings.read_only {
+        create_data_dir(data_dir)?;
+        return Log::open(storage, options).map_err(open_error(data_dir));
+    }
+    require_log(data_dir)?;
+    let log = Log::open_read_only(storage, options).map_err(open_error(data_dir))?;
+    if let Some(opening) = log.read_only() {
+        tracing::warn!("{opening}");
+        for damage in &opening.damages {
+            tracing::error!(%damage, "the log is damaged");
+        }
+    }
+    Ok(log)
+}
+
 fn app_options(settings: &Settings) -> AppOptions {
     AppOptions {
         reply_deadline: Settings::duration_ms(settings.reply_deadline_ms),
         body_deadline: Settings::duration_ms(settings.body_deadline_ms),
         drain_body_deadline: Settings::duration_ms(settings.drain_body_deadline_ms),
         slow_request: Settings::duration_ms(settings.slow_request_ms),
-        read_only: settings.read_only,
         require_version: settings.require_version,
         load: load_limits(settings),
         retention: Retention {

@@ -16,7 +16,7 @@ use crate::support::{contents, create, expect_untouched, item, leave_out, skus, 
 const END_DEADLINE: Duration = Duration::from_secs(30);
 
 /// A world with a stopped node's directory in it: some items in several frames.
-async fn stopped_store(world: &World) -> Result<PathBuf> {
+pub(crate) async fn stopped_store(world: &World) -> Result<PathBuf> {
     let mut node = world.node("store-a").await?;
     for number in 0..20 {
         create(node.client(), &format!("mug-{number}"), 10).await?;
@@ -45,7 +45,7 @@ async fn expect_refusal(spec: ServiceSpec, codes: &[i32], words: &[&str]) -> Res
 }
 
 /// The first segment of a stopped store.
-fn first_segment(directory: &Path) -> Result<PathBuf> {
+pub(crate) fn first_segment(directory: &Path) -> Result<PathBuf> {
     let mut segments: Vec<PathBuf> = std::fs::read_dir(directory)?
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| {
@@ -57,7 +57,7 @@ fn first_segment(directory: &Path) -> Result<PathBuf> {
     segments.into_iter().next().context("a store has a segment")
 }
 
-fn flip(file: &Path, offset: u64) -> Result<()> {
+pub(crate) fn flip(file: &Path, offset: u64) -> Result<()> {
     let file = File::options().read(true).write(true).open(file)?;
     let mut byte = [0];
     file.read_exact_at(&mut byte, offset)?;
@@ -218,7 +218,7 @@ async fn a_full_disk_makes_the_node_read_only_until_there_is_room() -> Result<()
 }
 
 /// Has the spec's program start in a mount namespace of its own after `script`.
-fn in_namespace(spec: &mut ServiceSpec, script: &str) {
+pub(crate) fn in_namespace(spec: &mut ServiceSpec, script: &str) {
     let mut command = format!("{script} && exec '{}'", spec.program.display());
     for argument in &spec.arguments {
         command.push_str(" '");

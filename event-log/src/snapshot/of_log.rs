@@ -9,11 +9,11 @@ use super::{
     SnapshotFile, SnapshotHeader, SnapshotInfo, SnapshotReadError, SnapshotReader,
     SnapshotWriteError, parse_snapshot_file_name, snapshot_file_name, verify_snapshot,
 };
-use crate::error::CursorError;
+use crate::error::{CursorError, Damage};
 use crate::format::SNAPSHOTS_DIR;
 use crate::log::Log;
 use crate::seq::{LogId, Seq};
-use crate::storage::{FileReader, OpenMode, Storage, join, list_if_there};
+use crate::storage::{FileReader, OpenMode, Storage, StorageFile, join, list_if_there};
 
 /// Why there is no new snapshot. Older ones are as they were.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +21,9 @@ pub enum SnapshotError {
     /// Another snapshot of this log is being made: wait for it.
     #[error("another snapshot is being made")]
     Running,
+    /// The log was opened for reading only.
+    #[error("the log was opened for reading only")]
+    ReadOnly,
     /// The log isn't durable up to the snapshot's end yet: wait for this seq, then finish again.
     #[error("the log isn't durable up to {hi} yet")]
     NotDurableYet {
@@ -105,6 +108,9 @@ impl<S: Storage> Log<S> {
         self: &Arc<Self>,
         now_us: i64,
     ) -> Result<SnapshotWriter<S>, SnapshotError> {
+        if self.read_only().is_some() {
+            return Err(SnapshotError::ReadOnly);
+        }
         if self.retained.snapshot_running.swap(true, Ordering::AcqRel) {
             return Err(SnapshotError::Running);
         }
@@ -242,4 +248,21 @@ pub(crate) fn list_verified<S: Storage>(
         }
     }
     Ok(list)
+}
+
+/// What is wrong with a snapshot's file, as damage.
+pub(crate) fn damage_of_file<S: Storage>(
+    storage: &S,
+    file: String,
+    error: &SnapshotReadError,
+) -> Damage {
+    let offset = match error {
+        SnapshotReadError::Damaged { offset, .. } => *offset,
+        SnapshotReadError::UnsupportedVersion { .. } | SnapshotReadError::Io { .. } => 0,
+    };
+    let end = storage.open(&file, OpenMode::Read).and_then(|file| file.len()).unwrap_or(offset);
+    let name = file.rsplit_once('/').map_or(file.as_str(), |(_, name)| name);
+    let (first_seq, last_seq) = parse_snapshot_file_name(name).unwrap_or_default();
+    let (length, what) = (end.saturating_sub(offset), error.to_string());
+    Damage { file, offset, length, first_seq, last_seq, what }
 }

@@ -129,8 +129,11 @@ impl<'storage, S: Storage> Walker<'storage, S> {
             // The archive of a segment that is still there: the segment tells it all again.
             Some(place) if place.last >= first => {}
             Some(place) if place.last != previous => {
-                let what = "records are missing before this segment".to_owned();
-                self.add(file, 0, 0, (place.last.next(), previous), what);
+                let what = format!("missing before {file}");
+                // Without damage before it, what is missing are whole segments.
+                let missing = segment_file_name(place.last.next());
+                let named = if place.chain.is_some() { &missing } else { file };
+                self.add(named, 0, 0, (place.last.next(), previous), what);
             }
             Some(Place { chain: Some(chain), .. }) if chain != header.previous_chain => {
                 let what = "the chain breaks between this segment and the one before".to_owned();

@@ -29,8 +29,6 @@ pub struct AppOptions {
     pub drain_body_deadline: Duration,
     /// Requests slower than this are logged.
     pub slow_request: Duration,
-    /// Refuse all writes.
-    pub read_only: bool,
     /// Refuse changes of existing items without `If-Match` or `expectedVersion`.
     pub require_version: bool,
     /// When the node puts requests off.

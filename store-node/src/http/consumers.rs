@@ -110,6 +110,7 @@ impl From<AcknowledgeError> for Failure {
             AcknowledgeError::Id => Self::field("#/id", "max_length", error.to_string()),
             AcknowledgeError::TooMany => Self::new(ErrorCode::Overloaded, error.to_string()),
             AcknowledgeError::Cursor(error) => error.into(),
+            AcknowledgeError::ReadOnly => Self::new(ErrorCode::ReadOnly, error.to_string()),
             AcknowledgeError::Unreadable { .. } | AcknowledgeError::Io(_) => Self::internal(error),
         }
     }

@@ -93,10 +93,10 @@ pub(super) async fn execute<S: Storage>(
 
 /// Refuses writes where the node was started for looking only.
 pub(super) fn require_writable<S: Storage>(call: &Call<S>) -> Result<(), Failure> {
-    if call.app().options().read_only {
-        return Err(Failure::new(ErrorCode::ReadOnly, "this node was started read-only"));
+    match call.app().log().read_only() {
+        None => Ok(()),
+        Some(_) => Err(Failure::new(ErrorCode::ReadOnly, "this node was started read-only")),
     }
-    Ok(())
 }
 
 /// Executes; where the same key was answered a moment ago, after that answer is durable.

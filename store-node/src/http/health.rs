@@ -10,13 +10,14 @@ use axum::response::Response;
 use axum::routing::MethodFilter;
 use event_log::storage::Storage;
 use event_log::{FORMAT_VERSION, LogState};
-use shared::wire::node::log::{CheckView, NodeHealth};
+use shared::wire::node::log::{CheckView, DamageView, NodeHealth};
 
 use super::app::App;
 use super::call::{Call, Outcome, route};
 use super::metrics::Endpoint;
 use super::sync_status::state_of;
 use super::{consumers, query, reply};
+use crate::damage;
 
 /// The commit of this build, where the build was told.
 const COMMIT: Option<&str> = option_env!("ONHAND_COMMIT");
@@ -38,16 +39,17 @@ pub(super) fn routes<S: Storage>() -> Router<Arc<App<S>>> {
 
 /// Whether the log takes writes.
 pub(super) fn is_writable<S: Storage>(app: &App<S>) -> bool {
-    matches!(app.log().status().state, LogState::Writable)
+    matches!(app.log().state(), LogState::Writable)
+}
+
+fn is_read_only<S: Storage>(app: &App<S>) -> bool {
+    matches!(app.log().state(), LogState::ReadOnly { .. } | LogState::LookOnly { .. })
 }
 
 /// Why the node takes no writes; none if it does.
 pub(super) fn not_ready<S: Storage>(app: &App<S>) -> Option<String> {
     if app.is_draining() {
         return Some("this node is leaving".to_owned());
-    }
-    if app.options().read_only {
-        return Some("this node was started read-only".to_owned());
     }
     let (state, reason) = state_of(&app.log().status().state);
     match state {
@@ -70,6 +72,7 @@ async fn health<S: Storage>(call: Call<S>) -> Outcome {
     Ok(reply::ok(&NodeHealth {
         status: worst.unwrap_or("ok"),
         ready: not_ready(app).is_none(),
+        read_only: is_read_only(app),
         service: env!("CARGO_PKG_NAME"),
         version: env!("CARGO_PKG_VERSION"),
         commit: COMMIT.unwrap_or("unknown"),
@@ -86,14 +89,14 @@ async fn health<S: Storage>(call: Call<S>) -> Outcome {
 
 async fn live<S: Storage>(call: Call<S>) -> Outcome {
     query::require_none(call.uri())?;
-    Ok(checked(&CheckView { status: "ok", reason: None }))
+    Ok(checked(&CheckView::ok()))
 }
 
 async fn ready<S: Storage>(call: Call<S>) -> Outcome {
     query::require_none(call.uri())?;
     let check = match not_ready(call.app()) {
-        None => CheckView { status: "ok", reason: None },
-        reason => CheckView { status: "failed", reason },
+        None => CheckView::ok(),
+        Some(reason) => CheckView { damages: damages(call.app()), ..CheckView::failed(reason) },
     };
     Ok(checked(&check))
 }
@@ -130,35 +133,42 @@ fn log_check<S: Storage>(app: &App<S>) -> CheckView {
         "readOnly" => "degraded",
         _ => "failed",
     };
-    CheckView { status, reason }
+    CheckView { status, reason, damages: damages(app) }
+}
+
+/// The damage that is known of.
+pub(super) fn damages<S: Storage>(app: &App<S>) -> Vec<DamageView> {
+    let opening = app.log().read_only();
+    opening.map_or_else(Vec::new, |opening| opening.damages.iter().map(damage::view).collect())
 }
 
 fn disk_check<S: Storage>(app: &App<S>) -> CheckView {
     match (app.log().storage().available_bytes(), &app.log().status().state) {
-        (Err(error), _) => CheckView { status: "failed", reason: Some(error.to_string()) },
-        (Ok(_), LogState::ReadOnly { reason }) => {
-            CheckView { status: "failed", reason: Some(reason.clone()) }
-        }
-        (Ok(_), LogState::Writable | LogState::Poisoned { .. } | LogState::Closed) => {
-            CheckView { status: "ok", reason: None }
-        }
+        (Err(error), _) => CheckView::failed(error.to_string()),
+        (Ok(_), LogState::ReadOnly { reason }) => CheckView::failed(reason.clone()),
+        (
+            Ok(_),
+            LogState::Writable
+            | LogState::Poisoned { .. }
+            | LogState::LookOnly { .. }
+            | LogState::Closed,
+        ) => CheckView::ok(),
     }
 }
 
 /// The node itself doesn't need its consumers: at worst they are degraded.
 fn sync_check<S: Storage>(app: &App<S>) -> CheckView {
     if let Some(problem) = app.log().consumers_problem() {
-        return CheckView { status: "degraded", reason: Some(problem) };
+        return CheckView::degraded(problem);
     }
     let views = consumers::views(app);
     let late = views
         .iter()
         .find(|consumer| consumer.lag_events > LAG_EVENTS_MAX && consumer.lag_ms > LAG_MS_MAX);
     match late {
-        None => CheckView { status: "ok", reason: None },
+        None => CheckView::ok(),
         Some(late) => {
-            let reason = format!("{} is {} events behind", late.id, late.lag_events);
-            CheckView { status: "degraded", reason: Some(reason) }
+            CheckView::degraded(format!("{} is {} events behind", late.id, late.lag_events))
         }
     }
 }

@@ -13,6 +13,7 @@ use axum::routing::MethodFilter;
 use event_log::SnapshotInfo;
 use event_log::snapshot::SnapshotReadError;
 use event_log::storage::Storage;
+use shared::wire::problem::ErrorCode;
 
 use super::app::App;
 use super::call::{Call, Outcome, route};
@@ -65,6 +66,10 @@ fn find<S: Storage>(
     let latest = app.log().latest_snapshot().map_err(Failure::internal)?;
     let info = match latest {
         Some(info) => info,
+        None if app.log().read_only().is_some() => {
+            let detail = "there is no snapshot, and a node started read-only takes none";
+            return Err(Failure::new(ErrorCode::ReadOnly, detail));
+        }
         None => app.ledger().snapshot(app.now(), &mut |_, _| {}).map_err(Failure::internal)?,
     };
     app.log().pin(pin, info.lo(), wall_now().as_micros() + PIN_US)?;

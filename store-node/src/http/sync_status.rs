@@ -15,7 +15,7 @@ use super::call::{Call, Outcome, route};
 use super::consumers::{self, blocking};
 use super::failure::Failure;
 use super::metrics::Endpoint;
-use super::{query, reply};
+use super::{health, query, reply};
 
 pub(super) fn routes<S: Storage>() -> Router<Arc<App<S>>> {
     Router::new().route("/api/sync/status", route(MethodFilter::GET, Endpoint::SyncStatus, status))
@@ -25,7 +25,9 @@ pub(super) fn routes<S: Storage>() -> Router<Arc<App<S>>> {
 pub(super) fn state_of(state: &LogState) -> (&'static str, Option<String>) {
     match state {
         LogState::Writable => ("writable", None),
-        LogState::ReadOnly { reason } => ("readOnly", Some(reason.clone())),
+        LogState::ReadOnly { reason } | LogState::LookOnly { reason } => {
+            ("readOnly", Some(reason.clone()))
+        }
         LogState::Poisoned { reason } => ("poisoned", Some(reason.clone())),
         LogState::Closed => ("closed", None),
     }
@@ -67,6 +69,7 @@ async fn status<S: Storage>(call: Call<S>) -> Outcome {
         digest: format!("{:032x}", tip.digest),
         state,
         reason,
+        damages: health::damages(&app),
         segments: segments.collect(),
         snapshots: snapshots.collect(),
         consumers: consumers::views(&app),

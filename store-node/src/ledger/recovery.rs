@@ -7,12 +7,11 @@ use std::sync::atomic::AtomicU64;
 
 use event_log::snapshot::{SnapshotError, SnapshotInfo, SnapshotReadError};
 use event_log::storage::Storage;
-use event_log::{Cursor, Log};
-use event_log::{CursorError, ReadError};
+use event_log::{Cursor, CursorError, Frame, Log, ReadError, Seq};
 use shared::{StoreId, Timestamp};
 use thiserror::Error;
 
-use super::replay::{Replay, ReplayError, ReplayOptions, ReplayReport};
+use super::replay::{FrameSource, Replay, ReplayError, ReplayOptions, ReplayReport};
 use super::tables::TableError;
 use super::{Ledger, LedgerOptions};
 use crate::expiry::{ClosedQueue, ExpiryQueue};
@@ -103,9 +102,15 @@ impl<S: Storage> Ledger<S> {
             (report.snapshot_items, report.snapshot_keys) = replay.loaded();
             report.snapshot = Some(info);
         }
-        let mut source = log.reader(cursor)?;
+        let tip = log.tip();
         let last = log.durable();
-        let replayed = replay.run(&mut source, &mut |seq| progress(seq.get(), last.get()));
+        let progress = &mut |seq: Seq| progress(seq.get(), last.get());
+        // Of a log opened for reading only, a snapshot may be all that is left.
+        let replayed = if (cursor.seq, cursor.chain) == (tip.seq, Some(tip.chain)) {
+            replay.run(&mut NoFrames, progress)
+        } else {
+            replay.run(&mut log.reader(cursor)?, progress)
+        };
         let outcome = replayed.map_err(|error| in_file(&log, error))?;
         report.replay = outcome.report;
         let ledger = Self {
@@ -121,6 +126,15 @@ impl<S: Storage> Ledger<S> {
         (report.items, report.keys) = (ledger.items.len() as u64, ledger.keys.len() as u64);
         report.digest = report.replay.digest;
         Ok((Arc::new(ledger), report))
+    }
+}
+
+/// What follows the end of a log.
+struct NoFrames;
+
+impl FrameSource for NoFrames {
+    fn next_frame(&mut self) -> Result<Option<&Frame>, ReadError> {
+        Ok(None)
     }
 }
 

@@ -5,13 +5,14 @@ use std::fmt;
 use std::process::ExitCode;
 
 use clap::Args;
-use event_log::Damage;
 use event_log::storage::disk::DiskStorage;
 use serde::Serialize;
+use shared::wire::node::log::DamageView;
 
 use super::store::DataDir;
 use super::terminal::{Progress, print_report};
 use super::{EXIT_DAMAGE, OpError};
+use crate::damage;
 
 /// Options of `verify`.
 #[derive(Debug, Clone, Args)]
@@ -51,51 +52,11 @@ pub struct VerifyReport {
     /// The chain at the end.
     pub chain: Option<String>,
     /// A torn write at the end that was never acknowledged, or a frame in flight.
-    pub torn_tail: Option<DamageReport>,
+    pub torn_tail: Option<DamageView>,
     /// Every damaged range.
-    pub damages: Vec<DamageReport>,
+    pub damages: Vec<DamageView>,
     /// How many there are, those beyond the list included.
     pub damage_count: u64,
-}
-
-/// A range of bytes.
-#[derive(Debug, Clone, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct DamageReport {
-    /// The file, relative to the data directory.
-    pub file: String,
-    /// Where it begins.
-    pub offset: u64,
-    /// How long it is; 0 when something is missing.
-    pub length: u64,
-    /// The first seq it concerns.
-    pub first_seq: u64,
-    /// The last seq it concerns; none when unknown.
-    pub last_seq: Option<u64>,
-    /// What is wrong.
-    pub what: String,
-}
-
-impl From<&Damage> for DamageReport {
-    fn from(damage: &Damage) -> Self {
-        let last = damage.last_seq.get();
-        Self {
-            file: damage.file.clone(),
-            offset: damage.offset,
-            length: damage.length,
-            first_seq: damage.first_seq.get(),
-            last_seq: (last != u64::MAX).then_some(last),
-            what: damage.what.clone(),
-        }
-    }
-}
-
-impl fmt::Display for DamageReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { file, offset, length, first_seq, last_seq, what } = self;
-        write!(f, "{file}, bytes {offset} to {}: {what}, from seq {first_seq}", offset + length)?;
-        if let Some(last) = last_seq { write!(f, " to {last}") } else { Ok(()) }
-    }
 }
 
 impl fmt::Display for VerifyReport {
@@ -146,8 +107,8 @@ pub fn verify_directory(args: &VerifyArgs) -> Result<VerifyReport, OpError> {
         first_seq: report.first.get(),
         last_seq: report.last.get(),
         chain: report.chain.map(|chain| chain.to_string()),
-        torn_tail: report.torn_tail.as_ref().map(DamageReport::from),
-        damages: report.damages.iter().map(DamageReport::from).collect(),
+        torn_tail: report.torn_tail.as_ref().map(damage::view),
+        damages: report.damages.iter().map(damage::view).collect(),
         damage_count: report.damage_count,
     })
 }

@@ -41,16 +41,22 @@ impl Upkeep {
             let mut turn = 0_u64;
             let mut poisoned = false;
             let mut covered = newest_snapshot(&app);
+            // Who only looks shows what was, and changes nothing.
+            let is_writer = app.log().read_only().is_none();
             while !stop.load(Ordering::Relaxed) {
                 let now = app.now();
-                app.ledger().sweep_expired(now);
-                app.ledger().forget_expired_keys(now);
+                if is_writer {
+                    app.ledger().sweep_expired(now);
+                    app.ledger().forget_expired_keys(now);
+                }
                 if turn.is_multiple_of(SLOW_TURNS) {
                     app.run_upkeep();
                     poisoned = watch(&app, on_poison, poisoned);
                     let durable = app.log().durable().get();
-                    let due = durable.saturating_sub(covered) >= snapshot_every_events;
-                    if snapshot_every_events > 0 && due && !poisoned && app.start_maintenance() {
+                    let due = is_writer
+                        && snapshot_every_events > 0
+                        && durable.saturating_sub(covered) >= snapshot_every_events;
+                    if due && !poisoned && app.start_maintenance() {
                         covered = durable;
                     }
                 }

@@ -10,22 +10,6 @@ use super::world::World;
 const SELL: &str = r#"{"quantity":1}"#;
 
 #[tokio::test]
-async fn a_node_started_read_only_refuses_writes_only() {
-    let world = World::new();
-    world.create("A", 10).await;
-    world.app.log().close().unwrap();
-    let storage = world.storage.clone();
-    drop(world);
-    let world = World::on(storage, |options| options.read_only = true);
-    world.post("/api/inventory/A/sell", SELL).await.problem(503, "ReadOnly");
-    let batch = r#"{"atomic":true,"operations":[{"op":"sell","sku":"A","quantity":1}]}"#;
-    world.post("/api/batch", batch).await.problem(503, "ReadOnly");
-    world.call("POST", "/api/admin/snapshot", &[], "").await.problem(503, "ReadOnly");
-    world.get("/api/inventory/A").await.expect(200);
-    assert_eq!(world.get("/api/health/ready").await.status, 503);
-}
-
-#[tokio::test]
 async fn a_closed_log_is_a_node_that_leaves() {
     let world = World::new();
     world.create("A", 10).await;

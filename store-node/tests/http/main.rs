@@ -15,6 +15,7 @@ mod log;
 mod operators;
 mod preconditions;
 mod process;
+mod read_only;
 mod targets;
 mod verbs;
 mod world;

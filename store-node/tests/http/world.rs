@@ -83,6 +83,17 @@ pub(crate) fn ten_o_clock() -> Timestamp {
     Timestamp::parse("2026-11-21T10:00:00Z").unwrap()
 }
 
+fn log_options() -> LogOptions {
+    LogOptions {
+        owner: b"store-a".to_vec(),
+        segment_bytes: 1 << 20,
+        new_log_id: LogId::new([7; 16]),
+        epoch_random: 7,
+        opened_at_us: ten_o_clock().as_micros(),
+        ..LogOptions::default()
+    }
+}
+
 impl World {
     /// A node with an empty log.
     pub(crate) fn new() -> Self {
@@ -101,21 +112,27 @@ impl World {
         world
     }
 
+    /// A node that only looks at a disk.
+    pub(crate) fn looking(storage: SimStorage) -> Self {
+        let log = Log::open_read_only(storage.clone(), log_options()).unwrap();
+        Self::over(storage, &log, |_| {})
+    }
+
     /// A node whose log commits nothing by itself.
     pub(crate) fn stalled(storage: SimStorage, change: impl FnOnce(&mut AppOptions)) -> Self {
+        let log = Log::open(storage.clone(), log_options()).unwrap();
+        Self::over(storage, &log, change)
+    }
+
+    fn over(
+        storage: SimStorage,
+        log: &Arc<Log<SimStorage>>,
+        change: impl FnOnce(&mut AppOptions),
+    ) -> Self {
         let store_id = StoreId::new("store-a").unwrap();
-        let options = LogOptions {
-            owner: store_id.as_str().as_bytes().to_vec(),
-            segment_bytes: 1 << 20,
-            new_log_id: LogId::new([7; 16]),
-            epoch_random: 7,
-            opened_at_us: ten_o_clock().as_micros(),
-            ..LogOptions::default()
-        };
-        let log = Log::open(storage.clone(), options).unwrap();
         let ledger_options = LedgerOptions { keys_max: 1000, ..LedgerOptions::default() };
         let opened =
-            Ledger::open(Arc::clone(&log), store_id, ledger_options, ten_o_clock(), &mut |_, _| {});
+            Ledger::open(Arc::clone(log), store_id, ledger_options, ten_o_clock(), &mut |_, _| {});
         let (ledger, _) = opened.unwrap();
         let now_us = Arc::new(AtomicI64::new(ten_o_clock().as_micros()));
         let clock = Arc::clone(&now_us);
@@ -125,7 +142,6 @@ impl World {
             body_deadline: Duration::from_secs(10),
             drain_body_deadline: Duration::from_secs(1),
             slow_request: Duration::from_secs(10),
-            read_only: false,
             require_version: false,
             load: LoadLimits::default(),
             retention: Retention {

@@ -2,6 +2,7 @@
 //! here decides anything.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use garde::Validate;
 use serde::{Deserialize, Serialize};
@@ -114,12 +115,40 @@ pub struct NodeSyncStatus {
     pub state: &'static str,
     /// Why, unless it is writable.
     pub reason: Option<String>,
+    /// Damage that is known of, in the order of the log.
+    pub damages: Vec<DamageView>,
     /// The segments, oldest first.
     pub segments: Vec<SegmentView>,
     /// The snapshots, oldest first.
     pub snapshots: Vec<SnapshotView>,
     /// The consumers, by id.
     pub consumers: Vec<ConsumerView>,
+}
+
+/// A range of bytes that can't be trusted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DamageView {
+    /// The file, relative to the data directory.
+    pub file: String,
+    /// Where it begins, bytes.
+    pub offset: u64,
+    /// How long it is, bytes; 0 when something is missing.
+    pub length: u64,
+    /// The first seq it concerns.
+    pub first_seq: u64,
+    /// The last seq it concerns; none when unknown.
+    pub last_seq: Option<u64>,
+    /// What is wrong.
+    pub what: String,
+}
+
+impl fmt::Display for DamageView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { file, offset, length, first_seq, last_seq, what } = self;
+        write!(f, "{file}, bytes {offset} to {}: {what}, from seq {first_seq}", offset + length)?;
+        if let Some(last) = last_seq { write!(f, " to {last}") } else { Ok(()) }
+    }
 }
 
 /// One part of a node's health.
@@ -131,6 +160,26 @@ pub struct CheckView {
     /// What is wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Where what is wrong lies, if it is damage on disk.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub damages: Vec<DamageView>,
+}
+
+impl CheckView {
+    /// Nothing is wrong.
+    pub const fn ok() -> Self {
+        Self { status: "ok", reason: None, damages: Vec::new() }
+    }
+
+    /// Something doesn't work, the rest goes on.
+    pub const fn degraded(reason: String) -> Self {
+        Self { status: "degraded", reason: Some(reason), damages: Vec::new() }
+    }
+
+    /// It doesn't work.
+    pub const fn failed(reason: String) -> Self {
+        Self { status: "failed", reason: Some(reason), damages: Vec::new() }
+    }
 }
 
 /// `GET /api/health` of a node.
@@ -141,6 +190,8 @@ pub struct NodeHealth<'a> {
     pub status: &'static str,
     /// Whether the node takes writes.
     pub ready: bool,
+    /// Whether it was started for reading only, or is for now, as `log` says.
+    pub read_only: bool,
     /// `store-node`.
     pub service: &'static str,
     /// The version of this build.

@@ -23,7 +23,6 @@ pub(in crate::http) fn app(load: LoadLimits) -> Arc<App<SimStorage>> {
         drain_body_deadline: Duration::from_secs(1),
         slow_request: Duration::from_secs(1),
         load,
-        read_only: false,
         require_version: false,
         retention: Retention {
             archive: true,
