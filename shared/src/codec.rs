@@ -2,18 +2,21 @@
 //! what it reads, refuses what it doesn't understand and must never panic on any input.
 //!
 //! A record is a **frozen envelope** that every future version can read, then a payload in bincode
-//! (docs/event-log-format.md has the byte table).
+//! (docs/event-log-format.md has the byte table). [`decode_record`] reads all of them;
+//! [`MovementReader`] reads the commonest once more, faster, and is held against it by a test.
 
 mod envelope;
 mod item;
+mod movement;
 mod numbers;
 mod record;
 #[cfg(test)]
 mod tests;
 pub(crate) mod text;
 
-pub use envelope::{Envelope, EnvelopeState, decode_envelope};
+pub use envelope::{Envelope, EnvelopeState, decode_envelope, record_sku_bytes};
 pub use item::{SnapshotItem, decode_item, encode_item};
+pub use movement::MovementReader;
 pub use numbers::{VarintReader, put_varint};
 pub use record::{Record, decode_record, encode_event, encode_receipt};
 

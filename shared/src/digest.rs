@@ -9,8 +9,10 @@ use xxhash_rust::xxh3::xxh3_128;
 use crate::cell::{Cell, Version};
 use crate::sku::{SKU_BYTES_MAX, Sku};
 
-/// sku length u8 · sku · version · 7 quantities · active u8 · metadata hash.
-const INPUT_BYTES_MAX: usize = 1 + SKU_BYTES_MAX + 8 + 7 * 8 + 1 + 8;
+/// Version · 7 quantities · active u8 · metadata hash: what follows the SKU.
+const STATE_BYTES: usize = 8 + 7 * 8 + 1 + 8;
+/// sku length u8 · sku · state.
+const INPUT_BYTES_MAX: usize = 1 + SKU_BYTES_MAX + STATE_BYTES;
 
 /// xxh3-128 of (SKU, version, all quantities, active, metadata hash), numbers little-endian; zero
 /// for an item that doesn't exist.
@@ -20,20 +22,23 @@ pub fn item_digest(sku: &Sku, cell: &Cell) -> u128 {
     }
     let mut input = [0_u8; INPUT_BYTES_MAX];
     let sku = sku.as_str().as_bytes();
-    let mut end = 0;
-    let mut put = |bytes: &[u8]| {
-        input[end..end + bytes.len()].copy_from_slice(bytes);
-        end += bytes.len();
-    };
-    put(&[sku.len() as u8]);
-    put(sku);
-    put(&cell.version.get().to_le_bytes());
-    for quantity in cell.quantities.to_array() {
-        put(&quantity.get().to_le_bytes());
-    }
-    put(&[u8::from(cell.flags.active)]);
-    put(&cell.metadata_hash.to_le_bytes());
+    let end = 1 + sku.len() + STATE_BYTES;
+    input[0] = sku.len() as u8;
+    input[1..=sku.len()].copy_from_slice(sku);
+    input[1 + sku.len()..end].copy_from_slice(&state_bytes(cell));
     xxh3_128(&input[..end])
+}
+
+fn state_bytes(cell: &Cell) -> [u8; STATE_BYTES] {
+    let mut bytes = [0; STATE_BYTES];
+    bytes[..8].copy_from_slice(&cell.version.get().to_le_bytes());
+    let (quantities, rest) = bytes[8..].split_at_mut(7 * 8);
+    for (place, quantity) in quantities.chunks_exact_mut(8).zip(cell.quantities.to_array()) {
+        place.copy_from_slice(&quantity.get().to_le_bytes());
+    }
+    rest[0] = u8::from(cell.flags.active);
+    rest[1..].copy_from_slice(&cell.metadata_hash.to_le_bytes());
+    bytes
 }
 
 /// What a store's digest moves by when an item goes from `before` to `after`; add it wrapping.

@@ -6,6 +6,8 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::cell::{Cell, CheckError};
 use crate::event::{Change, Event};
+use crate::ids::OrderId;
+use crate::quantity::Quantity;
 use crate::reservations::{Ending, Reservation, Reservations};
 use crate::time::Timestamp;
 
@@ -137,14 +139,7 @@ impl Item {
                 Some(())
             }
             Change::Reserved { order_id, quantity, expires_at } => {
-                let reservation = Reservation {
-                    requested: *quantity,
-                    remaining: *quantity,
-                    released: crate::Quantity::ZERO,
-                    deducted: crate::Quantity::ZERO,
-                    expires_at: *expires_at,
-                };
-                self.reservations.get_or_insert_default().open(order_id.clone(), reservation)
+                self.open_reservation(order_id, *quantity, *expires_at)
             }
             Change::Extended { order_id, expires_at } => {
                 self.reservations.get_or_insert_default().extend(order_id, *expires_at)
@@ -168,7 +163,47 @@ impl Item {
             | Change::Adjusted { .. } => Some(()),
         };
         assert!(done.is_some(), "{} was applied without a check", event.change.name());
-        let total = self.reservations().map_or(crate::Quantity::ZERO, Reservations::total);
+        self.assert_total();
+    }
+
+    /// [`Item::check`] and then [`Item::apply`], with fewer look-ups: what replaying does millions
+    /// of times a second. Nothing has changed after an error.
+    pub fn accept(&mut self, event: &Event) -> Result<(), CheckError> {
+        let Change::Reserved { order_id, quantity, expires_at } = &event.change else {
+            self.check(event)?;
+            self.apply(event);
+            return Ok(());
+        };
+        self.cell.check(event)?;
+        let opened = (!quantity.is_zero())
+            .then(|| self.open_reservation(order_id, *quantity, *expires_at))
+            .flatten();
+        opened.ok_or(CheckError::Reservation { change: event.change.name() })?;
+        self.cell.apply(event);
+        self.updated_at = event.recorded_at;
+        self.assert_total();
+        Ok(())
+    }
+
+    /// `None`, and nothing has changed, if the order has a live reservation.
+    fn open_reservation(
+        &mut self,
+        order_id: &OrderId,
+        quantity: Quantity,
+        expires_at: Option<Timestamp>,
+    ) -> Option<()> {
+        let reservation = Reservation {
+            requested: quantity,
+            remaining: quantity,
+            released: Quantity::ZERO,
+            deducted: Quantity::ZERO,
+            expires_at,
+        };
+        self.reservations.get_or_insert_default().open(order_id.clone(), reservation)
+    }
+
+    fn assert_total(&self) {
+        let total = self.reservations().map_or(Quantity::ZERO, Reservations::total);
         assert_eq!(total, self.cell.quantities.reserved, "reserved is the sum of the reservations");
     }
 }

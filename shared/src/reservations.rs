@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 
 use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 
 use crate::FixedHasher;
 use crate::ids::OrderId;
@@ -92,15 +93,17 @@ impl Reservations {
     /// Adds a live reservation. `None` if the order has one or the total leaves the range.
     pub(crate) fn open(&mut self, order_id: OrderId, reservation: Reservation) -> Option<()> {
         let total = self.total.checked_add(reservation.remaining)?;
-        if self.live.contains_key(&order_id) {
+        let Entry::Vacant(place) = self.live.entry(order_id) else {
             return None;
+        };
+        if !self.closed.is_empty() {
+            self.closed.remove(place.key());
         }
-        self.total = total;
-        self.closed.remove(&order_id);
         if let Some(at) = reservation.expires_at {
-            self.expiries.insert((at, order_id.clone()));
+            self.expiries.insert((at, place.key().clone()));
         }
-        self.live.insert(order_id, reservation);
+        place.insert(reservation);
+        self.total = total;
         Some(())
     }
 

@@ -96,3 +96,10 @@ pub fn decode_envelope(record: &[u8]) -> Result<(Envelope, &[u8]), DecodeError> 
     let state = Some(EnvelopeState { sku, version, quantities, flags });
     Ok((Envelope { kind, schema, recorded_at, state }, reader.rest()))
 }
+
+/// The bytes of a record's SKU, read without a look at the rest; none for a record about no item,
+/// and for one too short, which every decoder refuses.
+pub fn record_sku_bytes(record: &[u8]) -> Option<&[u8]> {
+    let (&[_kind, _schema, _flags, length], rest) = record.split_first_chunk::<4>()?;
+    if length == 0 { None } else { rest.get(..usize::from(length)) }
+}

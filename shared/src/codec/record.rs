@@ -112,14 +112,14 @@ impl<C> Decode<C> for DecodedEvent {
 }
 
 /// Presence bits of a context, so that an absent field costs nothing.
-const REQUEST_ID: u8 = 1;
-const ACTOR: u8 = 1 << 1;
-const REFERENCE: u8 = 1 << 2;
-const REASON: u8 = 1 << 3;
-const NOTE: u8 = 1 << 4;
-const OCCURRED_AT: u8 = 1 << 5;
-const FENCING_TOKEN: u8 = 1 << 6;
-const KEY: u8 = 1 << 7;
+pub(super) const REQUEST_ID: u8 = 1;
+pub(super) const ACTOR: u8 = 1 << 1;
+pub(super) const REFERENCE: u8 = 1 << 2;
+pub(super) const REASON: u8 = 1 << 3;
+pub(super) const NOTE: u8 = 1 << 4;
+pub(super) const OCCURRED_AT: u8 = 1 << 5;
+pub(super) const FENCING_TOKEN: u8 = 1 << 6;
+pub(super) const KEY: u8 = 1 << 7;
 
 impl Encode for Context {
     fn encode<E: bincode::enc::Encoder>(

@@ -14,7 +14,7 @@ use crate::sku::Sku;
 use crate::time::Timestamp;
 
 /// The longest text of a record, in bytes.
-const TEXT_BYTES_MAX: usize = 4096;
+pub(super) const TEXT_BYTES_MAX: usize = 4096;
 
 /// Reads a bounded UTF-8 text without a detour through the heap for short ones.
 pub(crate) fn decode_text<D: Decoder>(decoder: &mut D) -> Result<CompactString, DecodeError> {

@@ -228,11 +228,14 @@ fn the_low_stock_alert_arms_and_fires_on_crossings() {
 fn a_tampered_event_is_refused() {
     let mut item = stocked(10);
     let event = decide(&item, &command(reserve("o1", 4, None)), at(1)).unwrap().unwrap();
-    let tamper: [fn(&mut Event); 6] = [
+    let tamper: [fn(&mut Event); 9] = [
         |e| e.version = e.version.next(),
         |e| e.after.stock = Quantity::ZERO,
         |e| e.after.reserved = Quantity::ZERO,
         |e| e.after.sold = e.after.stock,
+        |e| e.after.incoming = q(1),
+        |e| e.after.in_transit_out = q(1),
+        |e| e.after.safety_stock = q(1),
         |e| e.after.reorder_point = Quantity::ZERO,
         |e| e.change = Change::Created { metadata: Metadata::default() },
     ];
@@ -262,6 +265,38 @@ fn any_action() -> impl Strategy<Value = Action> {
     ]
 }
 
+/// What `accept` does must be what `check` and `apply` do; says whether the event fits.
+fn accept_is_check_and_apply(item: &Item, event: &Event) -> bool {
+    let (mut accepted, mut applied) = (item.clone(), item.clone());
+    let checked = check(&applied, event).map(|()| apply(&mut applied, event));
+    assert_eq!(accepted.accept(event), checked, "{event:?}");
+    assert_eq!(accepted, applied, "{event:?}");
+    checked.is_ok()
+}
+
+#[test]
+fn a_reservation_is_accepted_once_and_never_for_nothing() {
+    let mut item = stocked(10);
+    let reserving = |item: &Item, units| {
+        let event = decide(&stocked(10), &command(reserve("o1", 1, Some(9))), at(1));
+        let mut event = event.unwrap().unwrap();
+        event.version = item.cell().version.next();
+        event.after = item.cell().quantities;
+        event.after.reserved = event.after.reserved.checked_add(q(units)).unwrap();
+        let expires_at = None;
+        event.change = Change::Reserved { order_id: order("o1"), quantity: q(units), expires_at };
+        event
+    };
+    assert!(!accept_is_check_and_apply(&item, &reserving(&item, 0)));
+    let first = reserving(&item, 4);
+    assert!(accept_is_check_and_apply(&item, &first));
+    item.accept(&first).unwrap();
+    assert!(!accept_is_check_and_apply(&item, &first), "its version is over");
+    assert!(!accept_is_check_and_apply(&item, &reserving(&item, 3)), "the order has one");
+    run(&mut item, release("o1", None), at(3)).unwrap();
+    assert!(accept_is_check_and_apply(&item, &reserving(&item, 3)), "it is open again");
+}
+
 proptest! {
     /// Whatever is asked: no oversell, a gapless version, and units are conserved.
     #[test]
@@ -272,7 +307,12 @@ proptest! {
         for (action, seconds) in actions {
             now += seconds;
             let before = item.cell().version;
+            let earlier = item.clone();
             let decided = run(&mut item, action, at(now));
+            if let Ok(Some(event)) = &decided {
+                accept_is_check_and_apply(&earlier, event);
+                accept_is_check_and_apply(&item, event);
+            }
             if let Ok(Some(event)) = &decided {
                 match event.change {
                     Change::Received { quantity } => inflow += quantity.get() as i64,

@@ -11,7 +11,6 @@ mod batch;
 mod load;
 mod rebuilt;
 mod verifier;
-mod view;
 mod worker;
 
 use std::sync::Arc;
@@ -31,14 +30,14 @@ use crate::expiry::ClosedEntry;
 use crate::idempotency::{KeyEntry, KeyTable};
 use batch::Batch;
 use verifier::Verifier;
-use worker::{BatchDone, Crew, Worker, WorkerEnd};
+use worker::{BatchDone, Crew, SpentRuns, Worker, WorkerEnd};
 
 pub use rebuilt::{RebuildError, Rebuilt};
 
 /// How many threads apply records at most.
 pub(crate) const REPLAY_WORKERS_MAX: usize = 8;
 /// How many batches wait for a worker at most.
-const BATCHES_WAITING_MAX: usize = 2;
+const BATCHES_WAITING_MAX: usize = 1;
 
 /// Where frames come from, in order, each checked by its crcs and its link of the chain.
 pub trait FrameSource {
@@ -226,7 +225,8 @@ impl<'a> Replay<'a> {
         }
         let (hi, options) = (self.hi, self.options);
         let mut verifier = Verifier::new(count, hi, self.digest);
-        let keys = self.keys;
+        let (keys, spent_runs) = (self.keys, SpentRuns::default());
+        let spent_runs = &spent_runs;
         std::thread::scope(|scope| {
             let (done_sender, done) = mpsc::channel();
             let mut senders = Vec::with_capacity(count);
@@ -234,14 +234,15 @@ impl<'a> Replay<'a> {
             for (index, crew) in crews.into_iter().enumerate() {
                 let (sender, batches) = mpsc::sync_channel::<Arc<Batch>>(BATCHES_WAITING_MAX);
                 senders.push(sender);
-                let worker = Worker::new(index, count, crew, hi);
+                let worker = Worker::new(index, count, crew, hi, spent_runs);
                 let done = done_sender.clone();
                 threads.push(scope.spawn(move || worker.run(&batches, &done)));
             }
             drop(done_sender);
             let (key_sender, key_runs) = mpsc::sync_channel(BATCHES_WAITING_MAX);
-            scope.spawn(move || remember(keys, &key_runs, hi, options.now));
-            let intake = Intake { verifier: &mut verifier, keys: key_sender, spent: Vec::new() };
+            scope.spawn(move || remember(keys, &key_runs, spent_runs, hi, options.now));
+            let intake =
+                Intake { verifier: &mut verifier, keys: key_sender, spent: Vec::new(), batches: 0 };
             let read = feed(source, options, senders, &done, intake, progress);
             let ends: Vec<WorkerEnd> = threads
                 .into_iter()
@@ -300,6 +301,8 @@ struct Intake<'a> {
     verifier: &'a mut Verifier,
     keys: SyncSender<Vec<KeyEntry>>,
     spent: Vec<Batch>,
+    /// How many were begun.
+    batches: usize,
 }
 
 impl Intake<'_> {
@@ -317,17 +320,25 @@ impl Intake<'_> {
         Ok(())
     }
 
-    fn empty_batch(&mut self) -> Batch {
+    fn next_batch(&mut self) -> Batch {
         let mut batch = self.spent.pop().unwrap_or_default();
-        batch.clear();
+        batch.begin(self.batches);
+        self.batches += 1;
         batch
     }
 }
 
 /// Puts keys into the table as they come; the only thread that touches it.
-fn remember(keys: &mut KeyTable, runs: &Receiver<Vec<KeyEntry>>, hi: Seq, now: Timestamp) {
+fn remember(
+    keys: &mut KeyTable,
+    runs: &Receiver<Vec<KeyEntry>>,
+    spent: &SpentRuns,
+    hi: Seq,
+    now: Timestamp,
+) {
     for run in runs {
         keys.restore_run(&run, hi, now);
+        spent.give(run);
     }
     keys.finish_restoring();
 }
@@ -342,7 +353,7 @@ fn feed(
     progress: &mut dyn FnMut(Seq),
 ) -> Result<ReplayReport, ReplayError> {
     let mut report = ReplayReport::default();
-    let mut batch = intake.empty_batch();
+    let mut batch = intake.next_batch();
     let outcome = loop {
         let over = match source.next_frame() {
             Ok(Some(frame)) => batch.push(frame, &options, &mut report),
@@ -357,7 +368,7 @@ fn feed(
             intake.take(part)?;
         }
         intake.verifier.expect(&batch);
-        let next = intake.empty_batch();
+        let next = if over { Batch::default() } else { intake.next_batch() };
         let full = Arc::new(std::mem::replace(&mut batch, next));
         let sent = senders.iter().try_for_each(|sender| sender.send(Arc::clone(&full)));
         // A worker that is gone has told why.

@@ -5,17 +5,16 @@
 //! independent of each other and digests are sums, so the order between shards doesn't matter.
 
 use event_log::{Frame, Seq};
+use shared::codec::record_sku_bytes;
 
 use super::{ReplayOptions, ReplayReport};
 use crate::ledger::items::{ITEM_SHARDS, hash_of, shard_of};
 
-/// A batch is sent once it holds so many bytes of frames.
-const BATCH_BYTES: usize = 16 << 20;
+/// A batch is sent once it holds so many bytes of frames. The first ones are smaller, so that no
+/// worker waits long for its first, and a short log costs little memory.
+const BATCH_BYTES: [usize; 3] = [3 << 19, 6 << 20, 24 << 20];
 /// Frame u32 · record length u32 · seq as an offset u32, little-endian, before each record.
 const HEAD_BYTES: usize = 12;
-/// Room made in each shard at first: its even share, the heads and some unevenness.
-const SHARD_BYTES: usize = BATCH_BYTES / ITEM_SHARDS * 3 / 2;
-
 /// Some whole frames.
 #[derive(Default)]
 pub(super) struct Batch {
@@ -25,6 +24,8 @@ pub(super) struct Batch {
     /// The seq of the first record.
     first: Seq,
     bytes: usize,
+    /// It is full with so many.
+    bytes_max: usize,
 }
 
 #[derive(Default)]
@@ -58,7 +59,7 @@ impl Batch {
     }
 
     /// The records of one shard, in order; of [`ITEM_SHARDS`], those of no SKU.
-    pub(super) fn records(&self, shard: usize) -> impl Iterator<Item = BatchRecord<'_>> {
+    pub(super) fn records(&self, shard: usize) -> impl Iterator<Item = BatchRecord<'_>> + Clone {
         let mut rest = self.shards.get(shard).map_or(&[][..], |shard| &shard.bytes);
         std::iter::from_fn(move || {
             let (head, tail) = rest.split_first_chunk::<HEAD_BYTES>()?;
@@ -80,18 +81,12 @@ impl Batch {
         if header.logged_at_us > options.until_us || header.first_seq > options.until_seq {
             return true;
         }
-        if self.shards.is_empty() {
-            self.shards.resize_with(ITEM_SHARDS + 1, ShardBuffer::default);
-            for shard in &mut self.shards {
-                shard.bytes.reserve(SHARD_BYTES);
-            }
-        }
         if self.frames.is_empty() {
             self.first = header.first_seq;
         }
         let number = self.frames.len() as u32;
         for (seq, bytes) in frame.records().take_while(|(seq, _)| *seq <= options.until_seq) {
-            let shard = sku_bytes(bytes).map_or(ITEM_SHARDS, |sku| shard_of(hash_of(sku)));
+            let shard = record_sku_bytes(bytes).map_or(ITEM_SHARDS, |sku| shard_of(hash_of(sku)));
             let offset = (seq.get() - self.first.get()) as u32;
             let mut head = [0; HEAD_BYTES];
             head[..4].copy_from_slice(&number.to_le_bytes());
@@ -116,14 +111,19 @@ impl Batch {
 
     /// Whether it should be sent.
     pub(super) fn is_full(&self) -> bool {
-        self.bytes >= BATCH_BYTES
+        self.bytes >= self.bytes_max
     }
 
-    /// Forgets its content and keeps its memory.
-    pub(super) fn clear(&mut self) {
+    /// Forgets its content, keeps its memory, and becomes the batch after so many others.
+    pub(super) fn begin(&mut self, batches_before: usize) {
+        self.bytes_max = BATCH_BYTES[batches_before.min(BATCH_BYTES.len() - 1)];
+        // Its even share, the heads and some unevenness.
+        let shard_bytes = self.bytes_max / ITEM_SHARDS * 5 / 4;
+        self.shards.resize_with(ITEM_SHARDS + 1, ShardBuffer::default);
         for shard in &mut self.shards {
-            shard.bytes.clear();
             shard.records = 0;
+            shard.bytes.clear();
+            shard.bytes.reserve(shard_bytes);
         }
         self.frames.clear();
         self.bytes = 0;
@@ -134,12 +134,4 @@ fn part(head: &[u8; HEAD_BYTES], at: usize) -> u32 {
     let mut part = [0; 4];
     part.copy_from_slice(&head[at..at + 4]);
     u32::from_le_bytes(part)
-}
-
-/// The SKU's bytes by the frozen envelope (kind, schema, flags, length, SKU); none for a record
-/// about no item, or one too short, which decoding will refuse.
-pub(super) fn sku_bytes(record: &[u8]) -> Option<&[u8]> {
-    let (head, rest) = record.split_first_chunk::<4>()?;
-    let length = usize::from(head[3]);
-    if length == 0 { None } else { rest.get(..length) }
 }

@@ -6,15 +6,18 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
 
 use event_log::Seq;
-use shared::codec::{Record, decode_record};
+use parking_lot::Mutex;
+use shared::codec::{MovementReader, Record, decode_record, record_sku_bytes};
 use shared::{Event, Reservations, Sku, digest};
 
-use super::batch::{Batch, BatchRecord, sku_bytes};
-use super::view::{scratch_event, view_event};
+use super::batch::{Batch, BatchRecord};
 use super::{ReplayError, ReservationSummary};
 use crate::expiry::ClosedEntry;
 use crate::idempotency::KeyEntry;
 use crate::ledger::items::{ITEM_SHARDS, LoadShard, Loading, Slot, hash_of};
+
+/// How many records' slots are looked up before the first of them is applied.
+const FOUND_TOGETHER: usize = 16;
 
 /// A worker is through with a batch.
 pub(super) struct BatchDone {
@@ -50,7 +53,22 @@ pub(super) struct Crew {
     pub(super) with_reservations: Vec<(usize, u32)>,
 }
 
-pub(super) struct Worker {
+/// Emptied runs of keys, so that their memory goes round between workers and table.
+#[derive(Default)]
+pub(super) struct SpentRuns(Mutex<Vec<Vec<KeyEntry>>>);
+
+impl SpentRuns {
+    pub(super) fn give(&self, mut run: Vec<KeyEntry>) {
+        run.clear();
+        self.0.lock().push(run);
+    }
+
+    fn take(&self) -> Vec<KeyEntry> {
+        self.0.lock().pop().unwrap_or_default()
+    }
+}
+
+pub(super) struct Worker<'runs> {
     index: usize,
     workers: usize,
     shards: Vec<LoadShard>,
@@ -59,12 +77,19 @@ pub(super) struct Worker {
     hi: Seq,
     moved: Vec<u128>,
     claims: Vec<KeyEntry>,
-    scratch: Event,
+    spent_runs: &'runs SpentRuns,
+    movements: MovementReader,
     end: WorkerEnd,
 }
 
-impl Worker {
-    pub(super) fn new(index: usize, workers: usize, crew: Crew, hi: Seq) -> Self {
+impl<'runs> Worker<'runs> {
+    pub(super) fn new(
+        index: usize,
+        workers: usize,
+        crew: Crew,
+        hi: Seq,
+        spent_runs: &'runs SpentRuns,
+    ) -> Self {
         Self {
             index,
             workers,
@@ -73,7 +98,8 @@ impl Worker {
             hi,
             moved: Vec::new(),
             claims: Vec::new(),
-            scratch: scratch_event(),
+            spent_runs,
+            movements: MovementReader::default(),
             end: WorkerEnd::default(),
         }
     }
@@ -96,7 +122,7 @@ impl Worker {
                 return self.end;
             }
             let moved = std::mem::take(&mut self.moved);
-            let claims = std::mem::take(&mut self.claims);
+            let claims = std::mem::replace(&mut self.claims, self.spent_runs.take());
             self.end.keys += claims.len() as u64;
             let spent = Arc::into_inner(batch);
             let part = BatchDone { worker: self.index, moved, claims, spent };
@@ -126,23 +152,48 @@ impl Worker {
         if batch.count(number) > slots / 2 {
             black_box(self.shards[place].sweep());
         }
-        let applied = batch.records(number).try_for_each(|record| self.apply_record(record, place));
-        if let Err(error) = applied
+        if let Err(error) = self.apply_records(batch.records(number), place)
             && self.end.error.as_ref().is_none_or(|earlier| error.seq() < earlier.seq())
         {
             self.end.error = Some(error);
         }
     }
 
-    fn apply_record(&mut self, record: BatchRecord<'_>, place: usize) -> Result<(), ReplayError> {
+    /// Looks up the slots of some records, then applies these: look-ups that don't wait for each
+    /// other keep more of the memory busy.
+    fn apply_records<'a>(
+        &mut self,
+        mut records: impl Iterator<Item = BatchRecord<'a>> + Clone,
+        place: usize,
+    ) -> Result<(), ReplayError> {
+        loop {
+            let mut found = [None; FOUND_TOGETHER];
+            for (found, record) in found.iter_mut().zip(records.clone()) {
+                *found = Some(self.find(record.bytes, place));
+            }
+            let [Some(_), ..] = found else { return Ok(()) };
+            for (found, record) in found.iter().flatten().zip(records.by_ref()) {
+                self.apply_record(record, *found, place)?;
+            }
+        }
+    }
+
+    /// The number of the slot of a record's item, if there is one.
+    fn find(&self, record: &[u8], place: usize) -> Option<u32> {
+        let sku = record_sku_bytes(record)?;
+        self.shards[place].find(hash_of(sku), sku)
+    }
+
+    fn apply_record(
+        &mut self,
+        record: BatchRecord<'_>,
+        found: Option<u32>,
+        place: usize,
+    ) -> Result<(), ReplayError> {
         let BatchRecord { seq, frame, bytes } = record;
-        let sku = sku_bytes(bytes);
-        let hash = sku.map_or(0, hash_of);
-        let known = sku.and_then(|sku| self.shards[place].find(hash, sku));
-        if let Some(number) = known
-            && view_event(bytes, &mut self.scratch)
+        if let Some(number) = found
+            && let Some(event) = self.movements.read(bytes)
         {
-            let event = &self.scratch;
             let claim = event.context.key;
             self.claims.extend(claim.map(|key| KeyEntry::new(key, seq, event.recorded_at)));
             let loading = self.shards[place].slot(number);
@@ -161,8 +212,9 @@ impl Worker {
                 }
             };
         self.claims.extend(event.context.key.map(|key| KeyEntry::new(key, seq, event.recorded_at)));
-        let Some(number) = known else {
-            let moved = self.create(event, seq, hash, place)?;
+        // It may have been created since.
+        let Some(number) = found.or_else(|| self.find(bytes, place)) else {
+            let moved = self.create(event, seq, place)?;
             self.moved[frame] = self.moved[frame].wrapping_add(moved);
             return Ok(());
         };
@@ -181,18 +233,13 @@ impl Worker {
     }
 
     /// The first event of an item; returns what it moves the digest by.
-    fn create(
-        &mut self,
-        event: Event,
-        seq: Seq,
-        hash: u64,
-        place: usize,
-    ) -> Result<u128, ReplayError> {
+    fn create(&mut self, event: Event, seq: Seq, place: usize) -> Result<u128, ReplayError> {
         let mut slot = Slot::default();
         check_and_apply(&mut slot, &event, seq, &event.sku)?;
         let digest = digest::item_digest(&event.sku, slot.item.cell());
         self.end.applied += 1;
         self.end.created.push(event.sku.clone());
+        let hash = hash_of(event.sku.as_str().as_bytes());
         self.shards[place].insert(hash, event.sku, slot, digest);
         Ok(digest)
     }
@@ -248,9 +295,8 @@ fn summarise(sku: &Sku, slot: &mut Slot, summary: &mut ReservationSummary) {
 }
 
 fn check_and_apply(slot: &mut Slot, event: &Event, seq: Seq, sku: &Sku) -> Result<(), ReplayError> {
-    let checked = slot.item.check(event);
-    checked.map_err(|source| ReplayError::Check { seq, sku: sku.clone(), source })?;
-    slot.item.apply(event);
+    let accepted = slot.item.accept(event);
+    accepted.map_err(|source| ReplayError::Check { seq, sku: sku.clone(), source })?;
     slot.last_seq = seq;
     Ok(())
 }
