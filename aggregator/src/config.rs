@@ -15,8 +15,9 @@ use serde::{Deserialize, Serialize};
 use shared::StoreId;
 use thiserror::Error;
 
+use crate::address::NodeAddress;
 use crate::hub::{STORES_MAX, StoreSpec};
-use crate::registry::{NAME_BYTES_MAX, URL_BYTES_MAX};
+use crate::registry::NAME_BYTES_MAX;
 use crate::source::http::HttpOptions;
 use crate::sync_worker::WorkerOptions;
 use crate::timezone::TimeZoneName;
@@ -58,8 +59,12 @@ pub enum LogFormat {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StoreSetting {
-    /// Where its node answers.
-    pub url: String,
+    /// Where its node answers: `http://host:port`, or `file:///path` for its data directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// Its node's data directory on this machine or a shared disk, instead of `url`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dir: Option<PathBuf>,
     /// Which store that must be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
@@ -73,12 +78,11 @@ pub struct StoreSetting {
 
 impl StoreSetting {
     fn at(url: &str) -> Self {
-        Self { url: url.to_owned(), id: None, name: None, timezone: None }
+        Self { url: Some(url.to_owned()), dir: None, id: None, name: None, timezone: None }
     }
 
     fn spec(&self) -> Result<StoreSpec, ConfigError> {
-        let url = parse_node_url(&self.url)
-            .map_err(|problem| value("store.url", format!("{:?} {problem}", self.url)))?;
+        let url = self.place()?;
         let store_id = self.id.as_deref().map(StoreId::new).transpose();
         let store_id = store_id.map_err(|error| value("store.id", error.to_string()))?;
         let is_name = |name: &&String| (1..=NAME_BYTES_MAX).contains(&name.len());
@@ -88,6 +92,20 @@ impl StoreSetting {
         let timezone = self.timezone.as_deref().map(TimeZoneName::parse).transpose();
         let timezone = timezone.map_err(|error| value("store.timezone", error.to_string()))?;
         Ok(StoreSpec { url, store_id, name: self.name.clone(), timezone })
+    }
+
+    fn place(&self) -> Result<String, ConfigError> {
+        let (key, shown, address) = match (&self.url, &self.dir) {
+            (Some(url), None) => ("store.url", url.clone(), NodeAddress::parse(url)),
+            (None, Some(dir)) => {
+                ("store.dir", dir.display().to_string(), NodeAddress::of_directory(dir))
+            }
+            (Some(_), Some(_)) | (None, None) => {
+                return Err(value("store", "must have one of url and dir".to_owned()));
+            }
+        };
+        let url = address.and_then(|address| address.to_url());
+        url.map_err(|problem| value(key, format!("{shown:?} {problem}")))
     }
 }
 
@@ -99,7 +117,7 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Where the view is kept.
     pub data_dir: PathBuf,
-    /// The nodes' URLs, separated by commas; `--node` and `[[store]]` name more.
+    /// The nodes' URLs (`file:///path` for a data directory), separated by commas; `--node` and `[[store]]` name more.
     pub nodes: String,
     /// The name under which nodes know this aggregator; two of them need two.
     pub consumer: String,
@@ -145,7 +163,8 @@ pub struct ServeArgs {
     /// Where the view is kept [default: ./data/aggregator].
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
-    /// A node to follow; may be given more than once.
+    /// A node to follow: http://host:port, or file:///path for its data directory on this machine or
+    /// a shared disk. May be given more than once.
     #[arg(long = "node", value_name = "URL")]
     pub nodes: Vec<String>,
     /// The name under which nodes know this aggregator [default: aggregator].
@@ -279,9 +298,12 @@ impl Settings {
         let mut lines: Vec<String> =
             plain.map(|(key, value)| format!("{key} = {value}\n")).collect();
         for store in &self.store {
-            lines.push(format!("\n[[store]]\nurl = {}\n", toml_text(&store.url)));
-            let more = [("id", &store.id), ("name", &store.name), ("timezone", &store.timezone)];
-            let given = more.iter().filter_map(|(key, text)| Some((key, text.as_ref()?)));
+            lines.push("\n[[store]]\n".to_owned());
+            let dir = store.dir.as_ref().map(|dir| dir.display().to_string());
+            let StoreSetting { url, id, name, timezone, .. } = store;
+            let members =
+                [("url", url), ("dir", &dir), ("id", id), ("name", name), ("timezone", timezone)];
+            let given = members.iter().filter_map(|(key, text)| Some((key, text.as_ref()?)));
             lines.extend(given.map(|(key, text)| format!("{key} = {}\n", toml_text(text))));
         }
         lines.concat()
@@ -315,21 +337,6 @@ impl Settings {
 
 fn value(key: &str, problem: String) -> ConfigError {
     ConfigError::Value { key: key.to_owned(), problem }
-}
-
-/// Where a node answers, `http://host:port`, without a slash at the end; else what is wrong with it.
-pub fn parse_node_url(text: &str) -> Result<String, String> {
-    let url = reqwest::Url::parse(text).map_err(|error| error.to_string())?;
-    if url.scheme() != "http" {
-        return Err("must begin with http://".to_owned());
-    }
-    if url.query().is_some() || url.fragment().is_some() {
-        return Err("must have no query and no fragment".to_owned());
-    }
-    if text.len() > URL_BYTES_MAX {
-        return Err(format!("must be at most {URL_BYTES_MAX} bytes"));
-    }
-    Ok(text.trim_end_matches('/').to_owned())
 }
 
 /// A text as TOML quotes it, which is as JSON does.
@@ -416,7 +423,7 @@ mod tests {
     fn what_is_printed_can_be_read_again() {
         let (_dir, args) = file(
             "[[store]]\nurl = \"http://a:1\"\nid = \"store-a\"\nname = 'Mitte \"1\"'\n\
-             timezone = \"Europe/Berlin\"\n",
+             timezone = \"Europe/Berlin\"\n[[store]]\ndir = \"/data/store b\"\n",
         );
         let settings = load(&args, &[]).unwrap();
         let (_dir, args) = file(&settings.to_toml());
@@ -442,6 +449,8 @@ mod tests {
         for (text, key) in [
             ("no_such_key = 1\n", "no_such_key"),
             ("[[store]]\nurl = \"http://a:1\"\nid = \"../x\"\n", "store.id"),
+            ("[[store]]\nid = \"a\"\n", "url and dir"),
+            ("[[store]]\nurl = \"http://a:1\"\ndir = \"/x\"\n", "url and dir"),
             ("[[store]]\nurl = \"http://a:1\"\nname = \"\"\n", "store.name"),
             ("[[store]]\nurl = \"http://a:1\"\ntimezone = \"Mars\"\n", "store.timezone"),
             (

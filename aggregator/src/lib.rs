@@ -5,6 +5,7 @@
 //! ([`follower`]) is pure and synchronous, so that the simulator runs it as it is. A store that is
 //! slow, broken or lying must never delay or hurt another.
 
+pub mod address;
 pub mod claims;
 pub mod clock;
 pub mod commands;

@@ -15,13 +15,12 @@ use event_log::storage::{Storage, read_small_file, replace_file};
 use serde::{Deserialize, Serialize};
 use shared::StoreId;
 
+use crate::address::URL_BYTES_MAX;
 use crate::hub::{STORES_MAX, StoreSpec};
 use crate::timezone::TimeZoneName;
 
 /// The file, in the data directory.
 pub const REGISTRY_FILE: &str = "stores.json";
-/// The longest URL of a node, in bytes.
-pub const URL_BYTES_MAX: usize = 1024;
 /// The longest name of a store, in bytes.
 pub const NAME_BYTES_MAX: usize = 256;
 /// URLs that are remembered of a store that moved; the oldest are forgotten.

@@ -20,7 +20,8 @@ use crate::clock;
 use crate::config::{ConfigError, LogFormat, ServeArgs, Settings};
 use crate::http::{ApiState, router, server};
 use crate::hub::{Hub, HubParts, StoreSpec};
-use crate::source::http::{HttpOptions, HttpSource};
+use crate::source::NodeSource;
+use crate::source::http::HttpOptions;
 use crate::view::MemoryView;
 
 /// Exit codes besides success and usage (docs/runbook.md).
@@ -152,10 +153,8 @@ async fn told_to_stop() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn source_of(consumer: String, options: HttpOptions) -> crate::hub::SourceOf<HttpSource> {
-    Arc::new(move |spec: &StoreSpec| {
-        HttpSource::new(&spec.url, &consumer, options).map_err(|error| error.to_string())
-    })
+fn source_of(consumer: String, options: HttpOptions) -> crate::hub::SourceOf<NodeSource> {
+    Arc::new(move |spec: &StoreSpec| NodeSource::at(&spec.url, &consumer, options))
 }
 
 async fn sweep(metrics: PrometheusHandle) {

@@ -2,6 +2,8 @@
 //! A source must never judge what it brings: identity, chain and digests are the worker's and the
 //! follower's to check.
 
+mod any;
+pub mod directory;
 pub mod http;
 
 use std::future::Future;
@@ -12,6 +14,8 @@ use event_log::{Chain, LogId, Seq};
 use shared::StoreId;
 
 use crate::follower::Position;
+
+pub use any::NodeSource;
 
 /// Who a node says it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +63,9 @@ pub enum SourceError {
     /// We saw more than the node has: an alarm.
     #[error("the node's log lost data: {0}")]
     Ahead(String),
+    /// There is no snapshot to begin from: try again later.
+    #[error("there is no snapshot")]
+    NoSnapshot,
     /// The node answered something else.
     #[error("the node answered {status}: {detail}")]
     Refused {

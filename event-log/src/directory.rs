@@ -3,18 +3,24 @@
 //! Read-only. What is in a file isn't yet durable: while a process holds the log, a frame is
 //! delivered only when a later watermark, or a later segment, covers it.
 
+#[cfg(test)]
+mod tests;
+mod tip;
+
 use std::collections::VecDeque;
 
 use crate::catalog::Catalog;
 use crate::error::{CursorError, OpenError, ReadError};
 use crate::format::{LOCK_FILE, SegmentHeader, segment_file_name};
-use crate::frame::Frame;
-use crate::headers::catalog_of;
+use crate::frame::{Frame, FrameHeader};
+use crate::headers::{Identity, catalog_of};
 use crate::recovery::{TailError, scan_tail};
-use crate::seq::{Chain, Cursor, LogId, Seq};
+use crate::seq::{Chain, Cursor, LogId, Seq, Tip};
 use crate::storage::Storage;
 use crate::walk::read_segment;
 use crate::window::{SegmentReader, empty_frame};
+
+pub use tip::DirectoryTip;
 
 /// Streams the frames of a directory; see [`DirectoryReader::open`].
 pub struct DirectoryReader<S: Storage> {
@@ -27,6 +33,8 @@ pub struct DirectoryReader<S: Storage> {
     /// Everything up to here is proven.
     proven: Seq,
     current: Frame,
+    /// Where what was delivered ends, or the cursor.
+    tip: Tip,
 }
 
 impl<S: Storage> DirectoryReader<S> {
@@ -38,6 +46,7 @@ impl<S: Storage> DirectoryReader<S> {
         };
         let segment = open_segment(&storage, &catalog, &newest, first)?;
         let current = empty_frame();
+        let tip = tip_before(&storage, &catalog, first)?;
         let mut reader = Self {
             storage,
             catalog,
@@ -46,6 +55,7 @@ impl<S: Storage> DirectoryReader<S> {
             waiting: VecDeque::new(),
             proven: Seq::ZERO,
             current,
+            tip,
         };
         reader.pass(after)?;
         Ok(reader)
@@ -61,12 +71,39 @@ impl<S: Storage> DirectoryReader<S> {
         &self.newest.owner
     }
 
-    /// The next frame that is proven durable; `None` where nothing more is, for now.
+    /// Where the frames that were delivered end; before the first one, the cursor.
+    pub fn tip(&self) -> &Tip {
+        &self.tip
+    }
+
+    /// Where the records end that were read and aren't proven durable yet, if there are any.
+    pub fn unproven(&self) -> Option<Tip> {
+        let mut waiting = self.waiting.iter().rev();
+        waiting.find(|frame| frame.header.record_count > 0).map(|frame| tip_of(&frame.header))
+    }
+
+    /// The next frame that is proven durable; `None` where nothing more is, for now. What is whole
+    /// counts as proven while nobody holds the log, since opening it would keep that.
     #[expect(
         clippy::should_implement_trait,
         reason = "the frame is lent, which an Iterator can't say"
     )]
     pub fn next(&mut self) -> Result<Option<&Frame>, ReadError> {
+        if self.find_proven()? || self.is_idle()? {
+            return Ok(self.deliver());
+        }
+        Ok(None)
+    }
+
+    /// The next frame that a later watermark or segment covers; `None` where nothing more is, for
+    /// now. For those who keep what they read: what a power cut could still take from the log is
+    /// never delivered, and the log's lock isn't even looked at.
+    pub fn next_covered(&mut self) -> Result<Option<&Frame>, ReadError> {
+        if self.find_proven()? { Ok(self.deliver()) } else { Ok(None) }
+    }
+
+    /// Reads on until the frame that waits first is proven; false where none is.
+    fn find_proven(&mut self) -> Result<bool, ReadError> {
         loop {
             if let Some(frame) = self.waiting.front() {
                 let followed = self.waiting.len() > 1;
@@ -74,18 +111,18 @@ impl<S: Storage> DirectoryReader<S> {
                 if seq <= self.proven
                     && (frame.header.record_count > 0 || followed || self.sealed())
                 {
-                    return Ok(self.deliver());
+                    return Ok(true);
                 }
             }
             if !self.read_one()? {
-                // Nobody holds the log: what is whole is all there is, and opening would keep it.
-                return if self.is_idle()? { Ok(self.deliver()) } else { Ok(None) };
+                return Ok(false);
             }
         }
     }
 
     fn deliver(&mut self) -> Option<&Frame> {
         self.current = self.waiting.pop_front()?;
+        self.tip = tip_of(&self.current.header);
         Some(&self.current)
     }
 
@@ -185,6 +222,7 @@ impl<S: Storage> DirectoryReader<S> {
             }
             self.segment.skip(&header);
             self.proven = self.proven.max(header.watermark);
+            self.tip = tip_of(&header);
             if header.last_seq() == after.seq && here(header.chain) {
                 return Ok(());
             }
@@ -203,6 +241,28 @@ impl<S: Storage> DirectoryReader<S> {
             .map(|holder| holder.is_none())
             .map_err(|source| ReadError::Io { file: LOCK_FILE.to_owned(), source })
     }
+}
+
+fn tip_of(header: &FrameHeader) -> Tip {
+    Tip {
+        seq: header.last_seq(),
+        chain: header.chain,
+        digest: header.state_digest,
+        logged_at_us: header.logged_at_us,
+    }
+}
+
+/// Where the segment before `first` ends.
+fn tip_before<S: Storage>(storage: &S, catalog: &Catalog, first: Seq) -> Result<Tip, ReadError> {
+    let archived = catalog.get(first).is_some_and(|segment| segment.archived);
+    let page = Identity::default().read_page(storage, (first, archived));
+    let header = page.map_err(plain_read_error)?.header;
+    Ok(Tip {
+        seq: first.previous(),
+        chain: header.previous_chain,
+        digest: header.previous_digest,
+        logged_at_us: header.previous_logged_at_us,
+    })
 }
 
 fn open_segment<S: Storage>(

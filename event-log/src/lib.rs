@@ -56,7 +56,7 @@ pub use consumers::{
     AcknowledgeError, CONSUMER_ID_BYTES_MAX, CONSUMERS_MAX, Consumer, ConsumersError, PINS_MAX,
     read_consumers,
 };
-pub use directory::DirectoryReader;
+pub use directory::{DirectoryReader, DirectoryTip};
 pub use error::{
     AppendError, CommitError, CursorError, Damage, OpenError, PreallocateError, ReadError,
     WaitError,

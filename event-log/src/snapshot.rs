@@ -50,7 +50,7 @@ use std::io;
 use crate::format::{OWNER_BYTES_MAX, read_array, read_u16, read_u32, read_u64};
 use crate::seq::{Chain, LogId, Seq, StateDigest};
 
-pub use of_log::{SnapshotError, SnapshotList, SnapshotWriter};
+pub use of_log::{SnapshotError, SnapshotList, SnapshotWriter, newest_in_directory};
 pub(crate) use of_log::{damage_of_file, list_verified, scan_names};
 pub(crate) use reader::peek;
 pub use reader::{SnapshotReader, SnapshotStream, verify_snapshot};

@@ -6,6 +6,7 @@ mod contract;
 mod directories;
 mod durability;
 mod faults;
+mod follow;
 mod looking;
 mod maintenance;
 mod programs;

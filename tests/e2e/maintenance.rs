@@ -16,7 +16,7 @@ const NOTE_BYTES: usize = 200;
 
 /// `name` keeps the keys of several fillings apart. A node whose small segments aren't ready as fast
 /// as it is written to says so (503), and gets the batch again.
-async fn fill(client: &Client, name: &str, skus: &[String]) -> Result<()> {
+pub(crate) async fn fill(client: &Client, name: &str, skus: &[String]) -> Result<()> {
     let note = "n".repeat(NOTE_BYTES);
     for batch in 0..BATCHES {
         let operations: Vec<Value> = (0..LINES)
@@ -41,7 +41,7 @@ async fn segment_count(client: &Client) -> Result<usize> {
 }
 
 /// Two snapshots at different seqs (two are always kept), then a compaction.
-async fn snapshot_and_compact(node: &Service) -> Result<Value> {
+pub(crate) async fn snapshot_and_compact(node: &Service) -> Result<Value> {
     for sku in ["SKU-0", "SKU-1"] {
         let path = format!("/api/inventory/{sku}/receive");
         node.client().post(&path, &json!({"quantity": 1})).await?.ok()?;

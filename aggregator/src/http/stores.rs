@@ -16,7 +16,7 @@ use shared::wire::problem::{ErrorCode, FieldError, Problem};
 use super::ApiState;
 use super::answer::{ApiError, json};
 use super::inventory::unknown_store;
-use crate::config::parse_node_url;
+use crate::address::NodeAddress;
 use crate::hub::{ChangeError, StoreSpec};
 use crate::registry::NAME_BYTES_MAX;
 use crate::timezone::TimeZoneName;
@@ -41,7 +41,15 @@ struct StoreBody<'a> {
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "garde passes a reference to its context")]
 fn node_url(text: &str, (): &()) -> garde::Result {
-    parse_node_url(text).map(drop).map_err(|problem| rule_error("url", problem))
+    http_url(text).map(drop).map_err(|problem| rule_error("url", problem))
+}
+
+/// Which paths of this machine are read is for the configuration to say, not for callers.
+fn http_url(text: &str) -> Result<String, String> {
+    match NodeAddress::parse(text)? {
+        NodeAddress::Http(url) => Ok(url),
+        NodeAddress::Directory(_) => Err("must begin with http://".to_owned()),
+    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "garde passes a reference to its context")]
@@ -96,7 +104,7 @@ fn read(id: &str, bytes: &[u8]) -> Result<(StoreId, StoreSpec), ApiError> {
         (Ok(store_id), Ok(body)) => {
             // The body's rules checked both.
             let timezone = body.timezone.and_then(|text| TimeZoneName::parse(&text).ok());
-            let url = parse_node_url(&body.url).unwrap_or_default();
+            let url = http_url(&body.url).unwrap_or_default();
             let name = body.name.map(Cow::into_owned);
             Ok((store_id.clone(), StoreSpec { url, store_id: Some(store_id), name, timezone }))
         }

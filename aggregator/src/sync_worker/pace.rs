@@ -72,6 +72,7 @@ pub(super) fn is_failure(error: &SourceError) -> bool {
         SourceError::Unreachable(_) | SourceError::Damaged(_) | SourceError::Refused { .. } => true,
         SourceError::UnsupportedFormat(_)
         | SourceError::Compacted { .. }
+        | SourceError::NoSnapshot
         | SourceError::Rewritten(_)
         | SourceError::Ahead(_) => false,
     }

@@ -279,9 +279,10 @@ pub(super) fn end_of(error: &SourceError) -> End {
         SourceError::UnsupportedFormat(_) | SourceError::Rewritten(_) | SourceError::Ahead(_) => {
             End::Fenced(error.to_string())
         }
-        SourceError::Unreachable(_) | SourceError::Damaged(_) | SourceError::Refused { .. } => {
-            End::Lost(error.to_string())
-        }
+        SourceError::Unreachable(_)
+        | SourceError::Damaged(_)
+        | SourceError::NoSnapshot
+        | SourceError::Refused { .. } => End::Lost(error.to_string()),
     }
 }
 

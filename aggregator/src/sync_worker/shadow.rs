@@ -192,7 +192,7 @@ async fn start<L: LogSource, V: ViewStore>(
     if prefers_snapshot {
         match start_from_snapshot(source.clone(), view.clone()).await {
             // A node that can't make a snapshot still has its log, unless it is compacted.
-            Err(SourceError::Refused { .. }) if kind.is_some() => {}
+            Err(SourceError::Refused { .. } | SourceError::NoSnapshot) if kind.is_some() => {}
             start => return start,
         }
     }

@@ -7,6 +7,7 @@
 )]
 
 mod api;
+mod directory;
 mod faults;
 mod node;
 mod operators;

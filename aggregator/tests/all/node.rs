@@ -169,6 +169,11 @@ impl Node {
         store.items.clear();
     }
 
+    /// Its directory.
+    pub(crate) fn directory(&self) -> SimStorage {
+        self.inner.store.lock().log.storage().clone()
+    }
+
     /// Decides, logs and commits; every command must make an event.
     pub(crate) fn commit(&self, commands: &[(&str, Action)]) -> u64 {
         self.commit_bent(commands, |_| {}, 0)

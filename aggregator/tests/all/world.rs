@@ -6,8 +6,9 @@ use std::time::Duration;
 use aggregator::clock;
 use aggregator::follower::digest_of_slot;
 use aggregator::http::{ApiState, router, server};
-use aggregator::hub::{Hub, HubParts, StoreSpec};
+use aggregator::hub::{Hub, HubParts, SourceOf, StoreSpec};
 use aggregator::persistence::load_all;
+use aggregator::source::LogSource;
 use aggregator::source::http::{HttpOptions, HttpSource};
 use aggregator::sync_worker::WorkerOptions;
 use aggregator::view::MemoryView;
@@ -68,19 +69,26 @@ impl Aggregator {
         options: WorkerOptions,
     ) -> Self {
         let http = HttpOptions { silence: Duration::from_secs(2), ..HttpOptions::default() };
-        let hub = Hub::start(
-            HubParts {
-                view: MemoryView::default(),
-                storage: storage.clone(),
-                clock: clock::system(),
-                options,
-                source_of: Arc::new(move |spec: &StoreSpec| {
-                    HttpSource::new(&spec.url, "test", http).map_err(|error| error.to_string())
-                }),
-            },
-            specs,
-        )
-        .unwrap();
+        let source_of = move |spec: &StoreSpec| {
+            HttpSource::new(&spec.url, "test", http).map_err(|error| error.to_string())
+        };
+        Self::start_from(storage, specs, options, Arc::new(source_of)).await
+    }
+
+    pub(crate) async fn start_from<L: LogSource>(
+        storage: &SimStorage,
+        specs: &[StoreSpec],
+        options: WorkerOptions,
+        source_of: SourceOf<L>,
+    ) -> Self {
+        let parts = HubParts {
+            view: MemoryView::default(),
+            storage: storage.clone(),
+            clock: clock::system(),
+            options,
+            source_of,
+        };
+        let hub = Hub::start(parts, specs).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let state = ApiState::new(hub.clone(), None, Duration::from_secs(10));

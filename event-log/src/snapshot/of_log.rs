@@ -229,6 +229,23 @@ pub(crate) fn scan_names<S: Storage>(storage: &S) -> std::io::Result<Vec<String>
     Ok(names)
 }
 
+/// The newest valid snapshot of this log in a directory, without the log's lock; those behind it
+/// aren't looked at. A snapshot of `owner` that ends behind `last` isn't this log's.
+pub fn newest_in_directory<S: Storage>(
+    storage: &S,
+    log_id: LogId,
+    owner: &[u8],
+    last: Seq,
+) -> std::io::Result<Option<SnapshotInfo>> {
+    let verified = |name: &String| {
+        let info = verify_snapshot(storage, &join(SNAPSHOTS_DIR, name)).ok()?;
+        let header = &info.header;
+        let is_own = header.log_id == log_id && header.owner == owner && info.hi() <= last;
+        (is_own && parse_snapshot_file_name(name) == Some((info.lo(), info.hi()))).then_some(info)
+    };
+    Ok(scan_names(storage)?.iter().rev().find_map(verified))
+}
+
 /// Verifies every snapshot of a directory afresh, without a log.
 pub(crate) fn list_verified<S: Storage>(
     storage: &S,
