@@ -12,7 +12,7 @@ use shared::{QUANTITY_MAX, Sku, StoreId};
 
 use super::ApiState;
 use super::answer::{ApiError, json};
-use super::params::page_request;
+use super::params::{encode_cursor, page_request};
 use super::present::Stores;
 
 /// Lines of an availability question.
@@ -46,10 +46,14 @@ pub(super) async fn list(
         return Err(unknown_store(store_id.as_str()));
     }
     let view = state.hub().view().clone();
-    let (rows, cursor) = state.query(move || view.page(&request)).await?;
+    let (rows, next_cursor) = state
+        .query(move || {
+            let (rows, place) = view.page(&request);
+            (rows, place.map(|place| encode_cursor(&place, &request)))
+        })
+        .await?;
     let stores = Stores::of(state.hub());
     let items: Vec<GlobalItem> = rows.iter().filter_map(|row| stores.item(row)).collect();
-    let next_cursor = cursor.map(|cursor| cursor.encode());
     let link = next_cursor.as_deref().and_then(|cursor| next_link(&uri, cursor));
     let wants_csv = headers.get_all(header::ACCEPT).iter().any(|accept| {
         accept

@@ -153,18 +153,48 @@ pub(super) fn page_request(pairs: Vec<(String, String)>) -> Result<PageRequest, 
     params.finish()?;
     let after = match cursor {
         None => None,
-        Some(text) => Some(page_cursor(&text, rank)?),
+        Some(text) => Some(decode_cursor(&text, rank, descending)?),
     };
     Ok(PageRequest { filter, rank, descending, after, limit })
 }
 
-fn page_cursor(text: &str, rank: Rank) -> Result<PageCursor, ApiError> {
+/// The cursor of the page behind `place`: the place, and after a dot the order that it is a place
+/// of; lists by SKU alone need none.
+pub(super) fn encode_cursor(place: &PageCursor, request: &PageRequest) -> String {
+    let place = place.encode();
+    match sort_text(request.rank, request.descending) {
+        sort if sort == sort_text(Rank::Sku, false) => place,
+        sort => format!("{place}.{sort}"),
+    }
+}
+
+/// A cursor belongs to the order of its list.
+fn decode_cursor(text: &str, rank: Rank, descending: bool) -> Result<PageCursor, ApiError> {
     let invalid = |detail: String| ApiError::new(ErrorCode::InvalidCursor, detail);
-    let cursor = PageCursor::decode(text).map_err(|error| invalid(format!("cursor {error}")))?;
-    if cursor.rank.is_some() == (rank == Rank::Sku) {
-        return Err(invalid("the cursor is of a list that was sorted otherwise".to_owned()));
+    let (place, sort) = match text.split_once('.') {
+        Some((place, sort)) => (place, sort.to_owned()),
+        None => (text, sort_text(Rank::Sku, false)),
+    };
+    let cursor =
+        PageCursor::decode(place).map_err(|error| invalid(format!("the cursor {error}")))?;
+    if sort != sort_text(rank, descending) || cursor.rank.is_some() == (rank == Rank::Sku) {
+        return Err(invalid("the cursor is of a list with another sort".to_owned()));
     }
     Ok(cursor)
+}
+
+/// What a list can be sorted by, as `sort` says it.
+const RANKS: [(&str, Rank); 5] = [
+    ("sku", Rank::Sku),
+    ("stock", Rank::Stock),
+    ("reserved", Rank::Reserved),
+    ("sold", Rank::Sold),
+    ("availableStock", Rank::Available),
+];
+
+fn sort_text(rank: Rank, descending: bool) -> String {
+    let name = RANKS.iter().find(|(_, known)| *known == rank).map_or("", |(name, _)| name);
+    format!("{}{name}", if descending { "-" } else { "" })
 }
 
 fn parse_sort(text: &str) -> Result<(Rank, bool), String> {
@@ -172,18 +202,11 @@ fn parse_sort(text: &str) -> Result<(Rank, bool), String> {
         Some(name) => (name, true),
         None => (text, false),
     };
-    let rank = match name {
-        "sku" => Rank::Sku,
-        "stock" => Rank::Stock,
-        "reserved" => Rank::Reserved,
-        "sold" => Rank::Sold,
-        "availableStock" => Rank::Available,
-        _ => return Err(
-            "must be sku, stock, reserved, sold or availableStock, with - for the greatest first"
-                .to_owned(),
-        ),
-    };
-    Ok((rank, descending))
+    let known = RANKS.iter().find(|(known, _)| *known == name);
+    known.map(|(_, rank)| (*rank, descending)).ok_or_else(|| {
+        let names = RANKS.map(|(name, _)| name).join(", ");
+        format!("must be one of {names}, with - before it for the greatest first")
+    })
 }
 
 #[cfg(test)]
@@ -228,16 +251,25 @@ mod tests {
 
     #[test]
     fn a_cursor_belongs_to_its_sort() {
-        let request = check(&[("sku", "A"), ("sku", "B"), ("sort", "-availableStock")]).unwrap();
-        assert_eq!(
-            (request.filter.skus.len(), request.rank, request.descending),
-            (2, Rank::Available, true)
-        );
-        assert!(check(&[("cursor", "UFJPRC0wMDE")]).is_ok());
-        for query in
-            [[("cursor", "UFJPRC0wMDE"), ("sort", "stock")], [("cursor", "!"), ("sort", "sku")]]
-        {
-            assert_eq!(check(&query).unwrap_err(), "InvalidCursor");
+        let sorts = ["sku", "-sku", "stock", "-stock", "-availableStock", "reserved", "-sold"];
+        for sort in sorts {
+            let request = check(&[("sku", "A"), ("sku", "B"), ("sort", sort)]).unwrap();
+            assert_eq!(request.filter.skus.len(), 2);
+            let rank = (request.rank != Rank::Sku).then_some(7);
+            let place = PageCursor { rank, sku: Sku::new("PROD-001").unwrap() };
+            let cursor = encode_cursor(&place, &request);
+            for other in sorts {
+                let answer = check(&[("cursor", &cursor), ("sort", other)]);
+                if other == sort {
+                    assert_eq!(answer.unwrap().after.as_ref(), Some(&place));
+                } else {
+                    assert_eq!(answer.unwrap_err(), "InvalidCursor", "{sort} used for {other}");
+                }
+            }
+        }
+        assert!(check(&[("cursor", "UFJPRC0wMDE")]).is_ok(), "lists by SKU need no order");
+        for cursor in ["!", "UFJPRC0wMDE.", "UFJPRC0wMDE.price", ".sku", "."] {
+            assert_eq!(check(&[("cursor", cursor)]).unwrap_err(), "InvalidCursor", "{cursor}");
         }
     }
 }
