@@ -36,7 +36,7 @@ use crate::view::ViewStore;
 
 /// Where the files are, below the data directory.
 pub const STORES_DIR: &str = "stores";
-/// Bytes of a section before the next one begins; one cell or letter more may fit in.
+/// Bytes of a section before the next one begins; a thousand cells or a letter more may fit in.
 const SECTION_BYTES: usize = 4 << 20;
 /// Generations that are kept.
 const GENERATIONS_KEPT: u64 = 2;
@@ -145,12 +145,12 @@ impl<S: Storage> StoreFiles<S> {
         Self { storage, store_id, generation, is_directory_durable: false }
     }
 
-    /// Writes the state and the cells of `slot`, which must not change meanwhile.
-    /// [`PendingSave::finish`] makes the file count; what happens to the slot then is of no matter.
+    /// Writes the state and the cells of the cut that belongs to it. [`PendingSave::finish`] makes
+    /// the file count.
     pub fn write<V: ViewStore>(
         &mut self,
         view: &V,
-        slot: &V::Slot,
+        cut: V::Cut,
         saved: &SavedStore,
         now: Timestamp,
     ) -> Result<PendingSave<S>, SaveError> {
@@ -174,7 +174,7 @@ impl<S: Storage> StoreFiles<S> {
         let temporary = join(STORES_DIR, &format!("{}.tmp", self.store_id));
         let mut file = SnapshotFile::create(self.storage.clone(), &temporary, header)?;
         file.section(KIND_STATE, 0, &codec::encode_state(saved))?;
-        write_cells(&mut file, view, slot)?;
+        write_cells(&mut file, view, cut)?;
         write_letters(&mut file, &saved.letters)?;
         self.generation += 1;
         let (storage, store_id) = (self.storage.clone(), self.store_id.clone());
@@ -303,14 +303,17 @@ fn load<S: Storage, V: ViewStore>(
 fn write_cells<S: Storage, V: ViewStore>(
     file: &mut SnapshotFile<S>,
     view: &V,
-    slot: &V::Slot,
+    mut cut: V::Cut,
 ) -> Result<(), SnapshotWriteError> {
     let mut sections =
         Sections { file, kind: KIND_CELLS, id: 0, bytes: Vec::new(), result: Ok(()) };
-    view.for_each(slot, &mut |sku, held, texts| {
-        codec::encode_cell(&mut sections.bytes, sku, held, &texts);
+    let mut bytes = Vec::new();
+    while view.show_more(&mut cut, &mut |sku, held, texts| {
+        codec::encode_cell(&mut bytes, sku, held, &texts);
+    }) {
+        sections.bytes.append(&mut bytes);
         sections.flush_above(SECTION_BYTES);
-    });
+    }
     sections.flush_above(0);
     sections.result
 }

@@ -6,6 +6,7 @@
 //! the sync: every lock is held for a bounded number of cells.
 
 mod chunked;
+mod cut;
 pub mod memory;
 mod order;
 mod packed;
@@ -20,7 +21,7 @@ use std::fmt;
 use shared::cell::Cell;
 use shared::{Metadata, Quantities, Sku, StoreId, Timestamp};
 
-pub use memory::{MemorySlot, MemoryView};
+pub use memory::{MemoryCut, MemorySlot, MemoryView};
 
 /// What is held of one SKU at one store; the default stands for "nothing".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -123,6 +124,8 @@ impl Sums {
 pub trait ViewStore: Clone + fmt::Debug + Send + Sync + 'static {
     /// One store's part. Dropping the last handle of a slot frees what it held.
     type Slot: Clone + fmt::Debug + Send + Sync + 'static;
+    /// A slot's cells as they were at one moment. Dropping it ends it.
+    type Cut: Send + 'static;
 
     /// An empty, invisible slot.
     fn open_slot(&self) -> Self::Slot;
@@ -136,6 +139,18 @@ pub trait ViewStore: Clone + fmt::Debug + Send + Sync + 'static {
     /// Shows every cell of the slot once, in any order. Cells that change meanwhile are shown
     /// before or after their change.
     fn for_each(&self, slot: &Self::Slot, visit: &mut dyn FnMut(&Sku, &Held, MetadataTexts<'_>));
+
+    /// Cuts through the slot as it is now, at once, however big it is; the slot goes on changing.
+    /// There is one cut of a slot at a time.
+    fn cut(&self, slot: &Self::Slot) -> Self::Cut;
+
+    /// Shows some more cells of the cut, each once, as they were when it was made; false once all
+    /// were shown. Between two calls nothing is locked: that is the time to write them down.
+    fn show_more(
+        &self,
+        cut: &mut Self::Cut,
+        visit: &mut dyn FnMut(&Sku, &Held, MetadataTexts<'_>),
+    ) -> bool;
 
     /// Makes the slot the visible part of `store`, in place of the former one, at once.
     fn publish(&self, slot: &Self::Slot, store: &StoreId);

@@ -59,7 +59,7 @@ fn save(
     follower: &Follower<View>,
     saved: &SavedStore,
 ) -> Result<Position, SaveError> {
-    files.write(view, follower.slot(), saved, Timestamp::EPOCH)?.finish()
+    files.write(view, view.cut(follower.slot()), saved, Timestamp::EPOCH)?.finish()
 }
 
 /// All cells of a slot, comparable.
@@ -248,4 +248,22 @@ fn file_names_are_read_back_and_others_are_left_alone() {
         let parsed = parsed.as_ref().map(|(generation, id)| (*generation, id.as_str()));
         assert_eq!(parsed, expected, "{name}");
     }
+}
+
+#[test]
+fn what_is_saved_is_one_moment_however_much_happens_meanwhile() {
+    let (view, mut node, mut follower, letters) = rich();
+    let storage = SimStorage::new(1);
+    let mut files = StoreFiles::new(storage.clone(), store(), 0);
+    let saved = saved(&follower, &letters);
+    let expected = cells(&view, follower.slot());
+    let cut = view.cut(follower.slot());
+    let many: Vec<String> = (0..150).map(|n| format!("SKU {n}")).collect();
+    let sales: Vec<(&str, Action)> = many.iter().map(|name| (name.as_str(), sell(1))).collect();
+    follower.absorb(&node.commit(&sales)).unwrap();
+    follower.absorb(&node.commit(&[("NEW", create(1))])).unwrap();
+    files.write(&view, cut, &saved, Timestamp::EPOCH).unwrap().finish().unwrap();
+    let (other, loaded) = load_one(&storage).unwrap();
+    assert_eq!((&loaded.saved, cells(&other, &loaded.slot)), (&saved, expected));
+    assert_eq!(digest_of_slot(&other, &loaded.slot), saved.state.digest);
 }

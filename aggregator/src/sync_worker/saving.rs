@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use event_log::storage::Storage;
 use shared::Timestamp;
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 use tokio::time::{Instant, timeout};
 
 use crate::follower::Position;
-use crate::persistence::{SaveError, SavedStore, StoreFiles, is_acknowledgeable};
+use crate::persistence::{PendingSave, SaveError, SavedStore, StoreFiles, is_acknowledgeable};
 use crate::source::{LogSource, SourceError};
 use crate::view::ViewStore;
 
@@ -21,11 +21,15 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(2);
 const LAST_WORD: Duration = Duration::from_secs(2);
 
 /// What became of a save, and when.
-type Finished = (Result<Position, SaveError>, Instant);
+struct Saved<S: Storage> {
+    files: StoreFiles<S>,
+    result: Result<Position, SaveError>,
+    at: Instant,
+}
+
 type Acknowledging = JoinHandle<(Position, Result<(), SourceError>)>;
 
 /// The saves and acknowledgements of one store.
-#[derive(Debug)]
 pub(super) struct Saver<L: LogSource, S: Storage> {
     files: StoreFiles<S>,
     source: L,
@@ -34,7 +38,9 @@ pub(super) struct Saver<L: LogSource, S: Storage> {
     is_urgent: bool,
     begun_at: Instant,
     took: Duration,
-    finishing: Option<JoinHandle<Finished>>,
+    running: Option<JoinHandle<Saved<S>>>,
+    /// The node is not to be told of the save that runs.
+    is_running_forgotten: bool,
     durable: Option<Position>,
     acknowledged: Option<Position>,
     acknowledging: Option<Acknowledging>,
@@ -52,7 +58,8 @@ impl<L: LogSource, S: Storage> Saver<L, S> {
             is_urgent: false,
             begun_at: now,
             took: Duration::ZERO,
-            finishing: None,
+            running: None,
+            is_running_forgotten: false,
             durable: None,
             acknowledged: None,
             acknowledging: None,
@@ -75,52 +82,44 @@ impl<L: LogSource, S: Storage> Saver<L, S> {
     pub(super) fn forget_acknowledged(&mut self) {
         self.durable = None;
         self.acknowledged = None;
+        self.is_running_forgotten = self.running.is_some();
     }
 
     /// Whether it is time to write.
     pub(super) fn is_due(&self) -> bool {
         let wait = self.interval.max(self.took * INTERVAL_FACTOR);
         self.is_dirty
-            && self.finishing.is_none()
+            && self.running.is_none()
             && (self.is_urgent || self.begun_at.elapsed() >= wait)
     }
 
-    /// Writes the store's cells, which must not change until this returns; the rest goes on beside
-    /// the sync. Returns why it failed, if it did.
-    pub(super) async fn begin<V: ViewStore>(
+    /// Begins to write the store's part as it is now; the store goes on meanwhile. Nothing waits
+    /// here for the cells or the disk.
+    pub(super) fn begin<V: ViewStore>(
         &mut self,
         view: V,
-        slot: V::Slot,
+        slot: &V::Slot,
         saved: SavedStore,
         now: Timestamp,
-    ) -> Option<String> {
+    ) {
         self.begun_at = Instant::now();
-        let mut files = self.files.clone();
-        let written = spawn_blocking(move || {
-            let pending = files.write(&view, &slot, &saved, now);
-            (files, pending)
-        });
         self.is_urgent = false;
-        let error = match written.await {
-            Ok((files, Ok(pending))) => {
-                self.files = files;
-                self.is_dirty = false;
-                self.finishing = Some(spawn_blocking(move || (pending.finish(), Instant::now())));
-                return None;
-            }
-            Ok((_, Err(error))) => error.to_string(),
-            Err(panicked) => panicked.to_string(),
-        };
-        self.took = self.took.max(RETRY_INTERVAL / INTERVAL_FACTOR);
-        Some(error)
+        self.is_dirty = false;
+        let mut files = self.files.clone();
+        let cut = view.cut(slot);
+        self.running = Some(spawn_blocking(move || {
+            let written = files.write(&view, cut, &saved, now);
+            let result = written.and_then(PendingSave::finish);
+            Saved { files, result, at: Instant::now() }
+        }));
     }
 
     /// Looks after finished saves and acknowledgements; tells the node if it may be told. Returns
     /// what became of a save that ended.
     pub(super) async fn tend(&mut self, may_acknowledge: bool) -> Option<Result<(), String>> {
         let mut ended = None;
-        if let Some(finishing) = self.finishing.take_if(|finishing| finishing.is_finished()) {
-            ended = Some(self.take_finished(finishing.await));
+        if let Some(running) = self.running.take_if(|running| running.is_finished()) {
+            ended = Some(self.take_saved(running.await));
         }
         if let Some(done) = self.acknowledging.take_if(|done| done.is_finished()) {
             match done.await {
@@ -141,8 +140,8 @@ impl<L: LogSource, S: Storage> Saver<L, S> {
 
     /// Waits for the running save, so that another may begin.
     pub(super) async fn settle(&mut self) -> Option<Result<(), String>> {
-        let finishing = self.finishing.take()?;
-        Some(self.take_finished(finishing.await))
+        let running = self.running.take()?;
+        Some(self.take_saved(running.await))
     }
 
     /// The last acknowledgement of the process.
@@ -173,20 +172,24 @@ impl<L: LogSource, S: Storage> Saver<L, S> {
         }))
     }
 
-    fn take_finished(
-        &mut self,
-        finished: Result<Finished, tokio::task::JoinError>,
-    ) -> Result<(), String> {
-        let error = match finished {
-            Ok((Ok(position), at)) => {
-                self.took = at.duration_since(self.begun_at);
-                self.durable = Some(position);
-                return Ok(());
+    fn take_saved(&mut self, saved: Result<Saved<S>, JoinError>) -> Result<(), String> {
+        let is_forgotten = std::mem::take(&mut self.is_running_forgotten);
+        let error = match saved {
+            Ok(Saved { files, result, at }) => {
+                self.files = files;
+                match result {
+                    Ok(position) => {
+                        self.took = at.duration_since(self.begun_at);
+                        self.durable = Some(position).filter(|_| !is_forgotten);
+                        return Ok(());
+                    }
+                    Err(error) => error.to_string(),
+                }
             }
-            Ok((Err(error), _)) => error.to_string(),
             Err(panicked) => panicked.to_string(),
         };
         self.is_dirty = true;
+        self.took = self.took.max(RETRY_INTERVAL / INTERVAL_FACTOR);
         Err(error)
     }
 }

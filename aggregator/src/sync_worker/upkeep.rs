@@ -15,20 +15,17 @@ impl<L: LogSource, S: Storage, V: ViewStore> SyncWorker<L, S, V> {
         let ended = saver.tend(may_acknowledge).await;
         self.note_save(ended);
         if self.saver.as_ref().is_some_and(Saver::is_due) {
-            self.begin_save().await;
+            self.begin_save();
         }
     }
 
-    async fn begin_save(&mut self) {
+    fn begin_save(&mut self) {
         let state = self.to_save();
         let now = (self.clock)();
-        let (Some(saver), Some(follower), Some(state)) = (&mut self.saver, &self.follower, state)
-        else {
-            return;
-        };
-        let (view, slot) = (self.view.clone(), follower.slot().clone());
-        let error = saver.begin(view, slot, state, now).await;
-        self.note_save(error.map(Err));
+        if let (Some(saver), Some(follower), Some(state)) = (&mut self.saver, &self.follower, state)
+        {
+            saver.begin(self.view.clone(), follower.slot(), state, now);
+        }
     }
 
     fn note_save(&self, ended: Option<Result<(), String>>) {
@@ -79,7 +76,7 @@ impl<L: LogSource, S: Storage, V: ViewStore> SyncWorker<L, S, V> {
         let ended = saver.settle().await;
         self.note_save(ended);
         if self.saver.as_ref().is_some_and(Saver::is_dirty) {
-            self.begin_save().await;
+            self.begin_save();
         }
         let Some(saver) = &mut self.saver else { return };
         let ended = saver.settle().await;

@@ -90,8 +90,26 @@ impl OpenSlot {
     }
 }
 
+/// A slot as it was when it was cut; see [`ViewStore::cut`].
+#[derive(Debug)]
+pub struct MemoryCut {
+    view: Arc<Inner>,
+    slot: MemorySlot,
+    /// The shard that is shown; those before it were.
+    shard: usize,
+}
+
+impl Drop for MemoryCut {
+    fn drop(&mut self) {
+        for shard in &self.view.shards {
+            shard.write().end_cut(self.slot.number);
+        }
+    }
+}
+
 impl ViewStore for MemoryView {
     type Slot = MemorySlot;
+    type Cut = MemoryCut;
 
     fn open_slot(&self) -> MemorySlot {
         let mut slots = self.inner.slots.lock();
@@ -121,6 +139,31 @@ impl ViewStore for MemoryView {
                 from += CELLS_PER_LOCK_MAX;
             }
         }
+    }
+
+    fn cut(&self, slot: &MemorySlot) -> MemoryCut {
+        // Whoever cuts is the one who writes the slot: between two shards nothing changes.
+        for shard in &self.inner.shards {
+            shard.write().cut(slot.number);
+        }
+        MemoryCut { view: self.inner.clone(), slot: slot.clone(), shard: 0 }
+    }
+
+    fn show_more(
+        &self,
+        cut: &mut MemoryCut,
+        visit: &mut dyn FnMut(&Sku, &Held, MetadataTexts<'_>),
+    ) -> bool {
+        let slot = cut.slot.number;
+        while let Some(shard) = self.inner.shards.get(cut.shard) {
+            let shown = shard.read().visit_cut(slot, CELLS_PER_LOCK_MAX as u32, visit);
+            if let Some(end) = shown {
+                shard.write().advance_cut(slot, end);
+                return true;
+            }
+            cut.shard += 1;
+        }
+        false
     }
 
     fn publish(&self, slot: &MemorySlot, store: &StoreId) {

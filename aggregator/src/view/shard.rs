@@ -7,6 +7,7 @@ use hashbrown::{HashMap, HashTable};
 use shared::{FixedHasher, Metadata, Sku};
 
 use super::chunked::Chunked;
+use super::cut::Cut;
 use super::order::{SortedIds, Start};
 use super::packed::{Packed, TextIds, Wide};
 use super::places::Places;
@@ -36,6 +37,7 @@ struct Column {
     wide: HashMap<u32, Wide, FixedHasher>,
     sums: Sums,
     visible: bool,
+    cut: Option<Cut>,
 }
 
 /// The hash of a SKU, which also picks its shard.
@@ -99,14 +101,54 @@ impl Shard {
         });
         let skus = self.skus.len();
         let column = self.column_mut(slot);
-        let (former, released) = column.put(id, held, taken, skus);
+        let Replaced { former, released, kept } = column.put(id, held, taken, skus);
         if column.visible {
             let before = former.map(|held| held.cell.quantities);
             self.presence.change(id, before, Some(held.cell.quantities));
         }
+        if let Some(kept) = kept {
+            self.retain(kept);
+        }
         if let Some(released) = released {
             self.release(released);
         }
+    }
+
+    /// Cuts through the slot as it is now.
+    pub(super) fn cut(&mut self, slot: u32) {
+        let column = self.column_mut(slot);
+        assert!(column.cut.is_none(), "a slot is cut once at a time");
+        column.cut = Some(Cut::new(column.cells.len() as u32));
+    }
+
+    /// Shows up to `count` cells of the slot's cut; says where they end, if there were any. They
+    /// are shown again until [`Self::advance_cut`] is told that end.
+    pub(super) fn visit_cut(
+        &self,
+        slot: u32,
+        count: u32,
+        visit: &mut dyn FnMut(&Sku, &Held, MetadataTexts<'_>),
+    ) -> Option<u32> {
+        let column = self.column(slot)?;
+        let cut = column.cut.as_ref()?;
+        let turn = cut.next(count);
+        for place in turn.clone() {
+            let (held, texts) = cut.before(place).unwrap_or_else(|| column.unpack(place));
+            visit(self.sku(column.cells[place].sku), &held, self.texts_of(texts));
+        }
+        (!turn.is_empty()).then_some(turn.end)
+    }
+
+    /// The cut's cells below `end` were shown.
+    pub(super) fn advance_cut(&mut self, slot: u32, end: u32) {
+        let texts = self.column_mut(slot).cut.as_mut().map(|cut| cut.advance(end));
+        texts.into_iter().flatten().for_each(|texts| self.release(texts));
+    }
+
+    /// Ends the slot's cut.
+    pub(super) fn end_cut(&mut self, slot: u32) {
+        let cut = self.column_mut(slot).cut.take();
+        cut.into_iter().flat_map(Cut::into_texts).for_each(|texts| self.release(texts));
     }
 
     /// Forgets everything that the slot held.
@@ -164,6 +206,13 @@ impl Shard {
         self.columns[slot].get_or_insert_default()
     }
 
+    fn retain(&mut self, ids: TextIds) {
+        self.texts.retain(ids.name);
+        self.texts.retain(ids.location);
+        self.words.retain(ids.category);
+        self.words.retain(ids.unit);
+    }
+
     fn release(&mut self, ids: TextIds) {
         self.texts.release(ids.name);
         self.texts.release(ids.location);
@@ -207,31 +256,40 @@ impl Column {
         packed.unpack(if packed.is_wide() { self.wide.get(&place) } else { None })
     }
 
-    /// Returns what was held before, and the texts that the cell no longer uses; `skus` are in the
-    /// shard.
-    fn put(
-        &mut self,
-        sku_id: u32,
-        held: &Held,
-        texts: Option<TextIds>,
-        skus: usize,
-    ) -> (Option<Held>, Option<TextIds>) {
+    /// Puts a cell in its place; `skus` are in the shard.
+    fn put(&mut self, sku_id: u32, held: &Held, texts: Option<TextIds>, skus: usize) -> Replaced {
         self.sums.add(&Sums::of(&held.cell.quantities));
         let Some(place) = self.places.find(sku_id) else {
             let (packed, wide) = Packed::new(sku_id, held, texts.unwrap_or(TextIds::NONE));
             let place = self.cells.push(packed);
             self.places.insert(sku_id, place, self.cells.len(), skus);
             self.wide.extend(wide.map(|wide| (place, wide)));
-            return (None, None);
+            return Replaced::default();
         };
         let (former, former_texts) = self.unpack(place);
         self.sums.subtract(&Sums::of(&former.cell.quantities));
+        let is_kept = self.cut.as_mut().is_some_and(|cut| cut.keep(place, former, former_texts));
         if self.cells[place].is_wide() {
             self.wide.remove(&place);
         }
         let (packed, wide) = Packed::new(sku_id, held, texts.unwrap_or(former_texts));
         self.cells[place] = packed;
         self.wide.extend(wide.map(|wide| (place, wide)));
-        (Some(former), texts.map(|_| former_texts))
+        Replaced {
+            former: Some(former),
+            released: texts.map(|_| former_texts),
+            kept: is_kept.then_some(former_texts),
+        }
     }
+}
+
+/// What a cell's change leaves behind.
+#[derive(Debug, Default)]
+struct Replaced {
+    /// What was held before.
+    former: Option<Held>,
+    /// The texts that the cell no longer uses.
+    released: Option<TextIds>,
+    /// The texts that a cut uses from now on.
+    kept: Option<TextIds>,
 }

@@ -66,6 +66,13 @@ impl Texts {
         id
     }
 
+    /// One user more of a text that has some.
+    pub(super) fn retain(&mut self, id: u32) {
+        if id != EMPTY {
+            self.entries[id].users += 1;
+        }
+    }
+
     /// One user less; the last one frees the text.
     pub(super) fn release(&mut self, id: u32) {
         if id == EMPTY {

@@ -256,3 +256,56 @@ fn a_swap_is_seen_whole_and_frees_the_former_slot() {
     assert_eq!((reused.number(), view.held(&reused, &sku)), (0, Held::default()));
     assert_eq!(view.distinct().0, 1);
 }
+
+/// What each SKU of a slot holds, names included.
+fn all_of(view: &MemoryView, slot: &MemorySlot) -> BTreeMap<Sku, (Held, Metadata)> {
+    let mut cells = BTreeMap::new();
+    view.for_each(slot, &mut |sku, held, texts| {
+        assert!(cells.insert(sku.clone(), (*held, texts.to_metadata())).is_none(), "{sku} twice");
+    });
+    cells
+}
+
+proptest! {
+    #[test]
+    fn a_cut_stays_as_it_was_while_its_slot_changes(
+        before in prop::collection::vec(put(), 0..80),
+        meanwhile in prop::collection::vec(prop::collection::vec(put(), 0..12), 0..20),
+        is_given_up in any::<bool>(),
+    ) {
+        let view = MemoryView::default();
+        let slots: Vec<MemorySlot> = (0..STORES).map(|_| view.open_slot()).collect();
+        let mut model = Model::new();
+        for put in &before {
+            apply(&view, &slots, &mut model, put);
+        }
+        let expected = all_of(&view, &slots[0]);
+        let mut cut = view.cut(&slots[0]);
+        let mut shown = BTreeMap::new();
+        let mut meanwhile = meanwhile.iter();
+        loop {
+            for put in meanwhile.next().into_iter().flatten() {
+                apply(&view, &slots, &mut model, put);
+            }
+            let is_more = view.show_more(&mut cut, &mut |sku, held, texts| {
+                let is_new = shown.insert(sku.clone(), (*held, texts.to_metadata())).is_none();
+                assert!(is_new, "{sku} twice");
+            });
+            if !is_more || is_given_up {
+                break;
+            }
+        }
+        if !is_given_up {
+            prop_assert_eq!(shown, expected);
+        }
+        drop(cut);
+        let held: BTreeMap<Sku, (Held, Metadata)> = model
+            .iter()
+            .filter_map(|(sku, cells)| Some((sku.clone(), cells.get(&0)?.clone())))
+            .collect();
+        prop_assert_eq!(all_of(&view, &slots[0]), held);
+        // Texts that only the cut used are gone with it, and no other.
+        drop(slots);
+        prop_assert_eq!(view.text_count(), 0);
+    }
+}
