@@ -9,9 +9,11 @@ mod batch;
 mod decide;
 mod items;
 mod list;
+mod orders;
 mod recovery;
 mod replay;
 mod request;
+mod reserved;
 mod retell;
 mod single;
 mod snapshotting;
@@ -31,6 +33,7 @@ use shared::{Change, Event, Item, Receipt, Sku, StoreId, Timestamp, digest, rule
 use crate::expiry::{ClosedEntry, ClosedQueue, ExpiryQueue};
 use crate::idempotency::KeyTable;
 use items::{Items, Slot};
+use orders::{OrderEntry, OrderIndex};
 
 pub use list::{ListCursor, ListQuery, ListRead, Sort, SortKey, SortValue};
 pub use recovery::{LedgerOpenError, RecoveryReport};
@@ -40,6 +43,7 @@ pub use request::{
     BatchRequest, Executed, ExecutedBatch, ItemRead, LedgerError, LedgerStats, Refused, Request,
     RequestKey,
 };
+pub use reserved::{ReservedQuery, ReservedRead, ReservedRow};
 pub use snapshotting::{LedgerSnapshotError, PendingSnapshot};
 pub use tables::TableError;
 
@@ -83,6 +87,7 @@ pub struct Ledger<S: Storage> {
     keys: KeyTable,
     expiries: ExpiryQueue,
     closed: ClosedQueue,
+    orders: OrderIndex,
     reservations_live: AtomicU64,
 }
 
@@ -250,9 +255,11 @@ impl<S: Storage> Ledger<S> {
         let live_after = live_count(&slot.item);
         if live_after > live_before {
             self.reservations_live.fetch_add(1, Ordering::Relaxed);
+            self.orders.insert(OrderEntry::new(order_id, event.sku.clone()));
         } else if live_after < live_before {
             self.reservations_live.fetch_sub(1, Ordering::Relaxed);
             let (closed_at, sku) = (event.recorded_at, event.sku.clone());
+            self.orders.remove(&OrderEntry::new(order_id, sku.clone()));
             self.closed.push(ClosedEntry { closed_at, sku, order_id: order_id.clone() });
         }
         if let Change::Reserved { expires_at: Some(_), .. } | Change::Extended { .. } = event.change

@@ -85,6 +85,45 @@ async fn two_nodes_on_one_directory_is_exit_4_and_names_the_holder() -> Result<(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_nodes_that_start_together_on_one_directory_one_serves() -> Result<()> {
+    const NODES: usize = 4;
+    let world = World::new()?;
+    let directory = stopped_store(&world).await?;
+    // By another name it is the same directory.
+    let link = world.path().join("link");
+    std::os::unix::fs::symlink(&directory, &link)?;
+    let mut nodes = Vec::new();
+    for number in 0..NODES {
+        let mut spec = world.node_spec("store-a")?;
+        spec.log = world.path().join(format!("together-{number}.log"));
+        if number % 2 == 1 {
+            let place = spec.arguments.iter().position(|argument| argument == "--data-dir");
+            spec.arguments[place.context("it has one")? + 1] = link.display().to_string();
+        }
+        let client = tests::http::Client::new(format!("http://{}", spec.address))?;
+        nodes.push((spec.spawn()?, client));
+    }
+    tests::world::until("all but one to leave", END_DEADLINE, || {
+        let left = nodes.iter_mut().filter_map(|(process, _)| process.exited().ok().flatten());
+        let left = left.count();
+        async move { (left == NODES - 1).then_some(()) }
+    })
+    .await?;
+    for (process, client) in &mut nodes {
+        if let Some(status) = process.exited()? {
+            assert_eq!(status.code(), Some(4), "{}", process.log_tail());
+            continue;
+        }
+        let serves = || async { client.get("/api/health/ready").await.ok()?.ok().ok() };
+        tests::world::until("the one that is left to serve", END_DEADLINE, serves).await?;
+        assert_eq!(client.list_all("/api/inventory").await?.len(), 20);
+        create(client, "later", 1).await?;
+        assert!(process.exited()?.is_none(), "{}", process.log_tail());
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn another_stores_directory_is_refused() -> Result<()> {
     let world = World::new()?;
     let directory = stopped_store(&world).await?;
@@ -211,10 +250,38 @@ async fn a_full_disk_makes_the_node_read_only_until_there_is_room() -> Result<()
         create_items(&client, &skus("later", 3), 1).await.ok()
     })
     .await?;
+    expect_on_disk(&world, &client, &id, &format!("{shown}/store-a")).await?;
+    assert_eq!(client.list_all("/api/inventory").await?.len(), rows.len() + 3);
     let process = node.process().context("it still runs")?;
     process.signal(Signal::TERM)?;
     assert_eq!(process.wait(END_DEADLINE).await?.code(), Some(0));
     Ok(())
+}
+
+/// Fails unless the log in the namespace of a process holds all that its node shows.
+async fn expect_on_disk(
+    world: &World,
+    client: &tests::http::Client,
+    id: &str,
+    directory: &str,
+) -> Result<()> {
+    let program = world.binaries().store_node().display().to_string();
+    let read = |command: &str| {
+        let arguments = ["-t", id, "-m", &program, command, "--data-dir", directory, "--json"];
+        tests::world::process::run(Path::new("nsenter"), &arguments)
+    };
+    let verified = read("verify")?;
+    assert_eq!(verified.code, Some(0), "{}{}", verified.stdout, verified.stderr);
+    let status = client.get("/api/sync/status").await?.ok()?.json()?;
+    // A reader from outside takes the last frame for durable once a later one says so.
+    tests::world::until("the disk to hold what the node shows", END_DEADLINE, || {
+        let replayed = read("replay").ok();
+        let report = replayed
+            .and_then(|output| serde_json::from_str::<serde_json::Value>(&output.stdout).ok());
+        let equal = report.is_some_and(|report| report["digest"] == status["digest"]);
+        async move { equal.then_some(()) }
+    })
+    .await
 }
 
 /// Has the spec's program start in a mount namespace of its own after `script`.

@@ -5,6 +5,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use thiserror::Error;
 
+use crate::ids::OrderId;
 use crate::sku::Sku;
 
 /// The position after one row of a list.
@@ -16,7 +17,16 @@ pub struct PageCursor {
     pub sku: Sku,
 }
 
-/// Between the rank and the SKU: a character that no SKU holds.
+/// The position after one row of a list of reservations.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ReservationCursor {
+    /// The row's SKU.
+    pub sku: Sku,
+    /// The row's order.
+    pub order_id: OrderId,
+}
+
+/// Between two parts: a character that no SKU and no order id holds.
 const SEPARATOR: char = '\u{1f}';
 
 /// The text is no cursor that this service gave out.
@@ -45,6 +55,22 @@ impl PageCursor {
     }
 }
 
+impl ReservationCursor {
+    /// The cursor as URL-safe base64 without padding, of `SKU 0x1f order id`.
+    pub fn encode(&self) -> String {
+        URL_SAFE_NO_PAD.encode(format!("{}{SEPARATOR}{}", self.sku, self.order_id))
+    }
+
+    /// Reads a cursor that [`ReservationCursor::encode`] wrote.
+    pub fn decode(text: &str) -> Result<Self, CursorError> {
+        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| CursorError)?;
+        let text = String::from_utf8(bytes).map_err(|_| CursorError)?;
+        let (sku, order_id) = text.split_once(SEPARATOR).ok_or(CursorError)?;
+        let sku = Sku::new(sku).map_err(|_| CursorError)?;
+        Ok(Self { sku, order_id: OrderId::new(order_id).map_err(|_| CursorError)? })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,6 +86,18 @@ mod tests {
         }
         for bad in ["", "!", "UFJPRC0wMDE=", "_w", "eB9h"] {
             assert_eq!(PageCursor::decode(bad), Err(CursorError), "{bad}");
+        }
+    }
+
+    #[test]
+    fn of_reservations_comes_back_and_is_told_from_others() {
+        let sku = Sku::new("a/b c").unwrap();
+        let order_id = OrderId::new("order 1/é").unwrap();
+        let cursor = ReservationCursor { sku: sku.clone(), order_id };
+        assert_eq!(ReservationCursor::decode(&cursor.encode()), Ok(cursor));
+        let other = PageCursor { rank: None, sku }.encode();
+        for bad in ["", "!", "Hw", other.as_str()] {
+            assert_eq!(ReservationCursor::decode(bad), Err(CursorError), "{bad}");
         }
     }
 }

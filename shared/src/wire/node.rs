@@ -9,6 +9,7 @@ pub mod items;
 pub mod log;
 pub mod movements;
 pub mod reservations;
+pub mod reserved;
 mod rules;
 #[cfg(test)]
 mod tests;

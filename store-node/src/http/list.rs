@@ -14,7 +14,7 @@ use super::{percent, reply, settle};
 use crate::ledger::{LIST_LIMIT_MAX, ListCursor, ListQuery, Sort, SortKey, SortValue};
 
 /// Rows of a page that doesn't say how many.
-const LIMIT_DEFAULT: u64 = 100;
+pub(super) const LIMIT_DEFAULT: u64 = 100;
 
 const PARAMETERS: [&str; 12] = [
     "prefix",
@@ -155,7 +155,7 @@ fn decode_cursor(text: &str, sort: Sort) -> Result<ListCursor, Failure> {
 }
 
 /// The same list after the cursor.
-fn next_link<S: Storage>(call: &Call<S>, cursor: &str) -> String {
+pub(super) fn next_link<S: Storage>(call: &Call<S>, cursor: &str) -> String {
     let others = call.uri().query().unwrap_or_default().split('&');
     let mut query: Vec<String> = others
         .filter(|part| !part.is_empty() && !part.starts_with("cursor="))

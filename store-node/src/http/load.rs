@@ -118,7 +118,7 @@ impl Load {
 /// The load at which a request of this kind is put off; none = never.
 fn percent_max(endpoint: Endpoint) -> Option<u8> {
     match endpoint {
-        Endpoint::List => Some(SEARCHES_PERCENT_MAX),
+        Endpoint::List | Endpoint::Reservations => Some(SEARCHES_PERCENT_MAX),
         Endpoint::Get | Endpoint::Availability => Some(READS_PERCENT_MAX),
         Endpoint::Reserve => Some(RESERVATIONS_PERCENT_MAX),
         Endpoint::Create

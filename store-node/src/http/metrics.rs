@@ -45,6 +45,7 @@ endpoints! {
     Extend = "extend",
     Release = "release",
     Deduct = "deduct",
+    Reservations = "reservations",
     Batch = "batch",
     Availability = "availability",
     LogStream = "log_stream",

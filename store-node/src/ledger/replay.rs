@@ -28,6 +28,7 @@ use thiserror::Error;
 use super::items::{ITEM_SHARDS, Items, LoadShard};
 use crate::expiry::ClosedEntry;
 use crate::idempotency::{KeyEntry, KeyTable};
+use crate::ledger::orders::OrderEntry;
 use batch::Batch;
 use verifier::Verifier;
 use worker::{BatchDone, Crew, SpentRuns, Worker, WorkerEnd};
@@ -168,6 +169,8 @@ pub(crate) struct Replayed {
 pub(crate) struct ReservationSummary {
     /// How many are live.
     pub(crate) live: u64,
+    /// Each of them, under its order.
+    pub(crate) live_entries: Vec<OrderEntry>,
     /// The SKUs with one that will end, under the time of the first; their slots know it.
     pub(crate) expiring: Vec<(Timestamp, Sku)>,
     /// Those that are remembered.
@@ -281,6 +284,7 @@ fn finish(
         report.keys += end.keys;
         order.extend(end.created);
         reservations.live += end.reservations.live;
+        reservations.live_entries.extend(end.reservations.live_entries);
         reservations.expiring.extend(end.reservations.expiring);
         reservations.closed.extend(end.reservations.closed);
         crews.push(end.shards.into_iter());

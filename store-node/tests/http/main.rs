@@ -16,6 +16,7 @@ mod operators;
 mod preconditions;
 mod process;
 mod read_only;
+mod reservations;
 mod targets;
 mod verbs;
 mod world;

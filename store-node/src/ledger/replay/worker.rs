@@ -15,6 +15,7 @@ use super::{ReplayError, ReservationSummary};
 use crate::expiry::ClosedEntry;
 use crate::idempotency::KeyEntry;
 use crate::ledger::items::{ITEM_SHARDS, LoadShard, Loading, Slot, hash_of};
+use crate::ledger::orders::OrderEntry;
 
 /// How many records' slots are looked up before the first of them is applied.
 const FOUND_TOGETHER: usize = 16;
@@ -285,6 +286,8 @@ fn summarise(sku: &Sku, slot: &mut Slot, summary: &mut ReservationSummary) {
         return;
     };
     summary.live += reservations.iter_live().size_hint().0 as u64;
+    let live = reservations.iter_live();
+    summary.live_entries.extend(live.map(|(order_id, _)| OrderEntry::new(order_id, sku.clone())));
     for (order_id, ended) in reservations.iter_closed() {
         summary.closed.push(ClosedEntry {
             closed_at: ended.closed_at,

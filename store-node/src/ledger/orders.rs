@@ -1,0 +1,98 @@
+//! Which SKUs an order has live reservations on: an index, so that asking for an order looks at its
+//! items and not at all of them. It is derived from the items and rebuilt at opening, and may never
+//! decide anything: the item itself is asked again, also because two orders may share a hash.
+
+use std::hash::BuildHasher;
+
+use hashbrown::HashTable;
+use parking_lot::Mutex;
+use shared::{FixedHasher, OrderId, Sku};
+
+/// How many parts the index is locked in.
+const SHARDS: usize = 64;
+
+/// A live reservation, under the hash of its order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct OrderEntry {
+    hash: u64,
+    sku: Sku,
+}
+
+impl OrderEntry {
+    /// The entry of an order's reservation on a SKU.
+    pub(crate) fn new(order_id: &OrderId, sku: Sku) -> Self {
+        Self { hash: hash_of(order_id), sku }
+    }
+}
+
+/// All live reservations.
+pub(crate) struct OrderIndex {
+    shards: Box<[Mutex<HashTable<OrderEntry>>]>,
+}
+
+impl OrderIndex {
+    /// An index of these.
+    pub(crate) fn holding(entries: Vec<OrderEntry>) -> Self {
+        let index = Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect() };
+        for entry in entries {
+            index.insert(entry);
+        }
+        index
+    }
+
+    pub(crate) fn insert(&self, entry: OrderEntry) {
+        let mut shard = self.shard(entry.hash).lock();
+        shard.insert_unique(entry.hash, entry, |entry| entry.hash);
+    }
+
+    pub(crate) fn remove(&self, entry: &OrderEntry) {
+        let mut shard = self.shard(entry.hash).lock();
+        if let Ok(found) = shard.find_entry(entry.hash, |known| known == entry) {
+            found.remove();
+        }
+    }
+
+    /// The SKUs that the order may have live reservations on, in order, each once.
+    pub(crate) fn skus(&self, order_id: &OrderId) -> Vec<Sku> {
+        let hash = hash_of(order_id);
+        let shard = self.shard(hash).lock();
+        let entries = shard.iter_hash(hash).filter(|entry| entry.hash == hash);
+        let mut skus: Vec<Sku> = entries.map(|entry| entry.sku.clone()).collect();
+        drop(shard);
+        skus.sort_unstable();
+        skus.dedup();
+        skus
+    }
+
+    fn shard(&self, hash: u64) -> &Mutex<HashTable<OrderEntry>> {
+        // Bits that the table looks at last.
+        &self.shards[(hash >> 40) as usize % SHARDS]
+    }
+}
+
+fn hash_of(order_id: &OrderId) -> u64 {
+    FixedHasher::default().hash_one(order_id.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_has_the_skus_it_was_given_until_they_are_taken() {
+        let order = |text: &str| OrderId::new(text).unwrap();
+        let sku = |number: usize| Sku::new(&format!("S-{number:03}")).unwrap();
+        let entry = |text: &str, number: usize| OrderEntry::new(&order(text), sku(number));
+        let index = OrderIndex::holding((0..500).rev().map(|n| entry("big", n)).collect());
+        index.insert(entry("small", 7));
+        index.insert(entry("small", 3));
+        assert_eq!(index.skus(&order("big")), (0..500).map(sku).collect::<Vec<_>>());
+        assert_eq!(index.skus(&order("small")), [sku(3), sku(7)]);
+        assert_eq!(index.skus(&order("none")), []);
+        index.remove(&entry("small", 3));
+        index.remove(&entry("small", 3));
+        index.remove(&entry("none", 3));
+        assert_eq!(index.skus(&order("small")), [sku(7)]);
+        assert_eq!(index.skus(&order("big")).len(), 500);
+    }
+}
