@@ -14,6 +14,8 @@ use crate::format::{read_u16, read_u32};
 use crate::storage::{FileReader, OpenMode, Storage, StorageFile, read_exact_at};
 
 const READ_BUFFER_BYTES: usize = 256 << 10;
+/// How many buffers of sections wait to be used again at most.
+const SPARE_BUFFERS_MAX: usize = 16;
 
 /// Decodes a snapshot from a stream, section by section.
 ///
@@ -27,6 +29,8 @@ pub struct SnapshotStream<R> {
     footer: Option<SnapshotFooter>,
     offset: u64,
     section_count: u64,
+    /// Memory for the next sections.
+    spare: Vec<Vec<u8>>,
 }
 
 impl<R: Read> SnapshotStream<R> {
@@ -45,6 +49,7 @@ impl<R: Read> SnapshotStream<R> {
             footer: None,
             offset: length as u64,
             section_count: 0,
+            spare: Vec::new(),
         })
     }
 
@@ -72,6 +77,15 @@ impl<R: Read> SnapshotStream<R> {
         }
     }
 
+    /// Takes back the bytes of a section that is done with: touching new memory for each costs more
+    /// than reading it.
+    pub fn reuse(&mut self, mut bytes: Vec<u8>) {
+        if self.spare.len() < SPARE_BUFFERS_MAX {
+            bytes.clear();
+            self.spare.push(bytes);
+        }
+    }
+
     fn read_section(&mut self) -> Result<Section, SnapshotReadError> {
         let mut head = [0; SECTION_HEADER_BYTES];
         head[..4].copy_from_slice(&SECTION_MAGIC);
@@ -86,7 +100,7 @@ impl<R: Read> SnapshotStream<R> {
             return Err(self.damaged("an impossible section header"));
         }
         // Grows with what really comes, not with what the length promises.
-        let mut bytes = Vec::new();
+        let mut bytes = self.spare.pop().unwrap_or_default();
         let taken = self.reader.by_ref().take(length as u64).read_to_end(&mut bytes);
         taken.map_err(|source| SnapshotReadError::Io { file: self.file.clone(), source })?;
         if bytes.len() != length {
@@ -157,6 +171,11 @@ impl<S: Storage> SnapshotReader<S> {
     pub fn next_section(&mut self) -> Result<Option<Section>, SnapshotReadError> {
         self.stream.next_section()
     }
+
+    /// See [`SnapshotStream::reuse`].
+    pub fn reuse(&mut self, bytes: Vec<u8>) {
+        self.stream.reuse(bytes);
+    }
 }
 
 /// Reads the whole file and checks every byte of it.
@@ -165,7 +184,9 @@ pub fn verify_snapshot<S: Storage>(
     path: &str,
 ) -> Result<SnapshotInfo, SnapshotReadError> {
     let mut reader = SnapshotReader::open(storage, path)?;
-    while reader.next_section()?.is_some() {}
+    while let Some(section) = reader.next_section()? {
+        reader.reuse(section.bytes);
+    }
     Ok(SnapshotInfo {
         file: path.to_owned(),
         header: reader.header().clone(),

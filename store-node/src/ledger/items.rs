@@ -8,8 +8,8 @@
 //! end. A number that was given back is used again only while nobody holds a handle to its block.
 
 mod loading;
+mod order;
 
-use std::collections::BTreeSet;
 use std::hash::{BuildHasher, Hasher};
 use std::ops::Bound;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,6 +21,8 @@ use parking_lot::{Mutex, MutexGuard, RwLock};
 use shared::{FixedHasher, Item, Sku, Timestamp, Version};
 
 pub(crate) use loading::{LoadShard, Loading};
+pub(crate) use order::CHUNK_SKUS_MAX;
+use order::SkuOrder;
 
 /// How many SKUs are copied out of the order under one hold of its lock.
 pub(crate) const ORDER_PAGE_MAX: usize = 512;
@@ -217,7 +219,7 @@ fn split(number: u32) -> (usize, usize) {
 /// All items of a store.
 pub(crate) struct Items {
     shards: Box<[RwLock<ItemShard>]>,
-    order: RwLock<BTreeSet<Sku>>,
+    order: RwLock<SkuOrder>,
     count: AtomicUsize,
 }
 
@@ -234,12 +236,17 @@ pub(crate) fn shard_of(hash: u64) -> usize {
 }
 
 impl Items {
-    /// Takes over what was loaded; `skus` should be in long runs of the right order.
-    pub(crate) fn from_loaded(shards: Vec<LoadShard>, skus: Vec<Sku>) -> Self {
+    /// Takes over what was loaded: the SKUs of a snapshot in chunks of at most
+    /// [`CHUNK_SKUS_MAX`], in order, and those created since.
+    pub(crate) fn from_loaded(
+        shards: Vec<LoadShard>,
+        loaded: Vec<Vec<Sku>>,
+        created: Vec<Sku>,
+    ) -> Self {
         Self {
-            count: AtomicUsize::new(skus.len()),
+            count: AtomicUsize::new(shards.iter().map(LoadShard::len).sum()),
             shards: shards.into_iter().map(|shard| RwLock::new(shard.freeze())).collect(),
-            order: RwLock::new(skus.into_iter().collect()),
+            order: RwLock::new(SkuOrder::of(loaded, created)),
         }
     }
 
@@ -287,10 +294,9 @@ impl Items {
     pub(crate) fn page(&self, after: Bound<&Sku>, descending: bool) -> Vec<Sku> {
         let order = self.order.read();
         if descending {
-            let range = order.range::<Sku, _>((Bound::Unbounded, after));
-            return range.rev().take(ORDER_PAGE_MAX).cloned().collect();
+            return order.descending(after).take(ORDER_PAGE_MAX).cloned().collect();
         }
-        order.range::<Sku, _>((after, Bound::Unbounded)).take(ORDER_PAGE_MAX).cloned().collect()
+        order.ascending(after).take(ORDER_PAGE_MAX).cloned().collect()
     }
 
     /// Every SKU and its slot in SKU order, a page at a time.
@@ -319,7 +325,11 @@ mod tests {
     }
 
     fn empty() -> Items {
-        Items::from_loaded((0..ITEM_SHARDS).map(|_| LoadShard::default()).collect(), Vec::new())
+        Items::from_loaded(
+            (0..ITEM_SHARDS).map(|_| LoadShard::default()).collect(),
+            Vec::new(),
+            Vec::new(),
+        )
     }
 
     #[test]
@@ -350,7 +360,7 @@ mod tests {
             shards[shard_of(hash)].insert(hash, sku.clone(), slot, 0);
             skus.push(sku);
         }
-        let items = Items::from_loaded(shards, skus.clone());
+        let items = Items::from_loaded(shards, Vec::new(), skus.clone());
         for number in 20_000..30_000 {
             items.get_or_insert(&sku(number)).lock().last_seq = Seq::new(number as u64);
             skus.push(sku(number));

@@ -185,8 +185,8 @@ pub(crate) struct Replay<'a> {
     /// Up to here events may be older than what the snapshot holds, and digests prove nothing.
     hi: Seq,
     digest: u128,
-    /// Items of the snapshot in SKU order, then (in any order) those created since.
-    order: Vec<Sku>,
+    /// Items of the snapshot in SKU order, in chunks.
+    loaded: Vec<Vec<Sku>>,
     /// Shard and slot number of each item of the snapshot that has or had a reservation.
     with_reservations: Vec<(usize, u32)>,
     loaded_keys: u64,
@@ -201,7 +201,7 @@ impl<'a> Replay<'a> {
             options,
             hi: Seq::ZERO,
             digest: 0,
-            order: Vec::new(),
+            loaded: Vec::new(),
             with_reservations: Vec::new(),
             loaded_keys: 0,
         }
@@ -209,7 +209,7 @@ impl<'a> Replay<'a> {
 
     /// Items and keys that the snapshot held.
     pub(crate) fn loaded(&self) -> (u64, u64) {
-        (self.order.len() as u64, self.loaded_keys)
+        (self.loaded.iter().map(Vec::len).sum::<usize>() as u64, self.loaded_keys)
     }
 
     /// Applies every frame of the source, up to the limits. `progress` is told the seq reached.
@@ -252,7 +252,7 @@ impl<'a> Replay<'a> {
                 .map(|thread| thread.join().expect("a worker that panics is a defect"))
                 .collect();
             // The keys are put into their table meanwhile.
-            finish(read, &verifier, ends, self.order)
+            finish(read, &verifier, ends, self.loaded)
         })
     }
 }
@@ -262,7 +262,7 @@ fn finish(
     read: Result<ReplayReport, ReplayError>,
     verifier: &Verifier,
     ends: Vec<WorkerEnd>,
-    mut order: Vec<Sku>,
+    loaded: Vec<Vec<Sku>>,
 ) -> Result<Replayed, ReplayError> {
     let failures = ends.iter().filter_map(|end| end.error.as_ref().map(ReplayError::seq));
     let first = failures.min().unwrap_or(Seq::MAX);
@@ -274,6 +274,7 @@ fn finish(
     let mut report = ReplayReport::default();
     let mut reservations = ReservationSummary::default();
     let mut crews = Vec::with_capacity(ends.len());
+    let mut created = Vec::new();
     for end in ends {
         if let Some(error) = end.error.filter(|error| error.seq() == first) {
             return Err(error);
@@ -282,7 +283,7 @@ fn finish(
         report.skipped += end.skipped;
         report.receipts += end.receipts;
         report.keys += end.keys;
-        order.extend(end.created);
+        created.extend(end.created);
         reservations.live += end.reservations.live;
         reservations.live_entries.extend(end.reservations.live_entries);
         reservations.expiring.extend(end.reservations.expiring);
@@ -296,7 +297,7 @@ fn finish(
     let report = ReplayReport { frames, records, bytes, last, logged_at_us, ..report };
     let count = crews.len();
     let shards = (0..ITEM_SHARDS).filter_map(|index| crews[index % count].next()).collect();
-    let items = Items::from_loaded(shards, order);
+    let items = Items::from_loaded(shards, loaded, created);
     Ok(Replayed { report, items, reservations })
 }
 

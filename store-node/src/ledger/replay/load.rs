@@ -13,7 +13,7 @@ use shared::{Sku, Timestamp, digest};
 
 use super::Replay;
 use crate::idempotency::KeyTable;
-use crate::ledger::items::{ITEM_SHARDS, LoadShard, Slot, hash_of, shard_of};
+use crate::ledger::items::{CHUNK_SKUS_MAX, ITEM_SHARDS, LoadShard, Slot, hash_of, shard_of};
 use crate::ledger::recovery::LedgerOpenError;
 use crate::ledger::tables::{
     SECTION_COUNTS, SECTION_ITEMS, SECTION_KEYS, TableError, read_counts, read_items, read_keys,
@@ -25,8 +25,8 @@ const SECTIONS_WAITING_MAX: usize = 4;
 /// What one thread made of its sections.
 #[derive(Default)]
 struct Loaded {
-    /// Items of each section, with the section's number.
-    runs: Vec<(usize, Vec<Sku>)>,
+    /// SKUs of each section in chunks, with the section's number.
+    runs: Vec<(usize, Vec<Vec<Sku>>)>,
     with_reservations: Vec<(usize, u32)>,
     digest: u128,
     keys: u64,
@@ -45,21 +45,22 @@ impl Replay<'_> {
             let (items, keys) = read_counts(&counts.bytes);
             self.reserve_items(items);
             self.keys.reserve(keys);
-            self.order.reserve(items);
         }
         let workers = self.options.worker_count();
         let (items, keys, now) = (&self.shards[..], &*self.keys, self.options.now);
+        let (spent_sender, spent) = mpsc::channel();
         let (read, mut parts) = std::thread::scope(|scope| {
             let (sender, sections) = mpsc::sync_channel(SECTIONS_WAITING_MAX);
             let sections = Arc::new(StdMutex::new(sections));
             let threads: Vec<_> = (0..workers)
                 .map(|_| {
                     let sections = Arc::clone(&sections);
-                    scope.spawn(move || load_sections(&sections, items, keys, now))
+                    let spent = spent_sender.clone();
+                    scope.spawn(move || load_sections(&sections, &spent, items, keys, now))
                 })
                 .collect();
             drop(sections);
-            let read = send_sections(first, &mut reader, &sender);
+            let read = send_sections(first, &mut reader, &sender, &spent);
             drop(sender);
             let join = |thread: std::thread::ScopedJoinHandle<'_, Loaded>| {
                 thread.join().expect("a loader that panics is a defect")
@@ -86,7 +87,7 @@ impl Replay<'_> {
             });
         }
         runs.sort_by_key(|(number, _)| *number);
-        self.order.extend(runs.into_iter().flat_map(|(_, run)| run));
+        self.loaded.extend(runs.into_iter().flat_map(|(_, chunks)| chunks));
         self.hi = info.hi();
         Ok(())
     }
@@ -106,6 +107,7 @@ fn send_sections<S: Storage>(
     first: Option<Section>,
     reader: &mut SnapshotReader<S>,
     sender: &mpsc::SyncSender<(usize, Section)>,
+    spent: &mpsc::Receiver<Vec<u8>>,
 ) -> Result<(), SnapshotReadError> {
     let mut next = first;
     let mut number = 0;
@@ -115,6 +117,9 @@ fn send_sections<S: Storage>(
             return Ok(());
         }
         number += 1;
+        for bytes in spent.try_iter() {
+            reader.reuse(bytes);
+        }
         next = reader.next_section()?;
     }
     Ok(())
@@ -122,6 +127,7 @@ fn send_sections<S: Storage>(
 
 fn load_sections(
     sections: &StdMutex<mpsc::Receiver<(usize, Section)>>,
+    spent: &mpsc::Sender<Vec<u8>>,
     items: &[Mutex<LoadShard>],
     keys: &KeyTable,
     now: Timestamp,
@@ -135,6 +141,8 @@ fn load_sections(
         if loaded.error.is_none() {
             loaded.error = load_section(number, &section, items, keys, now, &mut loaded).err();
         }
+        // The other end is there as long as this one.
+        let _sent = spent.send(section.bytes);
     }
 }
 
@@ -153,15 +161,25 @@ fn load_section(
             keys.restore_if_alive(entry, now);
         }),
         SECTION_ITEMS => {
-            let mut run = Vec::new();
+            let mut chunks: Vec<Vec<Sku>> = Vec::new();
             read_items(&section.bytes, |item| {
-                run.push(load_item(item, items, loaded));
+                let sku = load_item(item, items, loaded);
+                match chunks.last_mut().filter(|chunk| chunk.len() < CHUNK_SKUS_MAX) {
+                    Some(chunk) => chunk.push(sku),
+                    None => chunks.push(first_of_chunk(sku)),
+                }
             })?;
-            loaded.runs.push((number, run));
+            loaded.runs.push((number, chunks));
             Ok(())
         }
         kind => Err(TableError::Kind(kind)),
     }
+}
+
+fn first_of_chunk(sku: Sku) -> Vec<Sku> {
+    let mut chunk = Vec::with_capacity(CHUNK_SKUS_MAX);
+    chunk.push(sku);
+    chunk
 }
 
 fn load_item(item: SnapshotItem, items: &[Mutex<LoadShard>], loaded: &mut Loaded) -> Sku {
