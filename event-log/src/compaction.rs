@@ -8,6 +8,7 @@
 mod plan;
 
 use std::io;
+use std::ops::ControlFlow;
 
 use crate::archive::{self, ArchiveError, archive_file_name};
 use crate::consumers::{AcknowledgeError, Consumer};
@@ -24,6 +25,14 @@ pub(crate) use plan::SealedSegment;
 
 /// The fewest snapshots that are kept, and without which nothing is removed.
 pub const SNAPSHOTS_KEEP_MIN: usize = 2;
+
+/// Told how much of a long work is done, and how much there is; says whether to go on.
+pub type Progress<'a> = &'a mut dyn FnMut(u64, u64) -> ControlFlow<()>;
+
+/// A [`Progress`] that nobody watches and that never says stop.
+pub fn go_on(_done: u64, _total: u64) -> ControlFlow<()> {
+    ControlFlow::Continue(())
+}
 
 /// What to keep.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +80,9 @@ pub enum CompactionError {
     /// Another compaction of this log runs: wait for it.
     #[error("another compaction is running")]
     Running,
+    /// `progress` said to stop.
+    #[error("cancelled")]
+    Cancelled,
     /// Metadata can't be read, so nobody knows what may go. Repair it or remove it by hand.
     #[error("nothing is deleted while {what}")]
     Refused {
@@ -98,12 +110,12 @@ pub enum CompactionError {
 
 impl<S: Storage> Log<S> {
     /// Archives or deletes what nobody needs any more. `progress` is told (segments done, segments
-    /// to do). Writers, readers and snapshots go on meanwhile.
+    /// to do) before each and may say stop. Writers, readers and snapshots go on meanwhile.
     pub fn compact(
         &self,
         retention: &Retention,
         now_us: i64,
-        progress: &mut dyn FnMut(u64, u64),
+        progress: Progress<'_>,
     ) -> Result<CompactionReport, CompactionError> {
         let _running = self.retained.compacting.try_lock().ok_or(CompactionError::Running)?;
         if self.read_only().is_some() {
@@ -168,7 +180,7 @@ impl<S: Storage> Log<S> {
         kept: &[SnapshotInfo],
         now_us: i64,
         report: &mut CompactionReport,
-        progress: &mut dyn FnMut(u64, u64),
+        progress: Progress<'_>,
     ) -> Result<(), CompactionError> {
         let holders = Holders::new(kept, self.consumers(), self.retained.pins(now_us));
         let (floor, held_by) = holders.floor();
@@ -183,10 +195,12 @@ impl<S: Storage> Log<S> {
             self.remove_archives(i64::MIN, now_us, &holders, report)?;
         }
         for (done, segment) in going.iter().enumerate() {
-            progress(done as u64, going.len() as u64);
+            if progress(done as u64, going.len() as u64).is_break() {
+                return Err(CompactionError::Cancelled);
+            }
             self.remove_segment(segment, retention.archive, report)?;
         }
-        progress(going.len() as u64, going.len() as u64);
+        let _all_done = progress(going.len() as u64, going.len() as u64);
         Ok(())
     }
 
@@ -277,7 +291,7 @@ impl<S: Storage> Log<S> {
         kept: &[SnapshotInfo],
         now_us: i64,
         report: &mut CompactionReport,
-        progress: &mut dyn FnMut(u64, u64),
+        progress: Progress<'_>,
     ) -> Result<(), CompactionError> {
         let Some(budget) = retention.disk_budget_bytes else {
             return Ok(());

@@ -51,7 +51,9 @@ mod waiters;
 mod walk;
 mod window;
 
-pub use compaction::{CompactionError, CompactionReport, Retention, SNAPSHOTS_KEEP_MIN};
+pub use compaction::{
+    CompactionError, CompactionReport, Progress, Retention, SNAPSHOTS_KEEP_MIN, go_on,
+};
 pub use consumers::{
     AcknowledgeError, CONSUMER_ID_BYTES_MAX, CONSUMERS_MAX, Consumer, ConsumersError, PINS_MAX,
     read_consumers,

@@ -2,18 +2,20 @@
 //! every snapshot, the consumers; names each damaged range of bytes and goes on.
 //!
 //! Read-only, takes no lock: it may run beside a writer, whose frames in flight look like a torn
-//! tail. It must never change a byte, and never stop at the first thing it finds.
+//! tail, and beside a compaction, which moves and removes files. It must never change a byte, never
+//! stop at the first thing it finds, and never call damage what a writer has just done.
 
 mod segments;
 
 use std::io;
 
 use crate::archive;
-use crate::consumers::{read_consumers, witnesses};
+use crate::consumers::{Witness, read_consumers, witnesses};
 use crate::error::Damage;
-use crate::format::{CONSUMERS_FILE, parse_segment_file_name};
+use crate::format::{ARCHIVE_DIR, CONSUMERS_FILE};
+use crate::headers::{Identity, Listing};
 use crate::seq::{Chain, LogId, Seq};
-use crate::snapshot::{damage_of_file, list_verified};
+use crate::snapshot::{SnapshotReadError, damage_of_file, list_verified};
 use crate::storage::{OpenMode, Storage, StorageFile};
 
 use segments::Walker;
@@ -95,13 +97,18 @@ pub fn verify<S: Storage>(
         let dir = dir.to_owned();
         move |source| VerifyError::Io { dir, source }
     };
-    let archived = archive::list(storage).map_err(listed(crate::format::ARCHIVE_DIR))?;
-    let names = storage.list("").map_err(listed(""))?;
-    let live: Vec<Seq> = names.iter().filter_map(|name| parse_segment_file_name(name)).collect();
+    // Before anything is listed and read: a writer goes on, and what it proves later lies in later
+    // frames and files.
+    let known = match first_log_id(storage) {
+        Some(log_id) => witnesses(storage, log_id).map_err(listed(crate::format::SNAPSHOTS_DIR))?,
+        None => Vec::new(),
+    };
+    let archived = archive::list(storage).map_err(listed(ARCHIVE_DIR))?;
+    let live =
+        Listing::read(storage).map_err(|error| listed("")(io::Error::other(error)))?.segments;
     if archived.is_empty() && live.is_empty() {
         return Err(VerifyError::NotALog);
     }
-    let mut walker = Walker::new(storage, &live);
     let files =
         archived.iter().map(|first| (*first, true)).chain(live.iter().map(|first| (*first, false)));
     let files: Vec<(Seq, bool, u64)> = files
@@ -112,16 +119,25 @@ pub fn verify<S: Storage>(
     // An archive whose segment is still there (a compaction was cut short) comes right before it.
     let mut ordered = files;
     ordered.sort_by_key(|(first, is_archive, _)| (*first, !is_archive));
+    let mut walker = Walker::new(storage, &live, known.clone());
     for (first, is_archive, bytes) in ordered {
         walker.file(first, is_archive);
         done += bytes;
         progress(done, total);
     }
-    let (mut report, log_id) = walker.finish();
+    let mut report = walker.finish();
+    let log_id = report.log_id;
     check_snapshots(storage, log_id, &mut report).map_err(listed(crate::format::SNAPSHOTS_DIR))?;
     check_consumers(storage, log_id, &mut report);
-    check_witnesses(storage, log_id, &mut report).map_err(listed(crate::format::SNAPSHOTS_DIR))?;
+    check_witnesses(known, &mut report);
     Ok(report)
+}
+
+/// The log's id by the first header page that is whole.
+fn first_log_id<S: Storage>(storage: &S) -> Option<LogId> {
+    let places = Listing::read(storage).ok()?.in_order(storage).ok()?;
+    let page = |place| Identity::default().read_page(storage, place).ok();
+    places.into_iter().find_map(page).map(|page| page.header.log_id)
 }
 
 fn file_bytes<S: Storage>(storage: &S, first: Seq, is_archive: bool) -> u64 {
@@ -141,6 +157,12 @@ fn check_snapshots<S: Storage>(
     let list = list_verified(storage, log_id)?;
     report.snapshots = list.valid.len() as u64;
     for (file, error) in list.damaged {
+        // Removed by a compaction since it was listed.
+        if matches!(&error, SnapshotReadError::Io { source, .. }
+            if source.kind() == io::ErrorKind::NotFound)
+        {
+            continue;
+        }
         report.add(damage_of_file(storage, file, &error));
     }
     Ok(())
@@ -164,16 +186,10 @@ fn check_consumers<S: Storage>(storage: &S, log_id: Option<LogId>, report: &mut 
 }
 
 /// What was durable once must still be there: then a torn tail is no torn tail.
-fn check_witnesses<S: Storage>(
-    storage: &S,
-    log_id: Option<LogId>,
-    report: &mut VerifyReport,
-) -> io::Result<()> {
-    let Some(log_id) = log_id else { return Ok(()) };
-    let beyond =
-        witnesses(storage, log_id)?.into_iter().filter(|witness| witness.seq > report.last);
+fn check_witnesses(known: Vec<Witness>, report: &mut VerifyReport) {
+    let beyond = known.into_iter().filter(|witness| witness.seq > report.last);
     let Some(furthest) = beyond.max_by_key(|witness| witness.seq) else {
-        return Ok(());
+        return;
     };
     let what = format!("missing, though {} proves that it was durable", furthest.source);
     let damage = report.torn_tail.take().unwrap_or_else(|| Damage {
@@ -185,5 +201,4 @@ fn check_witnesses<S: Storage>(
         what: String::new(),
     });
     report.add(Damage { last_seq: furthest.seq, what, ..damage });
-    Ok(())
 }

@@ -4,15 +4,17 @@
 //! Read-only and without a position in the log: whether frames link up across segments is for the
 //! caller to say. It must never panic on any bytes, nor take a frame that its crcs don't cover.
 
-use std::io::Read;
+use std::io::{self, Read};
 
 use crate::format::{ALIGNMENT_BYTES_MIN, SegmentHeader, align_up};
 use crate::frame::{FRAME_HEADER_BYTES, FrameError, FrameHeader, check_payload};
 use crate::seq::LogId;
-use crate::storage::{Storage, read_small_file};
+use crate::storage::{FileReader, OpenMode, Storage, StorageFile, read_small_file};
 
 /// The longest segment read whole, in bytes: far beyond any that is written.
 pub(crate) const SEGMENT_BYTES_MAX: u64 = 1 << 30;
+/// How much of a sealed segment is read at once, in bytes.
+const PIECE_BYTES: usize = 1 << 20;
 
 /// What lies at the walk's place.
 #[derive(Debug)]
@@ -115,9 +117,34 @@ impl<'bytes> SegmentWalk<'bytes> {
     }
 }
 
-/// Reads a whole segment file.
+/// Reads a whole segment file in one go: of one that is being written, a prefix of its frames.
 pub(crate) fn read_segment<S: Storage>(storage: &S, file: &str) -> std::io::Result<Vec<u8>> {
     read_small_file(storage, file, SEGMENT_BYTES_MAX)
+}
+
+/// Reads a whole segment file that is written to no more, piece by piece.
+pub(crate) fn read_sealed_segment<S: Storage>(
+    storage: &S,
+    file: &str,
+) -> (Vec<u8>, io::Result<()>) {
+    let read = || {
+        let file = storage.open(file, OpenMode::Read)?;
+        let bytes = usize::try_from(file.len()?).unwrap_or(usize::MAX);
+        Ok::<_, io::Error>((FileReader::new(file, 0), bytes.min(SEGMENT_BYTES_MAX as usize)))
+    };
+    let (mut reader, length) = match read() {
+        Ok(opened) => opened,
+        Err(error) => return (Vec::new(), Err(error)),
+    };
+    let mut bytes = vec![0; length];
+    for begin in (0..length).step_by(PIECE_BYTES) {
+        let end = length.min(begin + PIECE_BYTES);
+        if let Err(error) = reader.read_exact(&mut bytes[begin..end]) {
+            bytes.truncate(begin);
+            return (bytes, Err(error));
+        }
+    }
+    (bytes, Ok(()))
 }
 
 /// Reads a whole archived segment; fails rather than read more than a segment can hold.

@@ -24,6 +24,8 @@ const SEGMENT_BYTES_MAX: u64 = 16 << 30;
 const DEADLINE_MS_MAX: u64 = 600_000;
 /// The most idempotency keys that may be remembered.
 const KEYS_MAX_MAX: u64 = 100_000_000;
+/// The fastest scrub, in bytes a second.
+const SCRUB_RATE_MAX: u64 = 1 << 40;
 /// The longest time that anything is kept, in days.
 const DAYS_MAX: u64 = 36_500;
 
@@ -95,6 +97,11 @@ pub struct Settings {
     pub snapshots_keep: u64,
     /// Bytes on disk above which the slowest consumer is dropped; 0 = no limit.
     pub disk_budget_bytes: u64,
+    /// How fast the background scrub reads what is on disk, in bytes a second; 0 = none, and one by
+    /// command runs as fast as the disk gives.
+    pub scrub_bytes_per_second: u64,
+    /// How long the scrub rests between two rounds, in minutes.
+    pub scrub_pause_minutes: u64,
     /// How long a reply waits for durability, in ms.
     pub reply_deadline_ms: u64,
     /// How long a request's head may take, in ms.
@@ -200,6 +207,8 @@ defaults! {
     snapshot_every_events = 2_000_000_u64,
     snapshots_keep = 2_u64,
     disk_budget_bytes = 0_u64,
+    scrub_bytes_per_second = 8_u64 << 20,
+    scrub_pause_minutes = 1440_u64,
     reply_deadline_ms = 10_000_u64,
     header_deadline_ms = 10_000_u64,
     body_deadline_ms = 30_000_u64,
@@ -275,6 +284,8 @@ impl Settings {
             ("key_life_days", self.key_life_days, 1, DAYS_MAX),
             ("archive_keep_days", self.archive_keep_days, self.key_life_days, DAYS_MAX),
             ("snapshots_keep", self.snapshots_keep, 2, 1000),
+            ("scrub_bytes_per_second", self.scrub_bytes_per_second, 0, SCRUB_RATE_MAX),
+            ("scrub_pause_minutes", self.scrub_pause_minutes, 1, DAYS_MAX * 24 * 60),
             ("reply_deadline_ms", self.reply_deadline_ms, 1, DEADLINE_MS_MAX),
             ("header_deadline_ms", self.header_deadline_ms, 1, DEADLINE_MS_MAX),
             ("body_deadline_ms", self.body_deadline_ms, 1, DEADLINE_MS_MAX),

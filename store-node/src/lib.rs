@@ -12,4 +12,5 @@ pub mod http;
 pub mod idempotency;
 pub mod ledger;
 pub mod ops;
+pub mod scrub;
 pub mod serve;

@@ -26,7 +26,7 @@ use crate::ops::store::{ledger_error, log_options, open_error, require_log};
 use crate::ops::{EXIT_USAGE, OpError};
 
 use std::process::ExitCode;
-use upkeep::Upkeep;
+use upkeep::{Duties, Upkeep};
 
 const DAY_US: i64 = 24 * 3600 * 1_000_000;
 /// How many connections may wait to be accepted (the system may have a lower bound).
@@ -49,8 +49,7 @@ pub fn run(args: &ServeArgs) -> Result<ExitCode, OpError> {
         return Ok(ExitCode::from(EXIT_USAGE));
     }
     let app = open(&settings)?;
-    let upkeep = Upkeep::start(&app, settings.on_poison, settings.snapshot_every_events)
-        .map_err(OpError::failed)?;
+    let upkeep = Upkeep::start(&app, Duties::of(&settings)).map_err(OpError::failed)?;
     let served = listen(&app, &settings);
     upkeep.stop();
     served.map(|()| ExitCode::SUCCESS)
@@ -129,6 +128,7 @@ fn app_options(settings: &Settings) -> AppOptions {
             snapshots_keep: usize::try_from(settings.snapshots_keep).unwrap_or(usize::MAX),
             disk_budget_bytes: Some(settings.disk_budget_bytes).filter(|bytes| *bytes > 0),
         },
+        scrub_bytes_per_second: settings.scrub_bytes_per_second,
         request_id_seed: uuid::Uuid::now_v7().as_u64_pair().1,
     }
 }

@@ -1,14 +1,21 @@
 //! The walk over all segments, archived and live, in the order of the log.
 
+use std::io;
+
 use super::VerifyReport;
 use crate::archive::{self, archive_file_name};
-use crate::consumers::{Witness, witnesses};
+use crate::consumers::Witness;
 use crate::error::Damage;
 use crate::format::{CUT_OFF, SegmentHeader, segment_file_name};
 use crate::frame::{FrameHeader, verify_link};
+use crate::headers::Listing;
+use crate::recovery::scan_tail;
 use crate::seq::{Chain, LogId, Seq};
-use crate::storage::Storage;
-use crate::walk::{SegmentWalk, Step, read_all, read_segment};
+use crate::storage::{OpenMode, Storage};
+use crate::walk::{SegmentWalk, Step, read_all, read_sealed_segment, read_segment};
+
+/// How often the active segment is read, because a process writes it meanwhile.
+const ACTIVE_READS_MAX: usize = 3;
 
 /// Where the log stands between two files.
 #[derive(Clone, Copy)]
@@ -25,6 +32,8 @@ pub(super) struct Walker<'storage, S: Storage> {
     live: &'storage [Seq],
     /// Whether the file adds to what the log holds: not the archive of a segment that is still there.
     counts: bool,
+    /// The files before this one were removed by a compaction since they were listed.
+    is_after_compacted: bool,
     log_id: Option<LogId>,
     place: Option<Place>,
     /// Cursors and snapshots whose chain must occur in the log.
@@ -32,36 +41,53 @@ pub(super) struct Walker<'storage, S: Storage> {
 }
 
 impl<'storage, S: Storage> Walker<'storage, S> {
-    pub(super) fn new(storage: &'storage S, live: &'storage [Seq]) -> Self {
+    pub(super) fn new(
+        storage: &'storage S,
+        live: &'storage [Seq],
+        witnesses: Vec<Witness>,
+    ) -> Self {
         let report = VerifyReport::default();
         Self {
             storage,
             report,
             live,
             counts: true,
+            is_after_compacted: false,
             log_id: None,
             place: None,
-            witnesses: Vec::new(),
+            witnesses,
         }
     }
 
-    pub(super) fn finish(mut self) -> (VerifyReport, Option<LogId>) {
+    pub(super) fn finish(mut self) -> VerifyReport {
         if let Some(place) = self.place {
             self.report.last = place.last;
             self.report.chain = place.chain;
             self.check_chains(place.last, None);
         }
         self.report.log_id = self.log_id;
-        (self.report, self.log_id)
+        self.report
     }
 
     /// Walks one file; what is wrong with it goes into the report.
     pub(super) fn file(&mut self, first: Seq, is_archive: bool) {
+        let has_moved = !is_archive && self.has_moved(first);
+        self.counts = !is_archive || !self.live.contains(&first);
+        self.walk(first, is_archive || has_moved);
+    }
+
+    /// Whether a live segment was archived since it was listed.
+    fn has_moved(&self, first: Seq) -> bool {
+        let live = self.storage.open(&segment_file_name(first), OpenMode::Read);
+        live.is_err_and(|error| is_not_found(&error))
+            && self.storage.open(&archive_file_name(first), OpenMode::Read).is_ok()
+    }
+
+    fn walk(&mut self, first: Seq, is_archive: bool) {
         let file = if is_archive { archive_file_name(first) } else { segment_file_name(first) };
         let Some(bytes) = self.read(first, is_archive, &file) else {
             return;
         };
-        self.counts = !is_archive || !self.live.contains(&first);
         if self.counts {
             self.report.bytes += bytes.len() as u64;
         }
@@ -91,24 +117,64 @@ impl<'storage, S: Storage> Walker<'storage, S> {
 
     fn read(&mut self, first: Seq, is_archive: bool, file: &str) -> Option<Vec<u8>> {
         let (bytes, result) = if is_archive {
-            match archive::open(self.storage, first) {
-                Ok(reader) => read_all(reader),
-                Err(error) => (Vec::new(), Err(error)),
-            }
-        } else {
-            match read_segment(self.storage, file) {
+            self.read_archive(first)
+        } else if self.live.last() == Some(&first) {
+            match self.read_active(file) {
                 Ok(bytes) => (bytes, Ok(())),
                 Err(error) => (Vec::new(), Err(error)),
             }
+        } else {
+            read_sealed_segment(self.storage, file)
         };
         let Err(error) = result else {
             return Some(bytes);
         };
+        if is_not_found(&error) {
+            if !is_archive && self.has_moved(first) {
+                self.walk(first, true);
+                return None;
+            }
+            if self.is_compacted(first) {
+                self.place = None;
+                self.is_after_compacted = true;
+                return None;
+            }
+        }
         let what = format!("unreadable from there on (offset in what it holds): {error}");
         self.add(file, bytes.len() as u64, 0, (first, Seq::MAX), what);
         self.place = None;
         // What came out before the damage is still worth a look.
         (!bytes.is_empty()).then_some(bytes)
+    }
+
+    fn read_archive(&self, first: Seq) -> (Vec<u8>, io::Result<()>) {
+        match archive::open(self.storage, first) {
+            Ok(reader) => read_all(reader),
+            Err(error) => (Vec::new(), Err(error)),
+        }
+    }
+
+    /// Reads the segment that a process may be writing: again where what was read can't be, for
+    /// the reading may have crossed a write.
+    fn read_active(&self, file: &str) -> io::Result<Vec<u8>> {
+        let mut bytes = read_segment(self.storage, file)?;
+        for _ in 1..ACTIVE_READS_MAX {
+            let is_whole = SegmentHeader::decode(&bytes)
+                .is_ok_and(|header| scan_tail(&bytes, &header).is_ok());
+            if is_whole {
+                break;
+            }
+            bytes = read_segment(self.storage, file)?;
+        }
+        Ok(bytes)
+    }
+
+    /// Whether the file that was listed is gone as a compaction removes them: the oldest first.
+    fn is_compacted(&self, first: Seq) -> bool {
+        let live = Listing::read(self.storage).map(|listing| listing.segments);
+        let archived = archive::list(self.storage);
+        let (Ok(live), Ok(archived)) = (live, archived) else { return false };
+        !live.is_empty() && live.iter().chain(&archived).all(|there| *there > first)
     }
 
     /// Checks that the file continues the one before.
@@ -122,7 +188,10 @@ impl<'storage, S: Storage> Walker<'storage, S> {
         if self.log_id.is_none() {
             self.log_id = Some(header.log_id);
             self.report.first = first;
-            self.witnesses = witnesses(self.storage, header.log_id).unwrap_or_default();
+        }
+        if std::mem::take(&mut self.is_after_compacted) {
+            // Who stands in what was compacted away meanwhile can't be compared any more.
+            self.witnesses.retain(|witness| witness.seq.next() >= first);
         }
         let previous = first.previous();
         match self.place {
@@ -259,6 +328,10 @@ impl<'storage, S: Storage> Walker<'storage, S> {
     fn add(&mut self, file: &str, offset: u64, length: u64, seqs: (Seq, Seq), what: String) {
         self.report.add(damage(file, offset, length, seqs, what));
     }
+}
+
+fn is_not_found(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
 }
 
 fn damage(file: &str, offset: u64, length: u64, seqs: (Seq, Seq), what: String) -> Damage {

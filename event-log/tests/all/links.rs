@@ -66,7 +66,7 @@ fn the_beginning_may_be_gone_but_not_more_than_a_snapshot_stands_for() {
         for _ in 0..8 {
             world.run(&[Op::Append(vec![2900]), Op::Commit, Op::Preallocate]).unwrap();
         }
-        world.log().compact(&retention(archive), 0, &mut |_, _| {}).unwrap();
+        world.log().compact(&retention(archive), 0, &mut event_log::go_on).unwrap();
         world.log().close().unwrap();
         world.log = None;
         let files = segments(&world.storage);

@@ -18,5 +18,6 @@ mod read_only;
 mod refusals;
 mod retention;
 mod rot;
+mod scrub;
 mod threads;
 mod world;

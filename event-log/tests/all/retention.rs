@@ -1,5 +1,7 @@
 //! The floor, the archive and the budget: what may go, who keeps it, and by which name.
 
+use std::ops::ControlFlow;
+
 use event_log::storage::sim::SimStorage;
 use event_log::{
     CompactionError, CompactionReport, Cursor, CursorError, Retention, Seq, SnapshotError,
@@ -21,7 +23,7 @@ fn world() -> World {
 }
 
 fn compact(world: &World, retention: &Retention) -> CompactionReport {
-    world.log().compact(retention, NOW_US, &mut |_, _| {}).unwrap()
+    world.log().compact(retention, NOW_US, &mut event_log::go_on).unwrap()
 }
 
 fn archived(storage: &SimStorage) -> usize {
@@ -191,7 +193,7 @@ fn archives_go_by_age_oldest_first() {
 fn a_damaged_segment_is_never_archived_away() {
     let world = world();
     world.storage.flip_bit("00000000000000000001.log", 4096 + 200, 1).unwrap();
-    match world.log().compact(&retention(true), NOW_US, &mut |_, _| {}) {
+    match world.log().compact(&retention(true), NOW_US, &mut event_log::go_on) {
         Err(CompactionError::Damaged(damage)) => {
             assert_eq!((damage.file.as_str(), damage.offset), ("00000000000000000001.log", 4096));
         }
@@ -247,4 +249,21 @@ fn a_full_disk_can_still_be_compacted() {
     assert!(report.archived.len() >= 2 && report.bytes_after < report.bytes_before, "{report:?}");
     world.log().preallocate_once().unwrap();
     world.check().unwrap();
+}
+
+#[test]
+fn a_cancelled_compaction_keeps_what_it_had_done() {
+    let mut world = world();
+    let count = world.log().status().segments.len();
+    let mut told = 0;
+    let progress: event_log::Progress<'_> = &mut |_, _| {
+        told += 1;
+        if told > 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    let cancelled = world.log().compact(&retention(true), NOW_US, progress);
+    assert!(matches!(cancelled, Err(CompactionError::Cancelled)), "{cancelled:?}");
+    assert_eq!(archived(&world.storage), 2, "two of {count} were done before it was told to stop");
+    world.check().unwrap();
+    assert_eq!(world.run(&[Op::Kill]).unwrap(), Outcome::Done);
+    assert!(!compact(&world, &retention(true)).archived.is_empty(), "and goes on later");
 }

@@ -25,7 +25,7 @@ fn a_damaged_snapshot_is_skipped_named_and_stops_compaction() {
         assert_eq!(list.damaged.len(), 1);
         assert_eq!(list.damaged[0].0, newest.file);
         let refused = log
-            .compact(&crate::world::retention(false), 0, &mut |_, _| {})
+            .compact(&crate::world::retention(false), 0, &mut event_log::go_on)
             .unwrap_err()
             .to_string();
         assert!(refused.contains(&newest.file), "{refused}");
@@ -62,7 +62,7 @@ fn unreadable_consumers_never_lead_to_deleting() {
         let before = segments(&storage);
         let log = open(&storage).unwrap();
         assert!(log.consumers_problem().is_some_and(|problem| problem.contains("CONSUMERS")));
-        assert!(log.compact(&crate::world::retention(false), 0, &mut |_, _| {}).is_err());
+        assert!(log.compact(&crate::world::retention(false), 0, &mut event_log::go_on).is_err());
         let tip = log.tip();
         assert!(
             log.acknowledge("tail", tip.seq, tip.chain, 0).is_err(),

@@ -300,7 +300,7 @@ impl World {
         }
         self.model.snapshots = kept.iter().map(|info| info.file.clone()).collect();
         let report: CompactionReport =
-            match self.log().compact(&retention(archive), self.now_us, &mut |_, _| {}) {
+            match self.log().compact(&retention(archive), self.now_us, &mut event_log::go_on) {
                 Ok(report) => report,
                 Err(error) => return Ok(Outcome::Refused(error.to_string())),
             };

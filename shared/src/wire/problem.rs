@@ -94,6 +94,8 @@ error_codes! {
     LogAhead = 409, "Cursor ahead of the log";
     /// An operator's job of this kind is running.
     JobRunning = 409, "Job running";
+    /// The job can't be cancelled any more.
+    JobFinished = 409, "Job finished";
     /// The log's beginning is gone: start from a snapshot.
     Compacted = 410, "Compacted";
     /// `If-Match` is stale.

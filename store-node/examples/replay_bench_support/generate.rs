@@ -53,7 +53,7 @@ pub(crate) fn snapshot(dir: &Path, items: u64) {
     let Some(store) = begin(dir) else { return };
     let now = wall_now();
     create(&store, items, now);
-    store.snapshot(now, &mut |_, _| ()).unwrap_or_else(|error| failed(&error));
+    store.snapshot(now, &mut event_log::go_on).unwrap_or_else(|error| failed(&error));
     end(dir, &store);
 }
 

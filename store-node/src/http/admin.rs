@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::routing::MethodFilter;
+use event_log::CompactionError;
 use event_log::storage::Storage;
 use serde_json::{Value, json};
 use shared::wire::problem::{ErrorCode, Problem};
@@ -13,24 +14,40 @@ use super::body::{self, BODY_BYTES_MAX};
 use super::call::{Call, Outcome, route};
 use super::execute::require_writable;
 use super::failure::Failure;
-use super::jobs::{self, Job, JobKind, Jobs, Running};
+use super::jobs::{self, Job, JobEnd, JobKind, Jobs, Running};
 use super::metrics::Endpoint;
 use super::{query, reply, sync_status};
 use crate::clock::wall_now;
+use crate::damage;
+use crate::ledger::LedgerSnapshotError;
+use crate::scrub::{Round, ScrubError, scrub as scrub_once};
 
 pub(super) fn routes<S: Storage>() -> Router<Arc<App<S>>> {
     Router::new()
         .route("/api/admin/snapshot", route(MethodFilter::POST, Endpoint::Admin, snapshot))
         .route("/api/admin/compact", route(MethodFilter::POST, Endpoint::Admin, compact))
+        .route("/api/admin/scrub", route(MethodFilter::POST, Endpoint::Admin, scrub))
         .route("/api/admin/log", route(MethodFilter::GET, Endpoint::Admin, log))
 }
 
 async fn snapshot<S: Storage>(call: Call<S>) -> Outcome {
+    require_writable(&call)?;
     start(call, JobKind::Snapshot, take_snapshot).await
 }
 
 async fn compact<S: Storage>(call: Call<S>) -> Outcome {
+    require_writable(&call)?;
     start(call, JobKind::Compact, compact_log).await
+}
+
+/// It writes nothing, so a node that only looks does it too.
+async fn scrub<S: Storage>(call: Call<S>) -> Outcome {
+    start(call, JobKind::Scrub, scrub_disk).await
+}
+
+/// Starts a round of the scrub as a job; false if one is running already.
+pub(super) fn start_scrub<S: Storage>(app: &Arc<App<S>>) -> bool {
+    Jobs::start(app, JobKind::Scrub, scrub_disk).is_ok()
 }
 
 /// Starts what operators would do by hand every so many events: a snapshot, then a compaction.
@@ -44,11 +61,14 @@ pub(super) fn start_maintenance<S: Storage>(app: &Arc<App<S>>) -> bool {
     Jobs::start(app, JobKind::Snapshot, work).is_ok()
 }
 
-fn take_snapshot<S: Storage>(app: &App<S>, running: &Running) -> Result<Value, String> {
+fn take_snapshot<S: Storage>(app: &App<S>, running: &Running) -> Result<Value, JobEnd> {
     let info = app
         .ledger()
         .snapshot(app.now(), &mut |done, total| running.progress(done, total))
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| match error {
+        LedgerSnapshotError::Cancelled => JobEnd::Cancelled,
+        LedgerSnapshotError::Snapshot(_) | LedgerSnapshotError::Wait(_) => JobEnd::failed(error),
+    })?;
     Ok(json!({
         "file": info.file,
         "lo": info.lo().get(),
@@ -57,13 +77,14 @@ fn take_snapshot<S: Storage>(app: &App<S>, running: &Running) -> Result<Value, S
     }))
 }
 
-fn compact_log<S: Storage>(app: &App<S>, running: &Running) -> Result<Value, String> {
-    let report = app
-        .log()
-        .compact(&app.options().retention, wall_now().as_micros(), &mut |done, total| {
-            running.progress(done, total);
-        })
-        .map_err(|error| error.to_string())?;
+fn compact_log<S: Storage>(app: &App<S>, running: &Running) -> Result<Value, JobEnd> {
+    let progress = &mut |done, total| running.progress(done, total);
+    let compacted = app.log().compact(&app.options().retention, wall_now().as_micros(), progress);
+    let report = match compacted {
+        Ok(report) => report,
+        Err(CompactionError::Cancelled) => return Err(JobEnd::Cancelled),
+        Err(error) => return Err(JobEnd::failed(error)),
+    };
     let dropped = report.consumers_dropped.iter().map(|consumer| consumer.id.as_str());
     Ok(json!({
         "floor": report.floor.get(),
@@ -78,14 +99,46 @@ fn compact_log<S: Storage>(app: &App<S>, running: &Running) -> Result<Value, Str
     }))
 }
 
+fn scrub_disk<S: Storage>(app: &App<S>, running: &Running) -> Result<Value, JobEnd> {
+    let progress = &mut |done, total| {
+        let _stops_by_itself = running.progress(done, total);
+    };
+    let rate = app.options().scrub_bytes_per_second;
+    let storage = app.log().storage();
+    let scrubbed = scrub_once(storage, rate, running.stop(), &|| app.now(), progress);
+    let round = match scrubbed {
+        Ok(round) => app.scrubs.take(round),
+        Err(ScrubError::Cancelled) => return Err(JobEnd::Cancelled),
+        Err(error @ ScrubError::Verify(_)) => return Err(JobEnd::failed(error)),
+    };
+    Ok(round_json(&round))
+}
+
+/// A finished round of the scrub as it is shown.
+pub(super) fn round_json(round: &Round) -> Value {
+    let report = &round.report;
+    let damages: Vec<_> = report.damages.iter().map(damage::view).collect();
+    json!({
+        "finishedAt": round.finished_at,
+        "segments": report.segments,
+        "archived": report.archived,
+        "snapshots": report.snapshots,
+        "frames": report.frames,
+        "records": report.records,
+        "readBytes": round.read_bytes,
+        "sound": report.is_sound(),
+        "damageCount": report.damage_count,
+        "damages": damages,
+    })
+}
+
 /// Starts a job; these POSTs have no fields, and need no body.
 async fn start<S: Storage>(
     mut call: Call<S>,
     kind: JobKind,
-    work: impl FnOnce(&App<S>, &Running) -> Result<Value, String> + Send + 'static,
+    work: impl FnOnce(&App<S>, &Running) -> Result<Value, JobEnd> + Send + 'static,
 ) -> Outcome {
     query::require_none(call.uri())?;
-    require_writable(&call)?;
     let body = body::read(&mut call, BODY_BYTES_MAX).await?;
     let blank = body.trim_ascii();
     if !blank.is_empty() && blank != b"{}" {

@@ -9,11 +9,12 @@ use event_log::{Log, Retention};
 use shared::{StoreId, Timestamp};
 use tokio::sync::Notify;
 
-use super::jobs::Jobs;
+use super::jobs::{JobKind, Jobs};
 use super::load::{Load, LoadLimits};
 use super::metrics::Metrics;
 use super::request_id::RequestIds;
 use crate::ledger::Ledger;
+use crate::scrub::Findings;
 
 /// Tells logged time.
 pub type Now = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -35,6 +36,8 @@ pub struct AppOptions {
     pub load: LoadLimits,
     /// What compaction keeps.
     pub retention: Retention,
+    /// How fast a scrub reads, in bytes a second; 0 = as fast as the disk gives.
+    pub scrub_bytes_per_second: u64,
     /// Where the request ids of this process begin.
     pub request_id_seed: u64,
 }
@@ -46,6 +49,7 @@ pub struct App<S: Storage> {
     options: AppOptions,
     pub(super) metrics: Metrics,
     pub(super) jobs: Jobs,
+    pub(super) scrubs: Findings,
     pub(super) request_ids: RequestIds,
     pub(super) load: Load,
     connections: AtomicUsize,
@@ -65,6 +69,7 @@ impl<S: Storage> App<S> {
             now,
             metrics: Metrics::new(),
             jobs: Jobs::default(),
+            scrubs: Findings::default(),
             request_ids: RequestIds::new(options.request_id_seed),
             load: Load::new(options.load),
             options,
@@ -113,9 +118,20 @@ impl<S: Storage> App<S> {
         super::admin::start_maintenance(self)
     }
 
-    /// Turns readiness red: the first step of leaving.
+    /// Starts a round of the scrub as a job; false if one is running already.
+    pub fn start_scrub(self: &Arc<Self>) -> bool {
+        super::admin::start_scrub(self)
+    }
+
+    /// Whether a round of the scrub is running.
+    pub fn is_scrubbing(&self) -> bool {
+        self.jobs.is_running(JobKind::Scrub)
+    }
+
+    /// Turns readiness red and stops the jobs: the first step of leaving.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::SeqCst);
+        self.jobs.stop_all();
         self.begun_draining.notify_waiters();
     }
 

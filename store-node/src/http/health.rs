@@ -128,18 +128,25 @@ fn checked(check: &CheckView) -> Response {
 
 fn log_check<S: Storage>(app: &App<S>) -> CheckView {
     let (state, reason) = state_of(&app.log().status().state);
+    let damages = damages(app);
     let status = match state {
-        "writable" => "ok",
-        "readOnly" => "degraded",
+        "writable" if damages.is_empty() => "ok",
+        "writable" | "readOnly" => "degraded",
         _ => "failed",
     };
-    CheckView { status, reason, damages: damages(app) }
+    let found = damages.first().map(|first| format!("damage on disk: {first}"));
+    CheckView { status, reason: reason.or(found), damages }
 }
 
-/// The damage that is known of.
+/// The damage that is known of: from the last scrub or, before one, from opening to look.
 pub(super) fn damages<S: Storage>(app: &App<S>) -> Vec<DamageView> {
     let opening = app.log().read_only();
-    opening.map_or_else(Vec::new, |opening| opening.damages.iter().map(damage::view).collect())
+    let found = match (app.scrubs.last(), opening) {
+        (Some(round), _) => round.report.damages.clone(),
+        (None, Some(opening)) => opening.damages.clone(),
+        (None, None) => Vec::new(),
+    };
+    found.iter().map(damage::view).collect()
 }
 
 fn disk_check<S: Storage>(app: &App<S>) -> CheckView {

@@ -2,8 +2,9 @@
 //! kind runs at a time; finished ones are remembered, a bounded number of them.
 
 use std::collections::VecDeque;
+use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use axum::Router;
 use axum::http::StatusCode;
@@ -13,7 +14,7 @@ use event_log::storage::Storage;
 use parking_lot::Mutex;
 use serde::Serialize;
 use shared::Timestamp;
-use shared::wire::problem::ErrorCode;
+use shared::wire::problem::{ErrorCode, Problem};
 
 use super::app::App;
 use super::call::{Call, Outcome, route};
@@ -32,6 +33,8 @@ pub enum JobKind {
     Snapshot,
     /// Archives and deletes what nobody needs.
     Compact,
+    /// Reads everything on disk again and checks it.
+    Scrub,
 }
 
 /// How far a job is.
@@ -44,6 +47,8 @@ pub enum JobState {
     Done,
     /// It failed: see `error`.
     Failed,
+    /// It was told to stop, and left nothing half done.
+    Cancelled,
 }
 
 /// A job as it is shown.
@@ -70,18 +75,45 @@ pub struct Job {
     pub finished_at: Option<Timestamp>,
 }
 
+/// Why a job has no result.
+#[derive(Debug)]
+pub(super) enum JobEnd {
+    /// It was told to stop.
+    Cancelled,
+    /// It failed, in its own words.
+    Failed(String),
+}
+
+impl JobEnd {
+    /// A failure in its own words.
+    pub(super) fn failed(error: impl std::fmt::Display) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
 /// A job while it runs.
 pub(super) struct Running {
     job: Mutex<Job>,
+    stop: Arc<AtomicBool>,
     done: AtomicU64,
     total: AtomicU64,
 }
 
 impl Running {
-    /// Tells how far the work is.
-    pub(super) fn progress(&self, done: u64, total: u64) {
+    /// Tells how far the work is; says whether to go on.
+    pub(super) fn progress(&self, done: u64, total: u64) -> ControlFlow<()> {
         self.done.store(done, Ordering::Relaxed);
         self.total.store(total, Ordering::Relaxed);
+        if self.stop.load(Ordering::Relaxed) {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    }
+
+    /// Set once the job was told to stop.
+    pub(super) fn stop(&self) -> &Arc<AtomicBool> {
+        &self.stop
     }
 
     fn show(&self) -> Job {
@@ -91,7 +123,7 @@ impl Running {
         job
     }
 
-    fn finish(&self, result: Result<serde_json::Value, String>, at: Timestamp) {
+    fn finish(&self, result: Result<serde_json::Value, JobEnd>, at: Timestamp) {
         let mut job = self.job.lock();
         job.finished_at = Some(at);
         match result {
@@ -99,7 +131,8 @@ impl Running {
                 job.state = JobState::Done;
                 job.result = Some(result);
             }
-            Err(error) => {
+            Err(JobEnd::Cancelled) => job.state = JobState::Cancelled,
+            Err(JobEnd::Failed(error)) => {
                 job.state = JobState::Failed;
                 job.error = Some(error);
             }
@@ -123,7 +156,7 @@ impl Jobs {
     pub(super) fn start<S: Storage>(
         app: &Arc<App<S>>,
         kind: JobKind,
-        work: impl FnOnce(&App<S>, &Running) -> Result<serde_json::Value, String> + Send + 'static,
+        work: impl FnOnce(&App<S>, &Running) -> Result<serde_json::Value, JobEnd> + Send + 'static,
     ) -> Result<Job, Box<Job>> {
         let mut all = app.jobs.all.lock();
         if let Some(other) = all.iter().find(|job| job.is_running() && job.job.lock().kind == kind)
@@ -143,6 +176,7 @@ impl Jobs {
                 started_at: app.now(),
                 finished_at: None,
             }),
+            stop: Arc::default(),
             done: AtomicU64::new(0),
             total: AtomicU64::new(0),
         });
@@ -156,19 +190,29 @@ impl Jobs {
         std::thread::spawn(move || {
             let guarded = std::panic::AssertUnwindSafe(|| work(&app, &thread));
             let result = std::panic::catch_unwind(guarded)
-                .unwrap_or_else(|_| Err("the job panicked".to_owned()));
+                .unwrap_or_else(|_| Err(JobEnd::failed("the job panicked")));
             match &result {
                 Ok(result) => tracing::info!(kind = ?kind, %result, "job done"),
-                Err(error) => tracing::error!(kind = ?kind, error, "job failed"),
+                Err(JobEnd::Cancelled) => tracing::info!(kind = ?kind, "job cancelled"),
+                Err(JobEnd::Failed(error)) => tracing::error!(kind = ?kind, error, "job failed"),
             }
             thread.finish(result, app.now());
         });
         Ok(shown)
     }
 
-    fn show(&self, id: &str) -> Option<Job> {
-        let all = self.all.lock();
-        all.iter().map(|job| job.show()).find(|job| job.id == id)
+    /// Whether a job of this kind runs.
+    pub(super) fn is_running(&self, kind: JobKind) -> bool {
+        self.all.lock().iter().any(|job| job.is_running() && job.job.lock().kind == kind)
+    }
+
+    /// Tells every running job to stop: the process leaves.
+    pub(super) fn stop_all(&self) {
+        self.all.lock().iter().for_each(|job| job.stop.store(true, Ordering::Relaxed));
+    }
+
+    fn find(&self, id: &str) -> Option<Arc<Running>> {
+        self.all.lock().iter().find(|job| job.job.lock().id == id).cloned()
     }
 
     fn show_all(&self) -> Vec<Job> {
@@ -182,9 +226,14 @@ struct JobList {
 }
 
 pub(super) fn routes<S: Storage>() -> Router<Arc<App<S>>> {
-    Router::new()
-        .route("/api/jobs", route(MethodFilter::GET, Endpoint::Jobs, list))
-        .route("/api/jobs/{id}", route(MethodFilter::GET, Endpoint::Jobs, get))
+    Router::new().route("/api/jobs", route(MethodFilter::GET, Endpoint::Jobs, list)).route(
+        "/api/jobs/{id}",
+        route(MethodFilter::GET, Endpoint::Jobs, get).merge(route(
+            MethodFilter::DELETE,
+            Endpoint::Jobs,
+            cancel,
+        )),
+    )
 }
 
 /// 202 with the place where the job can be watched.
@@ -201,9 +250,28 @@ async fn list<S: Storage>(call: Call<S>) -> Outcome {
 
 async fn get<S: Storage>(call: Call<S>) -> Outcome {
     query::require_none(call.uri())?;
-    let id = call.segment(2, "id")?;
-    match call.app().jobs.show(&id) {
-        Some(job) => Ok(reply::ok(&job)),
-        None => Err(Failure::new(ErrorCode::NotFound, format!("there is no job {id}"))),
+    Ok(reply::ok(&find(&call)?.show()))
+}
+
+/// Tells a job to stop: 202 while it comes to its end, which `GET` shows; asking again is as good.
+async fn cancel<S: Storage>(call: Call<S>) -> Outcome {
+    query::require_none(call.uri())?;
+    let running = find(&call)?;
+    running.stop.store(true, Ordering::Relaxed);
+    let job = running.show();
+    match job.state {
+        JobState::Running => Ok(accepted(&job)),
+        JobState::Cancelled => Ok(reply::ok(&job)),
+        JobState::Done | JobState::Failed => {
+            let detail = format!("{} has come to its end", job.id);
+            let problem = Problem::new(ErrorCode::JobFinished, detail);
+            Err(problem.with("jobId", job.id).into())
+        }
     }
+}
+
+fn find<S: Storage>(call: &Call<S>) -> Result<Arc<Running>, Failure> {
+    let id = call.segment(2, "id")?;
+    let job = call.app().jobs.find(&id);
+    job.ok_or_else(|| Failure::new(ErrorCode::NotFound, format!("there is no job {id}")))
 }

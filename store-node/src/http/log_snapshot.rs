@@ -70,7 +70,9 @@ fn find<S: Storage>(
             let detail = "there is no snapshot, and a node started read-only takes none";
             return Err(Failure::new(ErrorCode::ReadOnly, detail));
         }
-        None => app.ledger().snapshot(app.now(), &mut |_, _| {}).map_err(Failure::internal)?,
+        None => {
+            app.ledger().snapshot(app.now(), &mut event_log::go_on).map_err(Failure::internal)?
+        }
     };
     app.log().pin(pin, info.lo(), wall_now().as_micros() + PIN_US)?;
     let file = app.log().open_snapshot_file(&info)?;

@@ -90,6 +90,9 @@ struct Gauges {
     log_last_seq: Counter,
     log_durable_seq: Counter,
     log_writable: Gauge,
+    log_damages: Gauge,
+    scrub_rounds: Counter,
+    scrub_bytes: Counter,
     disk_available: Gauge,
     consumer_lag_worst: Gauge,
     ready: Gauge,
@@ -143,6 +146,9 @@ impl Metrics {
             log_last_seq: metrics::counter!("onhand_log_last_seq"),
             log_durable_seq: metrics::counter!("onhand_log_durable_seq"),
             log_writable: metrics::gauge!("onhand_log_writable"),
+            log_damages: metrics::gauge!("onhand_log_damages"),
+            scrub_rounds: metrics::counter!("onhand_scrub_rounds_total"),
+            scrub_bytes: metrics::counter!("onhand_scrub_read_bytes_total"),
             disk_available: metrics::gauge!("onhand_disk_available_bytes"),
             consumer_lag_worst: metrics::gauge!("onhand_consumer_lag_events_worst"),
             ready: metrics::gauge!("onhand_ready"),
@@ -204,6 +210,16 @@ fn describe() {
     metrics::describe_counter!("onhand_log_durable_seq", "The highest seq that is durable.");
     metrics::describe_gauge!("onhand_log_writable", "1 while the log takes writes.");
     metrics::describe_gauge!(
+        "onhand_log_damages",
+        "Damaged ranges known on disk (at most 100 are listed): an alarm if not zero."
+    );
+    metrics::describe_counter!("onhand_scrub_rounds_total", "Finished rounds of the scrub.");
+    metrics::describe_counter!(
+        "onhand_scrub_read_bytes_total",
+        Unit::Bytes,
+        "Bytes read by finished rounds of the scrub."
+    );
+    metrics::describe_gauge!(
         "onhand_disk_available_bytes",
         Unit::Bytes,
         "Free space where the log lives; 0 where it can't be told."
@@ -249,6 +265,10 @@ fn refresh<S: Storage>(app: &App<S>) {
     let durable = log.durable();
     gauges.log_last_seq.absolute(log.last().get());
     gauges.log_durable_seq.absolute(durable.get());
+    gauges.log_damages.set(super::health::damages(app).len() as f64);
+    let (rounds, read_bytes) = app.scrubs.totals();
+    gauges.scrub_rounds.absolute(rounds);
+    gauges.scrub_bytes.absolute(read_bytes);
     gauges.log_writable.set(f64::from(u8::from(super::health::is_writable(app))));
     gauges.disk_available.set(log.storage().available_bytes().unwrap_or(0) as f64);
     let slowest = log.consumers().iter().map(|consumer| consumer.seq).min().unwrap_or(durable);

@@ -15,7 +15,7 @@ use super::call::{Call, Outcome, route};
 use super::consumers::{self, blocking};
 use super::failure::Failure;
 use super::metrics::Endpoint;
-use super::{health, query, reply};
+use super::{admin, health, query, reply};
 
 pub(super) fn routes<S: Storage>() -> Router<Arc<App<S>>> {
     Router::new().route("/api/sync/status", route(MethodFilter::GET, Endpoint::SyncStatus, status))
@@ -103,5 +103,6 @@ pub(super) fn log_details<S: Storage>(app: &App<S>) -> Value {
         "reservationsLive": figures.reservations_live,
         "reservationsClosed": figures.reservations_closed,
         "consumersProblem": log.consumers_problem(),
+        "lastScrub": app.scrubs.last().map(|round| admin::round_json(&round)),
     })
 }

@@ -2,11 +2,12 @@
 //! that isn't applied yet but durable before the snapshot began: an item's lock is held from its
 //! append to its apply, and a shard's keys are copied after the claims in flight.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use event_log::snapshot::{SnapshotError, SnapshotInfo, SnapshotWriter};
 use event_log::storage::Storage;
-use event_log::{Seq, WaitError};
+use event_log::{Progress, Seq, WaitError};
 use shared::{Timestamp, digest};
 use thiserror::Error;
 
@@ -29,6 +30,9 @@ pub enum LedgerSnapshotError {
     /// What the snapshot holds won't become durable: restart the process.
     #[error("the snapshot can't become durable: {0}")]
     Wait(#[from] WaitError),
+    /// `progress` said to stop; nothing is left of it.
+    #[error("cancelled")]
+    Cancelled,
 }
 
 /// A snapshot whose sections are written and whose end isn't durable yet. Dropped, it leaves
@@ -53,11 +57,11 @@ impl<S: Storage> PendingSnapshot<S> {
 
 impl<S: Storage> Ledger<S> {
     /// Takes a snapshot; blocks until it is durable and verified. Writers go on. `progress` is told
-    /// (items written, items in all).
+    /// (items written, items in all) and may say stop.
     pub fn snapshot(
         &self,
         now: Timestamp,
-        progress: &mut dyn FnMut(u64, u64),
+        progress: Progress<'_>,
     ) -> Result<SnapshotInfo, LedgerSnapshotError> {
         let pending = self.draw_snapshot(now, progress)?;
         self.log.wait_blocking(pending.hi())?;
@@ -68,13 +72,13 @@ impl<S: Storage> Ledger<S> {
     pub fn draw_snapshot(
         &self,
         now: Timestamp,
-        progress: &mut dyn FnMut(u64, u64),
+        progress: Progress<'_>,
     ) -> Result<PendingSnapshot<S>, LedgerSnapshotError> {
         let mut writer = Arc::clone(&self.log).begin_snapshot(now.as_micros())?;
         let counts = counts_bytes(self.items.len(), self.keys.len());
         writer.section(SECTION_COUNTS, 0, &counts)?;
         let digest = self.write_items(&mut writer, progress)?;
-        self.write_keys(&mut writer)?;
+        self.write_keys(&mut writer, progress)?;
         let hi = writer.seal();
         Ok(PendingSnapshot { writer, hi, digest })
     }
@@ -82,8 +86,8 @@ impl<S: Storage> Ledger<S> {
     fn write_items(
         &self,
         writer: &mut SnapshotWriter<S>,
-        progress: &mut dyn FnMut(u64, u64),
-    ) -> Result<u128, SnapshotError> {
+        progress: Progress<'_>,
+    ) -> Result<u128, LedgerSnapshotError> {
         let mut sum = 0_u128;
         let mut written = 0;
         let mut sections = Sections::new(SECTION_ITEMS);
@@ -99,23 +103,36 @@ impl<S: Storage> Ledger<S> {
             sections.close_if_full(writer)?;
             written += 1;
             if written % PROGRESS_ITEMS == 0 {
-                progress(written, self.items.len() as u64);
+                go_on(progress(written, self.items.len() as u64))?;
             }
         }
         sections.close(writer)?;
-        progress(written, written);
+        go_on(progress(written, written))?;
         Ok(sum)
     }
 
-    fn write_keys(&self, writer: &mut SnapshotWriter<S>) -> Result<(), SnapshotError> {
+    fn write_keys(
+        &self,
+        writer: &mut SnapshotWriter<S>,
+        progress: Progress<'_>,
+    ) -> Result<(), LedgerSnapshotError> {
         let mut sections = Sections::new(SECTION_KEYS);
+        let items = self.items.len() as u64;
         for shard in 0..KEY_SHARDS {
+            go_on(progress(items, items))?;
             for entry in self.keys.copy_shard(shard) {
                 put_key(&mut sections.bytes, &entry);
                 sections.close_if_full(writer)?;
             }
         }
-        sections.close(writer)
+        Ok(sections.close(writer)?)
+    }
+}
+
+fn go_on(flow: ControlFlow<()>) -> Result<(), LedgerSnapshotError> {
+    match flow {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(()) => Err(LedgerSnapshotError::Cancelled),
     }
 }
 

@@ -2,6 +2,7 @@
 //! node. It must never remove what a consumer, a kept snapshot or an idempotency key still needs.
 
 use std::fmt;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -150,6 +151,7 @@ pub fn compact_directory(args: &CompactArgs) -> Result<CompactReport, OpError> {
     let now_us = store.clock.now().as_micros();
     let compacted = store.ledger.log().compact(&retention, now_us, &mut |done, total| {
         progress.tell(done, total);
+        ControlFlow::Continue(())
     });
     progress.end();
     let report = compacted.map_err(compaction_error)?;
@@ -161,6 +163,7 @@ fn compaction_error(error: CompactionError) -> OpError {
     match error {
         CompactionError::Damaged(damage) => OpError::Damage(damage.to_string()),
         CompactionError::Running
+        | CompactionError::Cancelled
         | CompactionError::Refused { .. }
         | CompactionError::NoSpace
         | CompactionError::Io { .. }

@@ -1,6 +1,7 @@
 //! `store-node snapshot`: takes a snapshot, offline or at a running node.
 
 use std::fmt;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -106,6 +107,7 @@ pub fn take_snapshot(args: &SnapshotArgs) -> Result<SnapshotReport, OpError> {
     let mut progress = Progress::begin("snapshot");
     let taken = store.ledger.snapshot(store.clock.now(), &mut |done, total| {
         progress.tell(done, total);
+        ControlFlow::Continue(())
     });
     progress.end();
     let info = taken.map_err(OpError::failed)?;

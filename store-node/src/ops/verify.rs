@@ -62,8 +62,14 @@ pub struct VerifyReport {
 impl fmt::Display for VerifyReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { segments, archived, frames, records, bytes, snapshots, .. } = self;
-        writeln!(f, "{records} records in {frames} frames, {bytes} bytes")?;
-        writeln!(f, "{segments} segments, {archived} archived, {snapshots} snapshots")?;
+        let counted = |count: &u64, one: &str| match count {
+            1 => format!("1 {one}"),
+            count => format!("{count} {one}s"),
+        };
+        let (records, frames) = (counted(records, "record"), counted(frames, "frame"));
+        writeln!(f, "{records} in {frames}, {}", counted(bytes, "byte"))?;
+        let (segments, snapshots) = (counted(segments, "segment"), counted(snapshots, "snapshot"));
+        writeln!(f, "{segments}, {archived} archived, {snapshots}")?;
         writeln!(f, "seq {} to {}", self.first_seq, self.last_seq)?;
         if let Some(torn) = &self.torn_tail {
             writeln!(f, "torn tail (never acknowledged, or being written): {torn}")?;
@@ -71,7 +77,11 @@ impl fmt::Display for VerifyReport {
         for damage in &self.damages {
             writeln!(f, "DAMAGED {damage}")?;
         }
-        if self.sound { writeln!(f, "sound") } else { writeln!(f, "{} damages", self.damage_count) }
+        if self.sound {
+            writeln!(f, "sound")
+        } else {
+            writeln!(f, "{}", counted(&self.damage_count, "damage"))
+        }
     }
 }
 

@@ -5,12 +5,12 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use event_log::LogState;
 use event_log::storage::Storage;
 
-use crate::config::OnPoison;
+use crate::config::{OnPoison, Settings};
 use crate::http::App;
 
 /// Between two turns.
@@ -20,6 +20,31 @@ const SLOW_TURNS: u64 = 4;
 /// The exit code of a node whose log failed.
 const EXIT_POISONED: i32 = 1;
 
+/// How long after its start a node begins the first round of its scrub.
+const FIRST_SCRUB_AFTER: Duration = Duration::from_mins(1);
+
+/// What the thread does besides expiring and forgetting.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Duties {
+    on_poison: OnPoison,
+    /// A snapshot and a compaction follow so many durable events; 0 = never.
+    snapshot_every_events: u64,
+    /// The scrub rests so long between two rounds; none = no scrub.
+    scrub_pause: Option<Duration>,
+}
+
+impl Duties {
+    /// As the settings say.
+    pub(super) fn of(settings: &Settings) -> Self {
+        let pause = Duration::from_secs(settings.scrub_pause_minutes.saturating_mul(60));
+        Self {
+            on_poison: settings.on_poison,
+            snapshot_every_events: settings.snapshot_every_events,
+            scrub_pause: (settings.scrub_bytes_per_second > 0).then_some(pause),
+        }
+    }
+}
+
 /// The running thread.
 pub(super) struct Upkeep {
     thread: JoinHandle<()>,
@@ -28,13 +53,8 @@ pub(super) struct Upkeep {
 
 impl Upkeep {
     /// Starts the thread.
-    ///
-    /// A snapshot and a compaction follow every `snapshot_every_events` durable events; 0 = never.
-    pub(super) fn start<S: Storage>(
-        app: &Arc<App<S>>,
-        on_poison: OnPoison,
-        snapshot_every_events: u64,
-    ) -> io::Result<Self> {
+    pub(super) fn start<S: Storage>(app: &Arc<App<S>>, duties: Duties) -> io::Result<Self> {
+        let Duties { on_poison, snapshot_every_events, scrub_pause } = duties;
         let stopping = Arc::new(AtomicBool::new(false));
         let (app, stop) = (Arc::clone(app), Arc::clone(&stopping));
         let thread = std::thread::Builder::new().name("upkeep".to_owned()).spawn(move || {
@@ -43,6 +63,8 @@ impl Upkeep {
             let mut covered = newest_snapshot(&app);
             // Who only looks shows what was, and changes nothing.
             let is_writer = app.log().read_only().is_none();
+            let mut scrub_at =
+                scrub_pause.map(|pause| Instant::now() + pause.min(FIRST_SCRUB_AFTER));
             while !stop.load(Ordering::Relaxed) {
                 let now = app.now();
                 if is_writer {
@@ -52,6 +74,7 @@ impl Upkeep {
                 if turn.is_multiple_of(SLOW_TURNS) {
                     app.run_upkeep();
                     poisoned = watch(&app, on_poison, poisoned);
+                    scrub_at = scrub(&app, scrub_at, scrub_pause);
                     let durable = app.log().durable().get();
                     let due = is_writer
                         && snapshot_every_events > 0
@@ -75,6 +98,21 @@ impl Upkeep {
             tracing::error!("the upkeep thread panicked");
         }
     }
+}
+
+/// Starts a round of the scrub when its time has come; answers when the next one's is, which moves
+/// as long as a round runs.
+fn scrub<S: Storage>(
+    app: &Arc<App<S>>,
+    at: Option<Instant>,
+    pause: Option<Duration>,
+) -> Option<Instant> {
+    let now = Instant::now();
+    let is_due = at.is_some_and(|at| at <= now) && !app.is_draining();
+    if app.is_scrubbing() || (is_due && app.start_scrub()) {
+        return pause.and_then(|pause| now.checked_add(pause));
+    }
+    at
 }
 
 /// Says once that the log failed, and leaves if that is the policy; returns whether it failed.

@@ -17,6 +17,7 @@ mod preconditions;
 mod process;
 mod read_only;
 mod reservations;
+mod scrubs;
 mod targets;
 mod verbs;
 mod world;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::world::{REQUEST_ID, World};
 
-async fn finished(world: &World, path: &str) -> Value {
+pub(crate) async fn finished(world: &World, path: &str) -> Value {
     for _ in 0..500 {
         let job = world.get(path).await.expect(200);
         if job["state"] != "running" {

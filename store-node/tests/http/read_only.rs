@@ -115,7 +115,7 @@ async fn a_snapshot_alone_is_served() {
     world.create("A", 10).await;
     world.create("B", 3).await;
     let now = world.app.now();
-    world.app.ledger().snapshot(now, &mut |_, _| {}).unwrap();
+    world.app.ledger().snapshot(now, &mut event_log::go_on).unwrap();
     world.post("/api/inventory/A/sell", SELL).await.expect(200);
     let storage = world.storage.crashed(1);
     let segment = "00000000000000000001.log";

@@ -150,6 +150,7 @@ impl World {
                 snapshots_keep: 2,
                 disk_budget_bytes: None,
             },
+            scrub_bytes_per_second: 0,
             request_id_seed: 7,
         };
         change(&mut options);

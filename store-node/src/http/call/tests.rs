@@ -30,6 +30,7 @@ pub(in crate::http) fn app(load: LoadLimits) -> Arc<App<SimStorage>> {
             snapshots_keep: 2,
             disk_budget_bytes: None,
         },
+        scrub_bytes_per_second: 0,
         request_id_seed: 1,
     };
     App::new(opened.unwrap().0, Arc::new(|| Timestamp::EPOCH), options)

@@ -145,7 +145,7 @@ fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
             Step::Commit => world.commit(),
             Step::Snapshot => {
                 world.commit();
-                let pending = world.ledger.draw_snapshot(world.now, &mut |_, _| ()).unwrap();
+                let pending = world.ledger.draw_snapshot(world.now, &mut event_log::go_on).unwrap();
                 world.commit();
                 pending.finish().unwrap();
             }

@@ -1,12 +1,14 @@
 //! Snapshots and what recovery makes of them, and the logs that recovery refuses.
 
+use std::ops::ControlFlow;
+
 use event_log::storage::sim::SimStorage;
 use event_log::{Log, RecordBuffer, Seq};
 use shared::codec::encode_event;
 use shared::{Event, Item, rules};
 
 use super::world::*;
-use crate::ledger::{Answer, LedgerOpenError, ReplayError};
+use crate::ledger::{Answer, LedgerOpenError, LedgerSnapshotError, ReplayError};
 
 /// A shop with items, keys, live and closed reservations.
 fn shop(world: &mut World) {
@@ -32,7 +34,7 @@ fn digest(world: &World) -> u128 {
 fn recovery_from_a_snapshot_is_recovery_from_the_log() {
     let mut world = World::new();
     shop(&mut world);
-    let pending = world.ledger.draw_snapshot(world.now, &mut |_, _| ()).unwrap();
+    let pending = world.ledger.draw_snapshot(world.now, &mut event_log::go_on).unwrap();
     world.keyed("S7", sell(1), 1000);
     world.execute("S0", release("live"));
     world.commit();
@@ -62,7 +64,7 @@ fn a_snapshot_counts_only_once_it_is_durable() {
     let mut world = World::new();
     shop(&mut world);
     world.execute("S1", sell(1));
-    let pending = world.ledger.draw_snapshot(world.now, &mut |_, _| ()).unwrap();
+    let pending = world.ledger.draw_snapshot(world.now, &mut event_log::go_on).unwrap();
     assert!(pending.hi() > world.ledger.log().durable());
     assert!(pending.finish().is_err());
     world.commit();
@@ -75,10 +77,12 @@ fn a_snapshot_counts_only_once_it_is_durable() {
 fn a_damaged_snapshot_is_passed_over_for_the_one_before() {
     let mut world = World::new();
     shop(&mut world);
-    let first = world.ledger.draw_snapshot(world.now, &mut |_, _| ()).unwrap().finish().unwrap();
+    let first =
+        world.ledger.draw_snapshot(world.now, &mut event_log::go_on).unwrap().finish().unwrap();
     world.execute("S1", sell(1));
     world.commit();
-    let second = world.ledger.draw_snapshot(world.now, &mut |_, _| ()).unwrap().finish().unwrap();
+    let second =
+        world.ledger.draw_snapshot(world.now, &mut event_log::go_on).unwrap().finish().unwrap();
     world.storage.flip_bit(&second.file, 5000, 3).unwrap();
     let world = world.reopen();
     assert_eq!(world.report.snapshot, Some(first));
@@ -146,4 +150,27 @@ fn recovery_refuses_what_does_not_follow() {
         log.append(&records, at(0).as_micros(), 0).unwrap();
     });
     assert!(garbage.to_string().contains("record 2 can't be decoded"), "{garbage}");
+}
+
+#[test]
+fn a_cancelled_snapshot_leaves_nothing_behind() {
+    let world = World::new();
+    for number in 0..20 {
+        world.execute(&format!("SKU-{number}"), create(number));
+    }
+    world.commit();
+    let before = world.storage.contents();
+    for stop_at in 0..4 {
+        let mut told = 0;
+        let progress: event_log::Progress<'_> = &mut |_, _| {
+            told += 1;
+            if told > stop_at { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        let cancelled = world.ledger.snapshot(world.now, progress);
+        assert!(matches!(cancelled, Err(LedgerSnapshotError::Cancelled)), "{cancelled:?}");
+        assert!(world.storage.contents() == before, "stopped at {stop_at}: something is left");
+        assert_eq!(world.ledger.log().snapshots().unwrap(), []);
+    }
+    let info = world.ledger.snapshot(world.now, &mut event_log::go_on).unwrap();
+    assert_eq!(world.ledger.log().snapshots().unwrap(), [info]);
 }
