@@ -112,7 +112,7 @@ pub fn router(state: ApiState) -> Router {
         .route("/api/sync/stores/{id}/rebind", post(operators::rebind))
         .route("/api/sync/rebuild", post(operators::rebuild))
         .route("/api/jobs", get(operators::jobs))
-        .route("/api/jobs/{id}", get(operators::job))
+        .route("/api/jobs/{id}", get(operators::job).delete(operators::cancel))
         .route("/api/dlq", get(dead_letters::list))
         .route("/api/dlq/retry", post(dead_letters::retry_many))
         .route("/api/dlq/{id}", get(dead_letters::one).delete(dead_letters::discard))

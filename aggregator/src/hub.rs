@@ -191,10 +191,25 @@ impl Hub {
             None => all.iter().map(AsRef::as_ref).collect(),
         };
         let (id, tickets) = self.jobs.begin(kind, chosen.len());
+        let is_single = store.is_some();
         for (handle, ticket) in chosen.into_iter().zip(tickets) {
-            handle.tell(Control::Bootstrap { kind, ticket })?;
+            // A store that can't be told fails its own part of the job: its ticket is dropped.
+            match handle.tell(Control::Bootstrap { kind, ticket }) {
+                Err(error) if is_single => return Err(error),
+                Ok(()) | Err(_) => {}
+            }
         }
         Ok(id)
+    }
+
+    /// Stops what is left of a job; what it has done stays. Says whether there is such a job.
+    pub fn cancel(&self, id: &str) -> bool {
+        let is_there = self.jobs.cancel(id);
+        for store in self.stores().into_iter().filter(|_| is_there) {
+            // One that is too busy to hear it finds the job cancelled when it comes to it.
+            let _ = store.tell(Control::LookAtOrders);
+        }
+        is_there
     }
 
     /// Lets every worker save and say its last word, but no longer than `patience`.

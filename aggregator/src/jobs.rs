@@ -115,6 +115,16 @@ impl Jobs {
         self.jobs.lock().iter().map(Job::view).collect()
     }
 
+    /// Cancels what isn't finished of a job; says whether there is such a job.
+    pub fn cancel(&self, id: &str) -> bool {
+        let mut jobs = self.jobs.lock();
+        let job = jobs.iter_mut().find(|job| job.id == id);
+        job.is_some_and(|job| {
+            job.cancelled |= !job.is_finished();
+            true
+        })
+    }
+
     fn change(&self, id: &str, change: impl FnOnce(&mut Job)) {
         if let Some(job) = self.jobs.lock().iter_mut().find(|job| job.id == id) {
             job.done += 1;
@@ -123,7 +133,26 @@ impl Jobs {
     }
 }
 
+/// Looks at a job; says nothing to it.
+#[derive(Debug, Clone)]
+pub struct JobWatch {
+    jobs: Jobs,
+    id: String,
+}
+
+impl JobWatch {
+    /// Whether an operator has cancelled the job.
+    pub fn is_cancelled(&self) -> bool {
+        self.jobs.jobs.lock().iter().any(|job| job.id == self.id && job.cancelled)
+    }
+}
+
 impl JobTicket {
+    /// A look at the ticket's job.
+    pub fn watch(&self) -> JobWatch {
+        JobWatch { jobs: self.jobs.clone(), id: self.id.clone() }
+    }
+
     /// The store is done.
     pub fn done(mut self, report: Option<ResyncReport>) {
         self.is_finished = true;
@@ -167,6 +196,8 @@ mod tests {
         assert_eq!(state(), Some(("failed", 3)));
         let job = jobs.get(&id).unwrap();
         assert_eq!(job.error.as_deref(), Some("store-b: no; given up"));
+        assert!(jobs.cancel(&id) && !jobs.cancel("none"));
+        assert_eq!(state(), Some(("failed", 3)), "what is over can't be cancelled");
         let (none, _) = jobs.begin(JobKind::Rebuild, 0);
         assert_eq!(jobs.get(&none).unwrap().state, "done");
     }

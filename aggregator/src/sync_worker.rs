@@ -36,7 +36,7 @@ use crate::claims::Claims;
 use crate::clock::Clock;
 use crate::dead_letter::DeadLetter;
 use crate::follower::{Follower, Retried};
-use crate::jobs::{JobKind, JobTicket};
+use crate::jobs::{JobKind, JobTicket, JobWatch};
 use crate::persistence::{LoadedStore, StoreFiles, highest_generation};
 use crate::source::{Identity, LogSource};
 use crate::store_state::StoreShared;
@@ -65,6 +65,8 @@ pub struct SyncWorker<L: LogSource, S: Storage, V: ViewStore> {
     follower: Option<Follower<V>>,
     saver: Option<Saver<L, S>>,
     order: Option<Order<V>>,
+    /// The job of the order that waits or is at hand.
+    order_job: Option<JobWatch>,
     breaker: AsyncRecloser,
     backoff: Backoff,
     inbox: Inbox,
@@ -141,6 +143,7 @@ impl<L: LogSource, S: Storage, V: ViewStore> SyncWorker<L, S, V> {
             follower: None,
             saver: None,
             order: None,
+            order_job: None,
             breaker: breaker(options.breaker_open),
             backoff: Backoff::new(options.backoff_min, options.backoff_max),
             inbox: Inbox { control: parts.control, shutdown: parts.shutdown },
@@ -183,7 +186,11 @@ impl<L: LogSource, S: Storage, V: ViewStore> SyncWorker<L, S, V> {
     pub async fn run(mut self) -> Option<LoadedStore<V>> {
         loop {
             let end = match (self.order.take(), &self.phase) {
-                (Some(order), _) => self.carry_out(order).await,
+                (Some(order), _) => {
+                    let end = self.carry_out(order).await;
+                    self.order_job.take_if(|_| self.order.is_none());
+                    end
+                }
                 (None, Phase::Following) => self.follow().await,
                 (None, Phase::Paused | Phase::Fenced(_)) => self.rest().await,
             };
@@ -275,8 +282,20 @@ impl<L: LogSource, S: Storage, V: ViewStore> SyncWorker<L, S, V> {
                 self.replace_order(None);
             }
             Some(Control::Bootstrap { kind, ticket }) => {
+                let job = ticket.watch();
+                if job.is_cancelled() {
+                    ticket.cancelled();
+                    return None;
+                }
                 let (kind, ticket) = (Some(kind), Some(ticket));
                 self.replace_order(Some(Order { kind, ticket, shadow: None }));
+                self.order_job = Some(job);
+            }
+            Some(Control::LookAtOrders) => {
+                if !self.order_job.as_ref().is_some_and(JobWatch::is_cancelled) {
+                    return None;
+                }
+                self.replace_order(None);
             }
             Some(Control::Retry { seq, reply }) => {
                 let _ = reply.send(self.retry_letters(|letter| letter.seq == seq).pop());
@@ -300,6 +319,7 @@ impl<L: LogSource, S: Storage, V: ViewStore> SyncWorker<L, S, V> {
     /// An operator has looked: what was ordered before is off, and the node is tried at once.
     fn replace_order(&mut self, order: Option<Order<V>>) {
         let former = std::mem::replace(&mut self.order, order);
+        self.order_job = None;
         if let Some(ticket) = former.and_then(|former| former.ticket) {
             ticket.cancelled();
         }

@@ -14,6 +14,7 @@ mod places;
 mod presence;
 pub mod query;
 mod shard;
+mod sieve;
 mod texts;
 
 use std::fmt;

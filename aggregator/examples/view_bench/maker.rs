@@ -80,7 +80,10 @@ fn new_item(number: u64, store: u8) -> NewItem {
     let units = |units: u64| Quantity::new(units).unwrap_or_default();
     NewItem {
         stock: units(if random.is_multiple_of(50) { 0 } else { 5_000 + random % 10_000 }),
-        name: format!("{} {} {number}", word(random), word(random >> 7)).as_str().into(),
+        // Most items are called the same everywhere.
+        name: format!("{} {} {number}", word(mixed(number)), word(mixed(number) >> 7))
+            .as_str()
+            .into(),
         category: category(mixed(number)).as_str().into(),
         location: place(random >> 9).as_str().into(),
         reorder_point: Some(units(if random.is_multiple_of(20) { 20_000 } else { 10 })),

@@ -1,5 +1,6 @@
 //! The dead letter queue: list, look, retry, discard.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::body::Bytes;
@@ -9,10 +10,12 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use event_log::Seq;
+use garde::Validate;
 use serde::{Deserialize, Serialize};
+use shared::wire::body;
 use shared::wire::global::Page;
 use shared::wire::global_sync::DeadLetterView;
-use shared::wire::problem::ErrorCode;
+use shared::wire::problem::{ErrorCode, Problem};
 use tokio::sync::oneshot;
 
 use super::ApiState;
@@ -113,23 +116,27 @@ pub(super) async fn retry(
 }
 
 /// Which letters to retry; all open ones where nothing is said.
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
-struct RetryFilter {
-    store_id: Option<String>,
-    sku: Option<String>,
-    reason: Option<String>,
+#[derive(Deserialize, Validate, Default)]
+#[serde(rename = "a retry", deny_unknown_fields, rename_all = "camelCase", default)]
+#[garde(allow_unvalidated)]
+struct RetryFilter<'a> {
+    #[serde(borrow)]
+    store_id: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    sku: Option<Cow<'a, str>>,
+    /// What the letter's reason must hold.
+    #[serde(borrow)]
+    reason: Option<Cow<'a, str>>,
 }
 
 pub(super) async fn retry_many(
     State(state): State<ApiState>,
-    body: Bytes,
+    bytes: Bytes,
 ) -> Result<Response, ApiError> {
-    let filter = if body.is_empty() {
+    let filter: RetryFilter<'_> = if bytes.is_empty() {
         RetryFilter::default()
     } else {
-        serde_json::from_slice(&body)
-            .map_err(|error| ApiError::new(ErrorCode::MalformedJson, error.to_string()))?
+        body::parse(&bytes).map_err(|error| ApiError(Box::new(Problem::from(error))))?
     };
     let mut items = Vec::new();
     for store in state.hub().stores() {
@@ -144,7 +151,7 @@ pub(super) async fn retry_many(
             let chosen = letters.iter().filter(|letter| {
                 letter.is_open()
                     && filter.sku.as_ref().is_none_or(|sku| letter.sku.as_str() == sku)
-                    && filter.reason.as_ref().is_none_or(|reason| letter.reason.contains(reason))
+                    && filter.reason.as_ref().is_none_or(|reason| letter.reason.contains(&**reason))
             });
             chosen.map(|letter| letter.seq).take(RETRIES_MAX - items.len()).collect()
         };

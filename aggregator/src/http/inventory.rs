@@ -5,18 +5,16 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use serde_json::Value;
+use shared::wire::body;
 use shared::wire::global::{GlobalItem, Page};
-use shared::wire::problem::{ErrorCode, FieldError};
-use shared::{QUANTITY_MAX, Sku, StoreId};
+use shared::wire::node::availability::AvailabilityBody;
+use shared::wire::problem::{ErrorCode, Problem};
+use shared::{Sku, StoreId};
 
 use super::ApiState;
 use super::answer::{ApiError, json};
 use super::params::{encode_cursor, page_request};
 use super::present::Stores;
-
-/// Lines of an availability question.
-const AVAILABILITY_LINES_MAX: usize = 1000;
 
 pub(super) async fn one(
     State(state): State<ApiState>,
@@ -92,12 +90,14 @@ struct AvailabilityLine {
 
 pub(super) async fn availability(
     State(state): State<ApiState>,
-    body: Bytes,
+    bytes: Bytes,
 ) -> Result<Response, ApiError> {
-    let lines = parse_basket(&body)?;
+    let basket: AvailabilityBody<'_> =
+        body::parse(&bytes).map_err(|error| ApiError(Box::new(Problem::from(error))))?;
     let view = state.hub().view().clone();
-    let mut items = Vec::with_capacity(lines.len());
-    for (sku, quantity) in lines {
+    let mut items = Vec::with_capacity(basket.items.len());
+    for line in &basket.items {
+        let (sku, quantity) = (line.sku(), line.quantity().get());
         let parts = view.item(&sku).map(|row| row.parts).unwrap_or_default();
         let available =
             |part: &crate::view::query::ItemPart| part.held.cell.quantities.available().get();
@@ -117,43 +117,6 @@ pub(super) async fn availability(
         items.first().map(|line| line.stores.clone()).unwrap_or_default();
     stores.retain(|store| items.iter().all(|line| line.stores.contains(store)));
     Ok(json(StatusCode::OK, &Availability { items, stores }))
-}
-
-/// `{"items":[{"sku","quantity"}]}`, with all that is wrong at once.
-fn parse_basket(body: &[u8]) -> Result<Vec<(Sku, u64)>, ApiError> {
-    let body: Value = serde_json::from_slice(body)
-        .map_err(|error| ApiError::new(ErrorCode::MalformedJson, error.to_string()))?;
-    let mut errors = Vec::new();
-    let mut error = |pointer: String, code: &'static str, message: &'static str| {
-        errors.push(FieldError { pointer, code, message: message.into() });
-    };
-    let unknown = body.as_object().into_iter().flatten().filter(|(name, _)| *name != "items");
-    for (name, _) in unknown {
-        let message = "is not a field of availability";
-        error(format!("#/{name}"), "unknown_field", message);
-    }
-    let mut lines = Vec::new();
-    match body["items"].as_array() {
-        None => error("#/items".to_owned(), "required", "must be a list of sku and quantity"),
-        Some(items) if !(1..=AVAILABILITY_LINES_MAX).contains(&items.len()) => {
-            error("#/items".to_owned(), "max_items", "must have 1 to 1000 lines");
-        }
-        Some(items) => {
-            for (index, line) in items.iter().enumerate() {
-                let sku = line["sku"].as_str().and_then(|text| Sku::new(text).ok());
-                let quantity =
-                    line["quantity"].as_u64().filter(|number| (1..=QUANTITY_MAX).contains(number));
-                if sku.is_none() {
-                    error(format!("#/items/{index}/sku"), "invalid", "must be a SKU");
-                }
-                if quantity.is_none() {
-                    error(format!("#/items/{index}/quantity"), "min", "must be at least 1");
-                }
-                lines.extend(sku.zip(quantity));
-            }
-        }
-    }
-    if errors.is_empty() { Ok(lines) } else { Err(ApiError::validation(&errors)) }
 }
 
 pub(super) fn unknown_store(id: &str) -> ApiError {

@@ -86,7 +86,22 @@ pub(super) async fn job(
     State(state): State<ApiState>,
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
-    let unknown = || ApiError::new(ErrorCode::NotFound, format!("no job {id} is remembered"));
-    let job = state.hub().jobs().get(&id).ok_or_else(unknown)?;
+    let job = state.hub().jobs().get(&id).ok_or_else(|| unknown_job(&id))?;
     Ok(json(StatusCode::OK, &job))
+}
+
+/// Stops what is left of a job; its stores stay as they are.
+pub(super) async fn cancel(
+    State(state): State<ApiState>,
+    Path(id): Path<String>,
+) -> Result<Response, ApiError> {
+    if !state.hub().cancel(&id) {
+        return Err(unknown_job(&id));
+    }
+    let job = state.hub().jobs().get(&id).ok_or_else(|| unknown_job(&id))?;
+    Ok(json(StatusCode::ACCEPTED, &job))
+}
+
+fn unknown_job(id: &str) -> ApiError {
+    ApiError::new(ErrorCode::NotFound, format!("no job {id} is remembered"))
 }

@@ -64,6 +64,8 @@ pub enum Control {
         /// Whom to tell.
         ticket: JobTicket,
     },
+    /// A job was cancelled: it may be the one at hand.
+    LookAtOrders,
     /// Try a dead letter again.
     Retry {
         /// Its seq.

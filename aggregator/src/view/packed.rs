@@ -26,6 +26,14 @@ impl TextIds {
         Self { name: EMPTY, category: EMPTY, location: EMPTY, unit: EMPTY };
 }
 
+/// What lists filter and sort by.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Glance {
+    pub(super) quantities: Quantities,
+    pub(super) flags: Flags,
+    pub(super) texts: TextIds,
+}
+
 /// A cell as the view holds it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Packed {
@@ -165,6 +173,15 @@ impl Packed {
         };
         let held = Held { cell, seq: numbers.seq, metadata_at: numbers.metadata_at };
         (held, numbers.texts)
+    }
+
+    /// What lists filter and sort by; `wide` as for [`Self::unpack`].
+    pub(super) fn glance(&self, wide: Option<&Wide>) -> Glance {
+        let (quantities, texts) = match wide {
+            Some(wide) => (wide.quantities, wide.texts),
+            None => (self.quantities(), self.texts()),
+        };
+        Glance { quantities, texts, flags: Flags::from_bits(self.flags) }
     }
 
     fn metadata_at(&self) -> Timestamp {

@@ -11,10 +11,14 @@ use shared::{Sku, StoreId};
 use super::memory::{SHARDS, VisibleSlot};
 use super::order::Start;
 use super::shard::Shard;
-use super::{Held, MemoryView, MetadataTexts};
+use super::sieve::Sieve;
+use super::{Held, MemoryView};
 
 /// SKUs that are looked at before a shard's lock is let go.
 const SKUS_PER_LOCK_MAX: usize = 512;
+/// SKUs that a list looks at in their order, which is slow, before it looks at all of them as they
+/// lie in memory. Tests look at so few that both ways are gone.
+const SKUS_IN_ORDER_MAX: usize = if cfg!(test) { 20 } else { 50_000 };
 /// Rows that are taken from a shard at a time while pages are merged.
 const SHARD_ROWS_MIN: usize = 8;
 
@@ -98,9 +102,6 @@ pub struct ItemPart {
     pub unit: CompactString,
 }
 
-/// A store's cell while its shard is locked: the place in the visible slots, and what is there.
-type Seen<'a> = (usize, Held, MetadataTexts<'a>);
-
 impl MemoryView {
     /// One item; none if no visible slot holds it.
     pub fn item(&self, sku: &Sku) -> Option<ItemRow> {
@@ -111,14 +112,17 @@ impl MemoryView {
     /// A page of items, and the cursor of the next one if there is more.
     pub fn page(&self, request: &PageRequest) -> (Vec<ItemRow>, Option<PageCursor>) {
         let visible = self.visible();
-        let mut rows = if request.filter.skus.is_empty() {
-            match request.rank {
-                Rank::Sku if !request.descending => self.rows_by_sku(&visible, request),
-                _ => self.rows_by_rank(&visible, request),
-            }
+        let is_by_sku = request.rank == Rank::Sku && !request.descending;
+        let in_order = if !request.filter.skus.is_empty() {
+            Some(self.rows_of_skus(&visible, request))
+        } else if is_by_sku {
+            self.rows_by_sku(&visible, request)
+        } else if request.filter.prefix.is_some() {
+            self.best_in_order(&visible, request)
         } else {
-            self.rows_of_skus(&visible, request)
+            None
         };
+        let mut rows = in_order.unwrap_or_else(|| self.best_of_all(&visible, request));
         let more = rows.len() > request.limit;
         rows.truncate(request.limit);
         let last = rows.last().filter(|_| more);
@@ -130,11 +134,7 @@ impl MemoryView {
     }
 
     fn row(&self, visible: &[VisibleSlot], sku: &Sku) -> Option<ItemRow> {
-        self.with_sku(sku.as_str(), |shard, id| {
-            let mut seen = Vec::with_capacity(visible.len());
-            look(shard, id, visible, &mut seen);
-            row_of(sku, visible, &seen)
-        })?
+        self.with_sku(sku.as_str(), |shard, id| row_of(shard, id, visible))?
     }
 
     /// The asked-for SKUs that match, in order.
@@ -145,10 +145,8 @@ impl MemoryView {
         let mut rows = Vec::new();
         for sku in &skus {
             let found = self.with_sku(sku.as_str(), |shard, id| {
-                let mut seen = Vec::new();
-                look(shard, id, visible, &mut seen);
-                let rank = rank_of_match(sku, visible, &seen, request)?;
-                Some((rank, row_of(sku, visible, &seen)?))
+                let rank = Sieve::new(shard, visible, request)?.rank(id)?;
+                Some((rank, row_of(shard, id, visible)?))
             });
             rows.extend(found.flatten());
         }
@@ -157,14 +155,20 @@ impl MemoryView {
         rows
     }
 
-    /// Merges the shards' sorted rows until the page and one row more are there.
-    fn rows_by_sku(&self, visible: &[VisibleSlot], request: &PageRequest) -> Vec<(i64, ItemRow)> {
+    /// Merges the shards' sorted rows until the page and one row more are there; none if that
+    /// takes too many SKUs that don't match.
+    fn rows_by_sku(
+        &self,
+        visible: &[VisibleSlot],
+        request: &PageRequest,
+    ) -> Option<Vec<(i64, ItemRow)>> {
         let batch = (request.limit / SHARDS * 2).max(SHARD_ROWS_MIN);
         let mut shards: Vec<ShardRows> = (0..SHARDS).map(ShardRows::new).collect();
         let mut page = Vec::with_capacity(request.limit + 1);
+        let mut left = SKUS_IN_ORDER_MAX;
         while page.len() <= request.limit {
             for shard in &mut shards {
-                shard.fill(self, visible, request, batch);
+                shard.fill(self, visible, request, batch, &mut left)?;
             }
             let heads = shards.iter_mut().filter(|shard| !shard.rows.is_empty());
             let Some(next) = heads.min_by(|a, b| a.rows[0].1.sku.cmp(&b.rows[0].1.sku)) else {
@@ -172,33 +176,62 @@ impl MemoryView {
             };
             page.extend(next.rows.pop_front());
         }
-        page
+        Some(page)
     }
 
-    /// Keeps the first rows in rank order over all SKUs, then reads those.
-    fn rows_by_rank(&self, visible: &[VisibleSlot], request: &PageRequest) -> Vec<(i64, ItemRow)> {
-        let mut best: BinaryHeap<Ranked> = BinaryHeap::with_capacity(request.limit + 2);
+    /// The first rows of those whose SKUs begin with the prefix; none if those are too many.
+    fn best_in_order(
+        &self,
+        visible: &[VisibleSlot],
+        request: &PageRequest,
+    ) -> Option<Vec<(i64, ItemRow)>> {
+        let mut best = Best::new(request);
+        let mut left = SKUS_IN_ORDER_MAX;
         for index in 0..SHARDS {
             let mut last: Option<Sku> = None;
             loop {
                 let start = request.start(last.as_ref());
-                let end = self.scan(index, start, visible, request, &mut |rank, sku, _| {
-                    if request.is_after_cursor(rank, sku) {
-                        let (by, descending) = (request.rank, request.descending);
-                        best.push(Ranked { rank, sku: sku.clone(), by, descending });
-                        if best.len() > request.limit + 1 {
-                            best.pop();
-                        }
-                    }
+                let mut show = |rank, shard: &Shard, id| {
+                    best.offer(rank, shard.sku(id));
                     true
-                });
+                };
+                let Scan { looked, end } = self.scan(index, start, visible, request, &mut show);
+                left = left.checked_sub(looked)?;
                 match end {
                     Some(sku) => last = Some(sku),
                     None => break,
                 }
             }
         }
-        let ranked = best.into_sorted_vec();
+        Some(self.rows_of(visible, best))
+    }
+
+    /// The first rows over all SKUs, which are looked at as they lie in memory.
+    fn best_of_all(&self, visible: &[VisibleSlot], request: &PageRequest) -> Vec<(i64, ItemRow)> {
+        let mut best = Best::new(request);
+        for index in 0..SHARDS {
+            let mut from = 0;
+            loop {
+                let shard = self.shard(index);
+                // What can't pass in this shard now needn't be looked for.
+                let Some(mut sieve) = Sieve::new(&shard, visible, request) else { break };
+                let end = shard.sku_count().min(from + SKUS_PER_LOCK_MAX as u32);
+                for id in from..end {
+                    if let Some(rank) = sieve.rank(id) {
+                        best.offer(rank, shard.sku(id));
+                    }
+                }
+                if end == shard.sku_count() {
+                    break;
+                }
+                from = end;
+            }
+        }
+        self.rows_of(visible, best)
+    }
+
+    fn rows_of(&self, visible: &[VisibleSlot], best: Best<'_>) -> Vec<(i64, ItemRow)> {
+        let ranked = best.heap.into_sorted_vec();
         ranked
             .into_iter()
             .filter_map(|key| Some((key.rank, self.row(visible, &key.sku)?)))
@@ -206,35 +239,71 @@ impl MemoryView {
     }
 
     /// Looks at up to [`SKUS_PER_LOCK_MAX`] SKUs from `start` on under one lock and shows those that
-    /// match, until `show` says stop. Returns the last SKU it looked at, if there may be more.
+    /// match, until `show` says stop.
     fn scan(
         &self,
         index: usize,
         start: Start<'_>,
         visible: &[VisibleSlot],
         request: &PageRequest,
-        show: &mut dyn FnMut(i64, &Sku, &[Seen<'_>]) -> bool,
-    ) -> Option<Sku> {
+        show: &mut dyn FnMut(i64, &Shard, u32) -> bool,
+    ) -> Scan {
         let shard = self.shard(index);
-        let mut seen = Vec::with_capacity(visible.len());
+        let nothing = Scan { looked: 0, end: None };
+        let Some(mut sieve) = Sieve::new(&shard, visible, request) else { return nothing };
+        let prefix = request.filter.prefix.as_deref().unwrap_or("");
         let mut last: Option<&Sku> = None;
-        for (count, id) in shard.ids_from(start).enumerate() {
+        for (looked, id) in shard.ids_from(start).enumerate() {
             let sku = shard.sku(id);
-            let prefix = request.filter.prefix.as_deref().unwrap_or("");
             if !sku.as_str().starts_with(prefix) {
-                return None;
+                return Scan { looked, end: None };
             }
-            if count == SKUS_PER_LOCK_MAX {
-                return last.cloned();
+            if looked == SKUS_PER_LOCK_MAX {
+                return Scan { looked, end: last.cloned() };
             }
             last = Some(sku);
-            look(&shard, id, visible, &mut seen);
-            let rank = rank_of_match(sku, visible, &seen, request);
-            if rank.is_some_and(|rank| !show(rank, sku, &seen)) {
-                return last.cloned();
+            if sieve.rank(id).is_some_and(|rank| !show(rank, &shard, id)) {
+                return Scan { looked: looked + 1, end: last.cloned() };
             }
         }
-        None
+        Scan { looked: SKUS_PER_LOCK_MAX, end: None }
+    }
+}
+
+/// How a walk in SKU order ended.
+struct Scan {
+    /// SKUs that were looked at, or a few more.
+    looked: usize,
+    /// The last of them, if there may be more.
+    end: Option<Sku>,
+}
+
+/// The first rows of a list so far, in any order.
+struct Best<'a> {
+    request: &'a PageRequest,
+    heap: BinaryHeap<Ranked>,
+}
+
+impl<'a> Best<'a> {
+    fn new(request: &'a PageRequest) -> Self {
+        Self { request, heap: BinaryHeap::with_capacity(request.limit + 2) }
+    }
+
+    /// Takes a row that comes behind the cursor and before the last one of a full page.
+    fn offer(&mut self, rank: i64, sku: &Sku) {
+        let request = self.request;
+        let is_full = self.heap.len() > request.limit;
+        let is_late = |worst: &Ranked| {
+            request.compare((rank, sku), (worst.rank, &worst.sku)) != Ordering::Less
+        };
+        if is_full && self.heap.peek().is_some_and(is_late) || !request.is_after_cursor(rank, sku) {
+            return;
+        }
+        let (by, descending) = (request.rank, request.descending);
+        self.heap.push(Ranked { rank, sku: sku.clone(), by, descending });
+        if is_full {
+            self.heap.pop();
+        }
     }
 }
 
@@ -309,87 +378,38 @@ impl ShardRows {
         Self { index, rows: VecDeque::new(), last: None, ended: false }
     }
 
+    /// Looks for the next rows; none if that takes more SKUs than are `left`.
     fn fill(
         &mut self,
         view: &MemoryView,
         visible: &[VisibleSlot],
         request: &PageRequest,
         batch: usize,
-    ) {
+        left: &mut usize,
+    ) -> Option<()> {
         while self.rows.is_empty() && !self.ended {
             let start = request.start(self.last.as_ref());
             let rows = &mut self.rows;
-            let end = view.scan(self.index, start, visible, request, &mut |rank, sku, seen| {
-                rows.extend(row_of(sku, visible, seen).map(|row| (rank, row)));
+            let mut show = |rank, shard: &Shard, id| {
+                rows.extend(row_of(shard, id, visible).map(|row| (rank, row)));
                 rows.len() < batch
-            });
+            };
+            let Scan { looked, end } = view.scan(self.index, start, visible, request, &mut show);
+            *left = left.checked_sub(looked)?;
             self.ended = end.is_none();
             self.last = end;
         }
+        Some(())
     }
 }
 
-/// Collects what each visible slot holds of a SKU.
-fn look<'a>(shard: &'a Shard, id: u32, visible: &[VisibleSlot], seen: &mut Vec<Seen<'a>>) {
-    seen.clear();
-    for (place, slot) in visible.iter().enumerate() {
-        if let Some((held, texts)) = shard.part(slot.slot.number(), id) {
-            seen.push((place, held, texts));
-        }
-    }
-}
-
-fn row_of(sku: &Sku, visible: &[VisibleSlot], seen: &[Seen<'_>]) -> Option<ItemRow> {
-    let parts = seen.iter().map(|(place, held, texts)| ItemPart {
-        store_id: visible[*place].store_id.clone(),
-        held: *held,
-        name: texts.name.into(),
-        unit: texts.unit.into(),
-    });
-    (!seen.is_empty()).then(|| ItemRow { sku: sku.clone(), parts: parts.collect() })
-}
-
-/// The rank of an item that passes the filter; none for one that doesn't.
-fn rank_of_match(
-    sku: &Sku,
-    visible: &[VisibleSlot],
-    seen: &[Seen<'_>],
-    request: &PageRequest,
-) -> Option<i64> {
-    let filter = &request.filter;
-    let store = filter.store_id.as_ref();
-    let looked_at =
-        || seen.iter().filter(|(place, ..)| store.is_none_or(|id| visible[*place].store_id == *id));
-    looked_at().next()?;
-    let any = |test: &dyn Fn(&Held, &MetadataTexts<'_>) -> bool| {
-        looked_at().any(|(_, held, texts)| test(held, texts))
+/// Everything that the visible slots hold of a SKU.
+fn row_of(shard: &Shard, id: u32, visible: &[VisibleSlot]) -> Option<ItemRow> {
+    let part = |slot: &VisibleSlot| {
+        let (held, texts) = shard.part(slot.slot.number(), id)?;
+        let store_id = slot.store_id.clone();
+        Some(ItemPart { store_id, held, name: texts.name.into(), unit: texts.unit.into() })
     };
-    let sum =
-        |quantity: fn(&Held) -> u64| looked_at().map(|(_, held, _)| quantity(held)).sum::<u64>();
-    let available = sum(|held| held.cell.quantities.available().get());
-    let flag = |wanted: Option<bool>, is: bool| wanted.is_none_or(|wanted| wanted == is);
-    let matches =
-        filter.prefix.as_ref().is_none_or(|prefix| sku.as_str().starts_with(prefix.as_str()))
-            && filter.category.as_ref().is_none_or(|text| any(&|_, texts| texts.category == text))
-            && filter.location.as_ref().is_none_or(|text| any(&|_, texts| texts.location == text))
-            && filter.min_available.is_none_or(|min| available >= min)
-            && filter.max_available.is_none_or(|max| available <= max)
-            && flag(filter.out_of_stock, available == 0)
-            && flag(filter.active, any(&|held, _| held.cell.flags.active))
-            && flag(filter.low_stock, any(&|held, _| held.cell.quantities.is_low_stock()))
-            && filter.text.as_ref().is_none_or(|text| {
-                contains(sku.as_str(), text) || any(&|_, texts| contains(texts.name, text))
-            });
-    let rank = match request.rank {
-        Rank::Sku => 0,
-        Rank::Stock => sum(|held| held.cell.quantities.stock.get()),
-        Rank::Reserved => sum(|held| held.cell.quantities.reserved.get()),
-        Rank::Sold => sum(|held| held.cell.quantities.sold.get()),
-        Rank::Available => available,
-    };
-    matches.then(|| i64::try_from(rank).unwrap_or(i64::MAX))
-}
-
-fn contains(text: &str, lower_case: &str) -> bool {
-    text.to_lowercase().contains(lower_case)
+    let parts: Vec<ItemPart> = visible.iter().filter_map(part).collect();
+    (!parts.is_empty()).then(|| ItemRow { sku: shard.sku(id).clone(), parts })
 }

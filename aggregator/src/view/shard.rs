@@ -9,7 +9,7 @@ use shared::{FixedHasher, Metadata, Sku};
 use super::chunked::Chunked;
 use super::cut::Cut;
 use super::order::{SortedIds, Start};
-use super::packed::{Packed, TextIds, Wide};
+use super::packed::{Glance, Packed, TextIds, Wide};
 use super::places::Places;
 use super::presence::{Distinct, Presence};
 use super::texts::Texts;
@@ -56,6 +56,34 @@ impl Shard {
     pub(super) fn part(&self, slot: u32, id: u32) -> Option<(Held, MetadataTexts<'_>)> {
         let (held, texts) = self.column(slot)?.find(id)?;
         Some((held, self.texts_of(texts)))
+    }
+
+    /// What lists want to know of a slot's cell of a SKU.
+    pub(super) fn glance(&self, slot: u32, id: u32) -> Option<Glance> {
+        let column = self.column(slot)?;
+        let place = column.places.find(id)?;
+        let packed = &column.cells[place];
+        Some(packed.glance(if packed.is_wide() { column.wide.get(&place) } else { None }))
+    }
+
+    /// How many SKUs were ever held; their ids begin at 0.
+    pub(super) fn sku_count(&self) -> u32 {
+        self.skus.len() as u32
+    }
+
+    /// The id of a category's text; none where no cell has it.
+    pub(super) fn category_id(&self, text: &str) -> Option<u32> {
+        self.words.find(text)
+    }
+
+    /// The id of a location's text; none where no cell has it.
+    pub(super) fn location_id(&self, text: &str) -> Option<u32> {
+        self.texts.find(text)
+    }
+
+    /// The name of an id.
+    pub(super) fn name(&self, id: u32) -> &str {
+        self.texts.get(id)
     }
 
     /// The id of a SKU, if it was ever held.

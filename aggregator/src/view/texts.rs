@@ -44,6 +44,14 @@ impl Texts {
         &self.entries[id].text
     }
 
+    /// The id of `text`, if somebody uses it.
+    pub(super) fn find(&self, text: &str) -> Option<u32> {
+        if text.is_empty() {
+            return Some(EMPTY);
+        }
+        self.index.find(hash(text), |id| self.entries[*id].text == text).copied()
+    }
+
     /// The id of `text`, with one user more.
     pub(super) fn take(&mut self, text: &str) -> u32 {
         if text.is_empty() {

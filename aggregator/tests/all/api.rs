@@ -183,9 +183,22 @@ async fn a_basket_is_answered_with_who_could_serve_it() {
         "stores": ["store-a"],
     });
     assert_eq!(answer, expected);
-    let bad = r#"{"items":[{"sku":"","quantity":0}],"bogus":1}"#;
-    let refused = aggregator.call("POST", "/api/availability", &[], bad).await;
-    assert_eq!((refused.status, refused.json()["errors"].as_array().map(Vec::len)), (400, Some(3)));
+    for (path, bad, expected) in [
+        (
+            "/api/availability",
+            r#"{"items":[{"sku":"","quantity":0,"unit":"g"}],"bogus":1}"#,
+            &["#/items/0/sku", "#/items/0/quantity", "#/items/0/unit", "#/bogus"][..],
+        ),
+        ("/api/dlq/retry", r#"{"storeid":"a","sku":7}"#, &["#/storeid", "#/sku"]),
+    ] {
+        let refused = aggregator.call("POST", path, &[], bad).await;
+        assert_eq!((refused.status, &refused.json()["error"]), (400, &"ValidationError".into()));
+        let refused = refused.json();
+        let errors = refused["errors"].as_array().unwrap().iter();
+        let mut found: Vec<&str> = errors.map(|error| error["pointer"].as_str().unwrap()).collect();
+        found.sort_by_key(|pointer| expected.iter().position(|known| known == pointer));
+        assert_eq!(found, expected, "{path}");
+    }
     aggregator.stop().await;
 }
 

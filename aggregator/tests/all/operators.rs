@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use event_log::storage::sim::SimStorage;
 
 use crate::node::{Node, create, sell};
-use crate::world::Aggregator;
+use crate::world::{Aggregator, until};
 
 async fn one() -> (Node, SimStorage, Aggregator) {
     let node = Node::start("store-a").await;
@@ -78,5 +78,29 @@ async fn a_pause_cancels_a_bootstrap_that_cannot_end() {
     aggregator.post("/api/sync/stores/store-a/pause").await;
     aggregator.wait_state("store-a", "paused").await;
     assert_eq!(aggregator.get(&location).await.json()["state"], "cancelled");
+    aggregator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_is_cancelled_leaves_the_store_as_it_is() {
+    let (node, _storage, aggregator) = one().await;
+    node.misbehave(|knobs| knobs.is_down = true);
+    node.stop();
+    node.restart().await;
+    let begun = aggregator.post("/api/sync/rebuild").await;
+    let location = begun.headers["location"].to_str().unwrap().to_owned();
+    aggregator.wait_state("store-a", "unreachable").await;
+    let cancelled = aggregator.call("DELETE", &location, &[], "").await;
+    assert_eq!(cancelled.status, 202, "{}", cancelled.text);
+    until("the job to end", || {
+        let job = aggregator.hub.jobs().list().pop().unwrap();
+        (job.state, job.done) == ("cancelled", 1)
+    })
+    .await;
+    node.misbehave(|knobs| knobs.is_down = false);
+    node.commit(&[("mug", sell(1))]);
+    aggregator.wait_verified("store-a", 3).await;
+    assert_eq!(node.asked().snapshots, 0, "nothing was bootstrapped");
+    assert_eq!(aggregator.call("DELETE", "/api/jobs/none", &[], "").await.status, 404);
     aggregator.stop().await;
 }

@@ -151,6 +151,11 @@ fn check_lists(view: &MemoryView, model: &Model, limit: usize) {
         let expected: Vec<Sku> = fitting.map(|(sku, _)| sku.clone()).collect();
         let found = walk(view, request(Rank::Sku, false, limit, filter.clone()));
         assert_eq!(found, expected, "{filter:?}");
+        if filter.store_id.is_none() {
+            let by_rank = ranked.iter().filter(|sku| expected.contains(sku)).cloned();
+            let found = walk(view, request(Rank::Available, true, limit, filter.clone()));
+            assert_eq!(found, by_rank.collect::<Vec<_>>(), "by rank, {filter:?}");
+        }
     }
 }
 
