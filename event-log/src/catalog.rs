@@ -83,6 +83,8 @@ pub(crate) struct Segment {
     pub(crate) end: Option<(Seq, Chain)>,
     /// Bytes of its file.
     pub(crate) bytes: u64,
+    /// Where its frames ended when this process sealed it; otherwise its file's end is taken.
+    used: Option<u64>,
     /// How often a larger file took the place of this one; open readers have the old file then.
     pub(crate) replaced: u32,
     /// Sparse index: ascending places, about one for each 64 KiB; derived, never evidence.
@@ -96,7 +98,7 @@ impl Segment {
             seq: header.first_seq.previous(),
             chain: header.previous_chain,
         };
-        Self { archived, start, end: None, bytes, replaced: 0, index: Vec::new() }
+        Self { archived, start, end: None, bytes, used: None, replaced: 0, index: Vec::new() }
     }
 
     /// The same without its index: cheap to copy.
@@ -175,6 +177,28 @@ impl Catalog {
         last.map(|(_, segment)| segment).expect("a log has an active segment")
     }
 
+    /// Notes where the frames of the active segment end, for it is about to be sealed.
+    pub(crate) fn note_end(&mut self, end: u64) {
+        self.active().used = Some(end);
+    }
+
+    /// Bytes from the end of the frame at `seq` to `end` in the active segment, to the nearest
+    /// place that is known. Archived segments count as they lie in the archive.
+    pub(crate) fn bytes_after(&self, seq: Seq, end: u64) -> u64 {
+        let left = |(first, segment): (&Seq, &Segment)| match segment.end {
+            Some((last, _)) if last <= seq => 0,
+            _ if segment.archived => segment.bytes,
+            sealed => {
+                let until =
+                    if sealed.is_some() { segment.used.unwrap_or(segment.bytes) } else { end };
+                let from =
+                    if *first > seq { segment.start } else { segment.place_before(seq.next()) };
+                until.saturating_sub(from.offset)
+            }
+        };
+        self.segments.iter().map(left).sum()
+    }
+
     /// The segment that begins after this one.
     pub(crate) fn after(&self, first: Seq) -> Option<Seq> {
         self.segments.range(first.next()..).next().map(|(first, _)| *first)
@@ -205,6 +229,7 @@ impl Catalog {
             self.segments.remove(&first);
         } else if let Some(segment) = self.segments.get_mut(&first) {
             segment.archived = true;
+            segment.used = None;
             segment.index.clear();
         }
     }

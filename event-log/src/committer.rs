@@ -198,6 +198,7 @@ impl<S: Storage> Shared<S> {
         committer.segment = first_seq;
         let mut catalog = self.catalog.lock();
         let mut published = self.published.lock();
+        catalog.note_end(published.end);
         catalog.push(&header, false, bytes);
         published.segment = first_seq;
         published.end = u64::from(header.header_len);

@@ -147,6 +147,21 @@ impl<S: Storage> Log<S> {
         self.retained.consumers.lock().by_id.values().cloned().collect()
     }
 
+    /// Bytes of the log from the frame that ends at `seq` to the watermark; 0 when there is nothing
+    /// behind it. To the nearest 64 KiB; archived segments count as they lie in the archive.
+    pub fn lag_bytes(&self, seq: Seq) -> u64 {
+        let catalog = self.shared.catalog.lock();
+        let published = *self.shared.published.lock();
+        if seq >= published.tip.seq { 0 } else { catalog.bytes_after(seq, published.end) }
+    }
+
+    /// Until when (µs since 1970 in UTC) a pin of this name keeps what is behind it from being
+    /// compacted; none when there is none at `now_us`.
+    pub fn pinned_until(&self, id: &str, now_us: i64) -> Option<i64> {
+        let consumers = self.retained.consumers.lock();
+        consumers.pins.get(id).map(|pin| pin.until_us).filter(|until_us| *until_us > now_us)
+    }
+
     /// What is wrong with the file of consumers, if it couldn't be read at opening: raise an alarm.
     /// Until it is repaired or removed and the log opened again, nothing is compacted.
     pub fn consumers_problem(&self) -> Option<String> {

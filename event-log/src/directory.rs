@@ -8,6 +8,7 @@ mod tests;
 mod tip;
 
 use std::collections::VecDeque;
+use std::io;
 
 use crate::catalog::Catalog;
 use crate::error::{CursorError, OpenError, ReadError};
@@ -16,7 +17,7 @@ use crate::frame::{Frame, FrameHeader};
 use crate::headers::{Identity, catalog_of};
 use crate::recovery::{TailError, scan_tail};
 use crate::seq::{Chain, Cursor, LogId, Seq, Tip};
-use crate::storage::Storage;
+use crate::storage::{OpenMode, Storage};
 use crate::walk::read_segment;
 use crate::window::{SegmentReader, empty_frame};
 
@@ -156,17 +157,51 @@ impl<S: Storage> DirectoryReader<S> {
                 Err(error) => self.refuse_damage(error)?,
             }
             self.segment.forget_window();
-            (self.catalog, self.newest) = catalog_of(&self.storage).map_err(plain_read_error)?;
-            if self.segment.place.seq < self.segment.first {
-                // As long as it has no record, a larger file may have taken its place.
-                let place = self.segment.place;
-                self.segment =
-                    open_segment(&self.storage, &self.catalog, &self.newest, self.segment.first)?;
-                self.segment.seek(place);
-            }
-            if self.catalog.get(self.segment.first).is_none_or(|segment| segment.end.is_none()) {
+            if !self.look_for_more()? {
                 return Ok(false);
             }
+        }
+        Ok(false)
+    }
+
+    /// Looks whether the active segment isn't the last one any more. The next one is named by the
+    /// next seq, so this costs the same however many segments there are.
+    fn look_for_more(&mut self) -> Result<bool, ReadError> {
+        let first = self.segment.first;
+        let is_there = |file: &str| match self.storage.open(file, OpenMode::Read) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(source) => Err(ReadError::Io { file: file.to_owned(), source }),
+        };
+        let place = self.segment.place;
+        let next = place.seq.next();
+        if next > first && is_there(&segment_file_name(next))? {
+            let mut identity = Identity {
+                owner: Some(self.newest.owner.clone()),
+                log_id: Some(self.newest.log_id),
+            };
+            let page =
+                identity.read_page(&self.storage, (next, false)).map_err(plain_read_error)?;
+            self.catalog.push(&page.header, page.archived, page.bytes);
+            self.newest = page.header;
+            return Ok(true);
+        }
+        if !is_there(&segment_file_name(first))? {
+            // Compacted away under this reader: everything may have moved.
+            (self.catalog, self.newest) = catalog_of(&self.storage).map_err(plain_read_error)?;
+            if self.catalog.get(first).is_some() || self.segment.peek(u64::MAX)?.is_some() {
+                return Ok(true);
+            }
+            if self.catalog.after(first) != Some(next) {
+                return Err(ReadError::Compacted { resume_from: self.catalog.first() });
+            }
+            self.go_on()?;
+            return Ok(true);
+        }
+        if next == first {
+            // As long as it has no record, a larger file may have taken its place.
+            self.segment = open_segment(&self.storage, &self.catalog, &self.newest, first)?;
+            self.segment.seek(place);
         }
         Ok(false)
     }

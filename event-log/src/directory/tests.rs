@@ -1,10 +1,14 @@
 //! What another process may believe of a directory.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use crate::log::{Committed, Log, LogOptions};
 use crate::record::RecordBuffer;
 use crate::seq::{Cursor, LogId, Seq};
+use crate::storage::paced::{Pace, PacedStorage};
 use crate::storage::sim::SimStorage;
-use crate::{DirectoryReader, DirectoryTip};
+use crate::{DirectoryReader, DirectoryTip, ReadError, Retention};
 
 fn open(storage: &SimStorage) -> std::sync::Arc<Log<SimStorage>> {
     let options = LogOptions {
@@ -78,4 +82,98 @@ fn a_glance_says_whose_log_it_is_and_how_far_it_goes() {
     let tip = glance();
     assert_eq!((tip.log_id, tip.owner.as_slice()), (LogId::new([7; 16]), b"store-a".as_slice()));
     assert_eq!((tip.last, tip.epoch_counter, tip.snapshot_count), (Seq::new(2), 1, 1));
+}
+
+/// Counts the bytes that are read.
+#[derive(Clone, Default)]
+struct Counted(Arc<AtomicU64>);
+
+impl Pace for Counted {
+    fn pass(&self, bytes: u64) -> std::io::Result<()> {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// What a poll reads when nothing has changed, and what the next record costs.
+#[test]
+fn a_poll_costs_the_same_however_many_segments_there_are() {
+    let mut costs = Vec::new();
+    for segments in [2, 12] {
+        let storage = SimStorage::new(1);
+        let log = open(&storage);
+        let mut records = RecordBuffer::new();
+        records.push(&vec![7; 40 << 10]);
+        for _ in 0..segments {
+            while log.preallocate_once().unwrap() {}
+            log.append(&records, 5, 0).unwrap();
+            log.commit_once().unwrap();
+        }
+        log.checkpoint_once().unwrap();
+        assert_eq!(log.status().segments.len(), segments);
+        let counted = Counted::default();
+        let paced = PacedStorage::new(storage, counted.clone());
+        let mut reader = DirectoryReader::open(paced, Cursor::START).unwrap();
+        while reader.next_covered().unwrap().is_some() {}
+        assert_eq!(reader.tip().seq.get(), segments as u64);
+        let before = counted.0.load(Ordering::Relaxed);
+        assert!(reader.next_covered().unwrap().is_none());
+        costs.push(counted.0.load(Ordering::Relaxed) - before);
+        // A new segment is found by the same look.
+        while log.preallocate_once().unwrap() {}
+        log.append(&records, 5, 0).unwrap();
+        log.commit_once().unwrap();
+        log.checkpoint_once().unwrap();
+        let mut delivered = 0;
+        while reader.next_covered().unwrap().is_some() {
+            delivered += 1;
+        }
+        assert!(delivered >= 1 && reader.tip().seq.get() == segments as u64 + 1);
+    }
+    assert_eq!(costs[0], costs[1], "bytes read by a poll beside 2 and 12 segments");
+}
+
+#[test]
+fn a_reader_that_compaction_overtakes_goes_on_or_says_so() {
+    for archive in [true, false] {
+        let storage = SimStorage::new(1);
+        let log = open(&storage);
+        put(&log, 0);
+        let mut reader = DirectoryReader::open(storage, Cursor::START).unwrap();
+        while reader.next_covered().unwrap().is_some() {}
+        let mut records = RecordBuffer::new();
+        records.push(&vec![7; 40 << 10]);
+        for _ in 0..5 {
+            while log.preallocate_once().unwrap() {}
+            log.append(&records, 5, 0).unwrap();
+            log.commit_once().unwrap();
+        }
+        for _ in 0..2 {
+            log.begin_snapshot(5)
+                .map(|mut writer| (writer.seal(), writer.finish(0).unwrap()))
+                .unwrap();
+            put(&log, 0);
+        }
+        log.checkpoint_once().unwrap();
+        let retention = Retention {
+            archive,
+            archive_keep_us: i64::MAX,
+            snapshots_keep: 2,
+            disk_budget_bytes: None,
+        };
+        log.compact(&retention, 5, &mut crate::go_on).unwrap();
+        let end = loop {
+            match reader.next_covered() {
+                Ok(Some(_)) => {}
+                other => break other.map(|_| ()),
+            }
+        };
+        match end {
+            Ok(()) => assert_eq!(reader.tip().seq, log.durable(), "archive {archive}"),
+            Err(error) => assert!(
+                !archive && matches!(error, ReadError::Compacted { .. }),
+                "archive {archive}: {error}"
+            ),
+        }
+    }
 }

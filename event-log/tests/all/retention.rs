@@ -267,3 +267,26 @@ fn a_cancelled_compaction_keeps_what_it_had_done() {
     assert_eq!(world.run(&[Op::Kill]).unwrap(), Outcome::Done);
     assert!(!compact(&world, &retention(true)).archived.is_empty(), "and goes on later");
 }
+
+#[test]
+fn the_bytes_behind_a_cursor_are_those_on_disk() {
+    let mut world = world();
+    let frames: u64 = {
+        let mut reader = world.log().reader(Cursor::START).unwrap();
+        std::iter::from_fn(|| {
+            let frame = reader.next().unwrap()?;
+            Some((frame.stored.len() as u64).next_multiple_of(512))
+        })
+        .sum()
+    };
+    assert_eq!(world.log().lag_bytes(Seq::ZERO), frames, "every frame, and no slack");
+    assert_eq!(world.log().lag_bytes(world.log().durable()), 0);
+    let tip = world.log().tip();
+    world.log().pin("tail", tip.seq, 50).unwrap();
+    assert_eq!(world.log().pinned_until("tail", 49), Some(50));
+    assert_eq!(world.log().pinned_until("tail", 50), None, "it is over");
+    assert_eq!(world.log().pinned_until("other", 5), None);
+    world.run(&[Op::Append(vec![700]), Op::Commit]).unwrap();
+    let behind = world.log().lag_bytes(tip.seq);
+    assert!((1024..64 << 10).contains(&behind), "{behind}");
+}

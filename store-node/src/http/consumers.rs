@@ -43,7 +43,10 @@ pub(super) fn views<S: Storage>(app: &App<S>) -> Vec<ConsumerView> {
         let acknowledged_at = Timestamp::from_micros(consumer.acknowledged_at_us);
         let lag_events = durable.saturating_sub(consumer.seq.get());
         let silent_ms = now.micros_since(acknowledged_at).unsigned_abs() / 1000;
+        let pinned_until = app.log().pinned_until(&consumer.id, now.as_micros());
         ConsumerView {
+            lag_bytes: app.log().lag_bytes(consumer.seq),
+            pinned_until: pinned_until.map(Timestamp::from_micros),
             id: consumer.id,
             seq: consumer.seq.get(),
             chain: consumer.chain.to_string(),

@@ -139,6 +139,21 @@ async fn consumers_acknowledge_only_what_is_there() {
     assert_eq!(bad.field_errors(), ["#/seq min", "#/chain hex"]);
     let list = world.get("/api/log/consumers").await.expect(200);
     assert_eq!(list["consumers"][0]["seq"], seq);
+    let consumer = |list: &serde_json::Value| {
+        let row = &list["consumers"][0];
+        (row["lagEvents"].clone(), row["lagBytes"].clone(), row["pinnedUntil"].clone())
+    };
+    let (events_before, bytes_before, pinned) = consumer(&list);
+    assert!(pinned.is_null(), "{list}");
+    world.create("LATER", 1).await;
+    assert_eq!(world.get("/api/log/snapshot?consumer=aggregator").await.status, 200);
+    for path in ["/api/log/consumers", "/api/sync/status"] {
+        let answer = world.get(path).await.expect(200);
+        let (events, bytes, pinned) = consumer(&answer);
+        assert_eq!(events.as_u64(), events_before.as_u64().map(|events| events + 1), "{answer}");
+        assert!(bytes.as_u64() > bytes_before.as_u64(), "{answer}");
+        assert!(pinned.is_string(), "{answer}");
+    }
     assert_eq!(world.call("DELETE", path, &[], "").await.status, 204);
     world.call("DELETE", path, &[], "").await.problem(404, "NotFound");
 }

@@ -48,6 +48,10 @@ async fn health_tells_who_and_how() {
     assert_eq!(health["ready"], true);
     assert_eq!(health["storeId"], "store-a");
     assert_eq!(health["format"], 1);
+    let commit = health["commit"].as_str().unwrap();
+    let is_hash = commit.len() >= 40 && commit.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let checkout = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../.git");
+    assert!(is_hash || (commit == "unknown" && !checkout.exists()), "{commit}");
     for part in ["live", "ready", "log", "disk", "sync"] {
         let check = world.get(&format!("/api/health/{part}")).await.expect(200);
         assert_eq!(check, json!({"status": "ok"}), "{part}");

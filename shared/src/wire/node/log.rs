@@ -57,6 +57,10 @@ pub struct ConsumerView {
     pub acknowledged_at: Timestamp,
     /// Events behind the watermark.
     pub lag_events: u64,
+    /// Bytes of the log behind the watermark, to about 64 KiB.
+    pub lag_bytes: u64,
+    /// Until when a snapshot it downloads keeps the log behind it from being compacted.
+    pub pinned_until: Option<Timestamp>,
     /// Since when it hasn't said anything, in ms, while it is behind.
     pub lag_ms: u64,
 }
