@@ -88,7 +88,7 @@ impl ApiState {
             || ApiError::new(ErrorCode::Overloaded, "too many lists are running: try again");
         let _admitted = self.inner.queries_admitted.try_acquire().map_err(|_| overloaded())?;
         let _running = self.inner.queries.acquire().await.map_err(|_| overloaded())?;
-        let asked = tokio::task::spawn_blocking(ask).await;
+        let asked = crate::offload::spawn_blocking(ask).await;
         asked.map_err(|error| ApiError::new(ErrorCode::Internal, error.to_string()))
     }
 

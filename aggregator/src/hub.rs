@@ -86,18 +86,11 @@ pub struct Hub {
     said: tokio::sync::Mutex<Said>,
     keeper: Arc<dyn Keeper>,
     spawn: Spawn,
-    shutdown: watch::Sender<bool>,
     events_per_second: AtomicU64,
 }
 
 type Spawn = Box<
-    dyn Fn(
-            StoreSpec,
-            Option<LoadedStore<MemoryView>>,
-            watch::Receiver<bool>,
-        ) -> Result<StoreHandle, String>
-        + Send
-        + Sync,
+    dyn Fn(StoreSpec, Option<LoadedStore<MemoryView>>) -> Result<StoreHandle, String> + Send + Sync,
 >;
 
 impl Hub {
@@ -126,7 +119,6 @@ impl Hub {
             said: tokio::sync::Mutex::new(Said { registry, configured: configured.to_vec() }),
             keeper: Arc::new(keeper),
             spawn: spawner(parts, claims),
-            shutdown: watch::Sender::new(false),
             events_per_second: AtomicU64::new(0),
         });
         for spec in specs {
@@ -214,9 +206,11 @@ impl Hub {
 
     /// Lets every worker save and say its last word, but no longer than `patience`.
     pub async fn stop(&self, patience: Duration) -> bool {
-        self.shutdown.send_replace(true);
-        let tasks: Vec<WorkerTask> =
-            self.stores.read().iter().filter_map(|store| store.take_task()).collect();
+        let stores = self.stores.read().clone();
+        for store in &stores {
+            store.shut_down();
+        }
+        let tasks: Vec<WorkerTask> = stores.iter().filter_map(|store| store.take_task()).collect();
         let all = async {
             for task in tasks {
                 let _ = task.await;
@@ -233,7 +227,7 @@ impl Hub {
         if stores.iter().any(|store| store.url() == spec.url) {
             return Err("its URL is followed already".to_owned());
         }
-        stores.push(Arc::new((self.spawn)(spec, loaded, self.shutdown.subscribe())?));
+        stores.push(Arc::new((self.spawn)(spec, loaded)?));
         Ok(())
     }
 
@@ -275,7 +269,7 @@ async fn sample_often(hub: Weak<Hub>) {
 
 fn spawner<L: LogSource, S: Storage>(parts: HubParts<L, S>, claims: Claims) -> Spawn {
     let HubParts { view, storage, clock, options, source_of } = parts;
-    Box::new(move |spec, loaded, shutdown| {
+    Box::new(move |spec, loaded| {
         let source = source_of(&spec)?;
         let known = loaded.as_ref().map(|loaded| loaded.saved.store_id.clone());
         if let Some(store_id) = &known {
@@ -285,6 +279,7 @@ fn spawner<L: LogSource, S: Storage>(parts: HubParts<L, S>, claims: Claims) -> S
         let shared =
             Arc::new(StoreShared::new(spec.url.clone(), known.or_else(|| spec.store_id.clone())));
         let (control, commands) = mpsc::channel(CONTROLS_MAX);
+        let (shutdown, is_ending) = watch::channel(false);
         let worker = SyncWorker::new(WorkerParts {
             source,
             storage: storage.clone(),
@@ -296,10 +291,10 @@ fn spawner<L: LogSource, S: Storage>(parts: HubParts<L, S>, claims: Claims) -> S
             expected: spec.store_id.clone(),
             loaded,
             control: commands,
-            shutdown,
+            shutdown: is_ending,
         });
         let task = tokio::spawn(guard(shared.clone(), worker.run()));
-        Ok(StoreHandle::new(spec, shared, control, task))
+        Ok(StoreHandle::new(spec, shared, control, shutdown, task))
     })
 }
 

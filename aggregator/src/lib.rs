@@ -15,6 +15,7 @@ pub mod follower;
 pub mod http;
 pub mod hub;
 pub mod jobs;
+mod offload;
 pub mod persistence;
 pub mod registry;
 pub mod serve;

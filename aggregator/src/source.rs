@@ -5,6 +5,7 @@
 mod any;
 pub mod directory;
 pub mod http;
+pub mod transport;
 
 use std::future::Future;
 

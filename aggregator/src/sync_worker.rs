@@ -145,7 +145,7 @@ impl<L: LogSource, S: Storage, V: ViewStore> SyncWorker<L, S, V> {
             order: None,
             order_job: None,
             breaker: breaker(options.breaker_open),
-            backoff: Backoff::new(options.backoff_min, options.backoff_max),
+            backoff: Backoff::new(options.backoff_min, options.backoff_max, options.backoff_seed),
             inbox: Inbox { control: parts.control, shutdown: parts.shutdown },
             node_seq: None,
             asked_at: Instant::now(),

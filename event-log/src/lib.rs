@@ -37,6 +37,7 @@ mod headers;
 mod links;
 mod log;
 mod look;
+pub mod planted;
 mod queue;
 mod reader;
 mod record;

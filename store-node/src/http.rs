@@ -25,6 +25,7 @@ mod log_snapshot;
 mod log_stream;
 mod metrics;
 mod movements;
+mod offload;
 mod percent;
 mod query;
 mod reply;

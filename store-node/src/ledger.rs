@@ -25,6 +25,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use event_log::planted;
 use event_log::storage::Storage;
 use event_log::{AppendError, Log, RecordBuffer, Seq, SeqRange};
 use shared::codec::{encode_event, encode_receipt};
@@ -234,7 +235,10 @@ impl<S: Storage> Ledger<S> {
                 after.apply(event);
                 records.push_with(|out| encode_event(out, event));
             }
-            let delta = digest::delta(sku, &before, &after);
+            let mut delta = digest::delta(sku, &before, &after);
+            if planted::is("forget to move the digest") {
+                delta = 0;
+            }
             self.log.append(records, now.as_micros(), delta)
         })?;
         let first_event = range.first.get() + u64::from(receipt.is_some());

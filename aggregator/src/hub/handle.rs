@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use shared::StoreId;
 use shared::wire::global_sync::StoreAnswer;
 use shared::{Timestamp, wire::global_sync::StoreSync};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::StoreSpec;
@@ -29,6 +29,8 @@ pub struct StoreHandle {
     expected: Option<StoreId>,
     about: Mutex<About>,
     control: mpsc::Sender<Control>,
+    /// Turns true when the process ends. Its own, so that workers end in their order.
+    shutdown: watch::Sender<bool>,
     task: Mutex<Option<WorkerTask>>,
 }
 
@@ -55,11 +57,12 @@ impl StoreHandle {
         spec: StoreSpec,
         shared: Arc<StoreShared>,
         control: mpsc::Sender<Control>,
+        shutdown: watch::Sender<bool>,
         task: WorkerTask,
     ) -> Self {
         let StoreSpec { store_id: expected, name, timezone, .. } = spec;
         let about = Mutex::new(About { name, timezone });
-        Self { shared, expected, about, control, task: Mutex::new(Some(task)) }
+        Self { shared, expected, about, control, shutdown, task: Mutex::new(Some(task)) }
     }
 
     /// Where its node is.
@@ -77,6 +80,11 @@ impl StoreHandle {
         let About { name, timezone } = self.about.lock().clone();
         let sync: StoreSync = self.shared.view(now);
         StoreAnswer { sync, name, timezone: timezone.map(|zone| zone.to_string()) }
+    }
+
+    /// Tells its worker that the process ends.
+    pub(super) fn shut_down(&self) {
+        self.shutdown.send_replace(true);
     }
 
     /// Tells its worker something.

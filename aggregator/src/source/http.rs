@@ -3,15 +3,16 @@
 
 use std::time::Duration;
 
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, Method, Request, Response, StatusCode};
 use bytes::{Bytes, BytesMut};
 use event_log::frame::{Frame, decode_frame};
 use event_log::{Chain, FORMAT_VERSION, FRAME_BYTES_MAX, LogId, Seq};
-use reqwest::header::HeaderMap;
-use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 use shared::StoreId;
 use tokio::time::timeout;
 
+use super::transport::{TcpBody, TcpTransport, Transport, TransportBody};
 use super::{ByteStream, FrameStream, Identity, LogSource, NodeStatus, SourceError};
 use crate::follower::Position;
 
@@ -46,8 +47,8 @@ impl Default for HttpOptions {
 
 /// The log of the node at one URL.
 #[derive(Debug, Clone)]
-pub struct HttpSource {
-    client: Client,
+pub struct HttpSource<T: Transport = TcpTransport> {
+    transport: T,
     url: String,
     consumer: String,
     options: HttpOptions,
@@ -56,92 +57,110 @@ pub struct HttpSource {
 impl HttpSource {
     /// The node at `url` (without a slash at the end), read as `consumer`.
     pub fn new(url: &str, consumer: &str, options: HttpOptions) -> Result<Self, SourceError> {
-        let client = Client::builder()
-            .connect_timeout(options.connect)
-            .tcp_nodelay(true)
-            .build()
-            .map_err(|error| unreachable(&error))?;
+        Ok(Self::over(TcpTransport::new(options.connect)?, url, consumer, options))
+    }
+}
+
+impl<T: Transport> HttpSource<T> {
+    /// The same over any transport.
+    pub fn over(transport: T, url: &str, consumer: &str, options: HttpOptions) -> Self {
         let url = url.trim_end_matches('/').to_owned();
-        Ok(Self { client, url, consumer: consumer.to_owned(), options })
+        Self { transport, url, consumer: consumer.to_owned(), options }
+    }
+
+    async fn get(&self, path: &str, patience: Duration) -> Result<Response<T::Body>, SourceError> {
+        self.send(Method::GET, path, Bytes::new(), patience).await
     }
 
     /// Sends a request and waits for the head of its answer.
-    async fn send(&self, request: RequestBuilder) -> Result<Response, SourceError> {
-        self.send_within(request, self.options.answer).await
-    }
-
-    async fn send_within(
+    async fn send(
         &self,
-        request: RequestBuilder,
+        method: Method,
+        path: &str,
+        body: Bytes,
         patience: Duration,
-    ) -> Result<Response, SourceError> {
-        let sent = timeout(patience, request.send()).await;
-        let response = sent
-            .map_err(|_| SourceError::Unreachable("no answer in time".to_owned()))?
-            .map_err(|error| unreachable(&error))?;
+    ) -> Result<Response<T::Body>, SourceError> {
+        let mut request = Request::builder().method(method).uri(format!("{}{path}", self.url));
+        if !body.is_empty() {
+            request = request.header(CONTENT_TYPE, "application/json");
+        }
+        let request = request
+            .body(body)
+            .map_err(|error| SourceError::Unreachable(format!("{}: {error}", self.url)))?;
+        let sent = timeout(patience, self.transport.send(request)).await;
+        let response =
+            sent.map_err(|_| SourceError::Unreachable("no answer in time".to_owned()))??;
         if response.status().is_success() {
             return Ok(response);
         }
         let status = response.status();
-        let body = timeout(self.options.answer, read_answer(response)).await;
+        let body = timeout(self.options.answer, read_answer(response.into_body())).await;
         Err(refusal(status, &body.unwrap_or_default()))
+    }
+
+    fn consumer_path(&self) -> String {
+        format!("/api/log/consumers/{}", self.consumer)
     }
 }
 
-impl LogSource for HttpSource {
-    type Stream = HttpFrames;
-    type Snapshot = HttpSnapshot;
+impl<T: Transport> LogSource for HttpSource<T> {
+    type Stream = HttpFrames<T::Body>;
+    type Snapshot = HttpSnapshot<T::Body>;
 
     async fn status(&self) -> Result<NodeStatus, SourceError> {
-        let response = self.send(self.client.get(format!("{}/api/sync/status", self.url))).await?;
-        let body = timeout(self.options.answer, read_answer(response)).await.unwrap_or_default();
-        parse_status(&body).ok_or_else(|| damaged("its sync status can't be read"))
+        let response = self.get("/api/sync/status", self.options.answer).await?;
+        let body = timeout(self.options.answer, read_answer(response.into_body())).await;
+        parse_status(&body.unwrap_or_default())
+            .ok_or_else(|| damaged("its sync status can't be read"))
     }
 
-    async fn follow(&self, after: Option<Position>) -> Result<(Identity, HttpFrames), SourceError> {
+    async fn follow(
+        &self,
+        after: Option<Position>,
+    ) -> Result<(Identity, HttpFrames<T::Body>), SourceError> {
         let after = match after {
             Some(Position { seq, chain }) => format!("after={seq}&chain={chain}"),
             None => "after=0".to_owned(),
         };
-        let query = format!("consumer={}&{after}", self.consumer);
-        let response = self.send(self.client.get(format!("{}/api/log?{query}", self.url))).await?;
+        let path = format!("/api/log?consumer={}&{after}", self.consumer);
+        let response = self.get(&path, self.options.answer).await?;
         let identity = parse_identity(response.headers())?;
         let silence = self.options.silence;
-        let log_id = identity.log_id;
-        let frames = HttpFrames { response, log_id, buffer: BytesMut::new(), silence };
-        Ok((identity, frames))
+        let (log_id, body) = (identity.log_id, response.into_body());
+        Ok((identity, HttpFrames { body, log_id, buffer: BytesMut::new(), silence }))
     }
 
-    async fn snapshot(&self) -> Result<(Identity, HttpSnapshot), SourceError> {
-        let url = format!("{}/api/log/snapshot?consumer={}", self.url, self.consumer);
-        let response = self.send_within(self.client.get(url), self.options.snapshot).await?;
+    async fn snapshot(&self) -> Result<(Identity, HttpSnapshot<T::Body>), SourceError> {
+        let path = format!("/api/log/snapshot?consumer={}", self.consumer);
+        let response = self.get(&path, self.options.snapshot).await?;
         let identity = parse_identity(response.headers())?;
-        Ok((identity, HttpSnapshot { response, silence: self.options.silence }))
+        let silence = self.options.silence;
+        Ok((identity, HttpSnapshot { body: response.into_body(), silence }))
     }
 
     async fn acknowledge(&self, seq: Seq, chain: Chain) -> Result<(), SourceError> {
-        let url = format!("{}/api/log/consumers/{}", self.url, self.consumer);
         let body = serde_json::json!({ "seq": seq.get(), "chain": chain.to_string() });
-        self.send(self.client.put(url).json(&body)).await.map(drop)
+        let (path, body) = (self.consumer_path(), Bytes::from(body.to_string()));
+        self.send(Method::PUT, &path, body, self.options.answer).await.map(drop)
     }
 
     async fn deregister(&self) -> Result<(), SourceError> {
-        let url = format!("{}/api/log/consumers/{}", self.url, self.consumer);
-        self.send(self.client.delete(url)).await.map(drop)
+        let path = self.consumer_path();
+        self.send(Method::DELETE, &path, Bytes::new(), self.options.answer).await.map(drop)
     }
 }
 
 /// A stream of frames over HTTP.
 #[derive(Debug)]
-pub struct HttpFrames {
-    response: Response,
+pub struct HttpFrames<B = TcpBody> {
+    body: B,
     log_id: LogId,
     /// What has come and isn't a whole frame yet; bounded, since a frame is.
     buffer: BytesMut,
     silence: Duration,
 }
 
-impl FrameStream for HttpFrames {
+impl<B: TransportBody> FrameStream for HttpFrames<B> {
     async fn next(&mut self) -> Result<Frame, SourceError> {
         loop {
             match decode_frame(&self.buffer, self.log_id) {
@@ -160,7 +179,7 @@ impl FrameStream for HttpFrames {
                     ));
                 }
             }
-            let chunk = next_chunk(&mut self.response, self.silence).await?;
+            let chunk = next_chunk(&mut self.body, self.silence).await?;
             let chunk = chunk
                 .ok_or_else(|| SourceError::Unreachable("the node closed the stream".to_owned()))?;
             self.buffer.extend_from_slice(&chunk);
@@ -170,54 +189,38 @@ impl FrameStream for HttpFrames {
 
 /// A download of a snapshot over HTTP.
 #[derive(Debug)]
-pub struct HttpSnapshot {
-    response: Response,
+pub struct HttpSnapshot<B = TcpBody> {
+    body: B,
     silence: Duration,
 }
 
-impl ByteStream for HttpSnapshot {
+impl<B: TransportBody> ByteStream for HttpSnapshot<B> {
     async fn next(&mut self) -> Result<Option<Bytes>, SourceError> {
-        next_chunk(&mut self.response, self.silence).await
+        next_chunk(&mut self.body, self.silence).await
     }
 }
 
 async fn next_chunk(
-    response: &mut Response,
+    body: &mut impl TransportBody,
     silence: Duration,
 ) -> Result<Option<Bytes>, SourceError> {
-    match timeout(silence, response.chunk()).await {
-        Ok(Ok(chunk)) => Ok(chunk),
-        Ok(Err(error)) => Err(unreachable(&error)),
-        Err(_) => Err(SourceError::Unreachable(format!("silent for {} ms", silence.as_millis()))),
-    }
+    let chunk = timeout(silence, body.chunk()).await;
+    chunk.map_err(|_| SourceError::Unreachable(format!("silent for {} ms", silence.as_millis())))?
 }
 
-async fn read_answer(mut response: Response) -> Vec<u8> {
-    let mut body = Vec::new();
-    while let Ok(Some(chunk)) = response.chunk().await {
-        body.extend_from_slice(&chunk);
-        if body.len() > ANSWER_BYTES_MAX {
+async fn read_answer(mut body: impl TransportBody) -> Vec<u8> {
+    let mut answer = Vec::new();
+    while let Ok(Some(chunk)) = body.chunk().await {
+        answer.extend_from_slice(&chunk);
+        if answer.len() > ANSWER_BYTES_MAX {
             break;
         }
     }
-    body
+    answer
 }
 
 fn damaged(what: &str) -> SourceError {
     SourceError::Damaged(what.to_owned())
-}
-
-/// The innermost cause says most: "connection refused" rather than "error sending request".
-fn unreachable(error: &reqwest::Error) -> SourceError {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    let text = cause.to_string();
-    let text = text.split(" (os error").next().unwrap_or(&text);
-    let mut characters = text.chars();
-    let first = characters.next().map(|first| first.to_ascii_lowercase());
-    SourceError::Unreachable(first.into_iter().chain(characters).collect())
 }
 
 fn header<'a>(headers: &'a HeaderMap, name: &str) -> Result<&'a str, SourceError> {

@@ -8,10 +8,11 @@ use event_log::Seq;
 use event_log::snapshot::SnapshotStream;
 use shared::codec::{VarintReader, decode_item};
 use shared::digest::item_digest;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
 use crate::follower::{FollowerState, Position};
+use crate::offload::{has_threads, spawn_blocking};
 use crate::source::{ByteStream, Identity, SourceError};
 use crate::view::{Held, ViewStore};
 
@@ -20,16 +21,20 @@ pub const ITEMS_SECTION_KIND: u16 = 1;
 /// Pieces of a download that may wait for the reader.
 const PIECES_MAX: usize = 16;
 
-/// Reads a snapshot while it is downloaded.
+/// Reads a snapshot while it is downloaded, or, without a thread to spare, once it is there.
 pub(super) async fn load_snapshot<V: ViewStore>(
     view: V,
     download: impl ByteStream,
     identity: Identity,
 ) -> Result<(V::Slot, FollowerState), SourceError> {
-    let (sender, receiver) = mpsc::channel(PIECES_MAX);
-    let _pump = AbortOnDrop(tokio::spawn(pump(download, sender)));
+    let room = if has_threads() { PIECES_MAX } else { Semaphore::MAX_PERMITS };
+    let (sender, receiver) = mpsc::channel(room);
+    let mut pump = AbortOnDrop(tokio::spawn(pump(download, sender)));
+    if !has_threads() {
+        let _ended = (&mut pump.0).await;
+    }
     let reader = Pieces { receiver, current: Bytes::new(), error: None };
-    let reading = tokio::task::spawn_blocking(move || read_snapshot(&view, reader, &identity));
+    let reading = spawn_blocking(move || read_snapshot(&view, reader, &identity));
     reading.await.map_err(|error| SourceError::Damaged(error.to_string()))?
 }
 
@@ -114,7 +119,7 @@ struct Pieces {
 impl Read for Pieces {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.current.is_empty() {
-            match self.receiver.blocking_recv() {
+            match self.receive() {
                 Some(Ok(piece)) => self.current = piece,
                 Some(Err(error)) => {
                     let text = error.to_string();
@@ -127,6 +132,12 @@ impl Read for Pieces {
         let count = buffer.len().min(self.current.len());
         self.current.copy_to_slice(&mut buffer[..count]);
         Ok(count)
+    }
+}
+
+impl Pieces {
+    fn receive(&mut self) -> Option<Result<Bytes, SourceError>> {
+        if has_threads() { self.receiver.blocking_recv() } else { self.receiver.try_recv().ok() }
     }
 }
 

@@ -19,18 +19,20 @@ const BACKOFF_STEPS_MAX: usize = 1_000_000;
 #[derive(Debug)]
 pub(super) struct Backoff {
     builder: ExponentialBuilder,
+    /// Where the next waits' chance begins; none = anywhere.
+    seed: Option<u64>,
     full: ExponentialBackoff,
     /// The same waits, each with a random part of up to its own length on top.
     jittered: ExponentialBackoff,
 }
 
 impl Backoff {
-    pub(super) fn new(min: Duration, max: Duration) -> Self {
+    pub(super) fn new(min: Duration, max: Duration, seed: Option<u64>) -> Self {
         let builder = ExponentialBuilder::default()
             .with_min_delay(min)
             .with_max_delay(max)
             .with_max_times(BACKOFF_STEPS_MAX);
-        Self { builder, full: builder.build(), jittered: builder.with_jitter().build() }
+        Self { builder, seed, full: builder.build(), jittered: jittered(builder, seed) }
     }
 
     /// The next wait.
@@ -44,8 +46,17 @@ impl Backoff {
 
     /// The node answered: begin anew.
     pub(super) fn reset(&mut self) {
+        self.seed = self.seed.map(|seed| seed.wrapping_add(1));
         self.full = self.builder.build();
-        self.jittered = self.builder.with_jitter().build();
+        self.jittered = jittered(self.builder, self.seed);
+    }
+}
+
+fn jittered(builder: ExponentialBuilder, seed: Option<u64>) -> ExponentialBackoff {
+    let builder = builder.with_jitter();
+    match seed {
+        Some(seed) => builder.with_jitter_seed(seed).build(),
+        None => builder.build(),
     }
 }
 
@@ -88,7 +99,7 @@ mod tests {
         let mut longest = Duration::ZERO;
         let mut distinct = std::collections::BTreeSet::new();
         for _ in 0..50 {
-            let mut backoff = Backoff::new(min, max);
+            let mut backoff = Backoff::new(min, max, None);
             let mut full = min;
             for _ in 0..12 {
                 let wait = backoff.next_wait();

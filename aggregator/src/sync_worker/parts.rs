@@ -31,6 +31,8 @@ pub struct WorkerOptions {
     pub backoff_min: Duration,
     /// The longest such wait.
     pub backoff_max: Duration,
+    /// Where the chance of the waits begins, for runs that must repeat; none = anywhere.
+    pub backoff_seed: Option<u64>,
     /// How long the breaker stays open.
     pub breaker_open: Duration,
     /// How often a node that sends no keep-alives is asked how far it is.
@@ -44,6 +46,7 @@ impl Default for WorkerOptions {
             snapshot_events_min: 100_000,
             backoff_min: Duration::from_millis(100),
             backoff_max: Duration::from_secs(10),
+            backoff_seed: None,
             breaker_open: Duration::from_secs(30),
             probe_interval: Duration::from_secs(2),
         }

@@ -14,6 +14,7 @@ use super::pace::is_failure;
 use super::{End, SyncWorker, TICK};
 use crate::dead_letter::DeadLetter;
 use crate::follower::{Absorbed, Follower, FollowerState, Position};
+use crate::offload::in_place;
 use crate::source::{FrameStream, Identity, LogSource, NodeStatus, SourceError};
 use crate::store_state::StoreStatus;
 use crate::view::ViewStore;
@@ -292,21 +293,11 @@ pub(super) fn absorb<V: ViewStore>(
     frame: &Frame,
 ) -> Result<Absorbed, String> {
     let absorbed = if frame.header.record_count > INLINE_RECORDS_MAX {
-        blocking(|| follower.absorb(frame))
+        in_place(|| follower.absorb(frame))
     } else {
         follower.absorb(frame)
     };
     absorbed.map_err(|divergence| divergence.to_string())
-}
-
-/// Runs something that takes long on this thread without holding up other tasks, where the runtime
-/// has other threads.
-pub(super) fn blocking<T>(work: impl FnOnce() -> T) -> T {
-    use tokio::runtime::{Handle, RuntimeFlavor};
-    match Handle::current().runtime_flavor() {
-        RuntimeFlavor::MultiThread => tokio::task::block_in_place(work),
-        _ => work(),
-    }
 }
 
 /// Asks who is there, opens the stream and waits for its first frame, which comes within a second.

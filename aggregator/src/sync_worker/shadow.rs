@@ -6,10 +6,11 @@ use shared::wire::global_sync::SyncState;
 
 use super::bootstrap::{is_past_snapshot, load_snapshot};
 use super::compare::compare;
-use super::session::{absorb, ask, blocking, end_of, open};
+use super::session::{absorb, ask, end_of, open};
 use super::{End, Order, Phase, SyncWorker};
 use crate::follower::{Follower, FollowerState};
 use crate::jobs::JobKind;
+use crate::offload::in_place;
 use crate::source::{FrameStream, Identity, LogSource, SourceError};
 use crate::view::ViewStore;
 
@@ -148,7 +149,7 @@ impl<L: LogSource, S: Storage, V: ViewStore> SyncWorker<L, S, V> {
             self.follower.as_ref().filter(|_| order.kind != Some(JobKind::Rebind)).map(|own| {
                 let held = (own.slot(), own.state().position.seq.get());
                 let node = (shadow.slot(), seq.get());
-                blocking(|| compare(&self.view, &identity.store_id, held, node))
+                in_place(|| compare(&self.view, &identity.store_id, held, node))
             });
         if let Some(report) = &report {
             let (compared, different) = (report.compared, report.different);

@@ -44,6 +44,13 @@ pub struct VisibleSlot {
     pub(super) slot: MemorySlot,
 }
 
+impl VisibleSlot {
+    /// The cells.
+    pub fn slot(&self) -> &MemorySlot {
+        &self.slot
+    }
+}
+
 #[derive(Debug)]
 struct Inner {
     shards: Box<[RwLock<Shard>]>,

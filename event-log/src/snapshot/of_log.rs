@@ -12,6 +12,7 @@ use super::{
 use crate::error::{CursorError, Damage};
 use crate::format::SNAPSHOTS_DIR;
 use crate::log::Log;
+use crate::planted;
 use crate::seq::{LogId, Seq};
 use crate::storage::{FileReader, OpenMode, Storage, StorageFile, join, list_if_there};
 
@@ -198,7 +199,7 @@ impl<S: Storage> SnapshotWriter<S> {
     /// isn't durable up to `hi` it refuses and may be called again.
     pub fn finish(&mut self, items_digest: u128) -> Result<SnapshotInfo, SnapshotError> {
         let hi = self.hi.ok_or(SnapshotError::Order { what: "finish before the seal" })?;
-        if self.log.durable() < hi {
+        if self.log.durable() < hi && !planted::is("snapshot what isn't durable") {
             return Err(SnapshotError::NotDurableYet { hi });
         }
         let file = self.file.take().ok_or(SnapshotError::Order { what: "finished twice" })?;

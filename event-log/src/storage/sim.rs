@@ -103,6 +103,11 @@ impl SimStorage {
         self.medium.lock().fail_at(index, fault);
     }
 
+    /// Forgets every fault that hasn't happened yet.
+    pub fn no_more_faults(&self) {
+        self.medium.lock().no_more_faults();
+    }
+
     /// Makes every later read of `path` fail with an I/O error (or makes it readable again).
     pub fn set_unreadable(&self, path: &str, unreadable: bool) {
         self.medium.lock().set_unreadable(path, unreadable);

@@ -17,7 +17,6 @@ use super::failure::Failure;
 use super::jobs::{self, Job, JobEnd, JobKind, Jobs, Running};
 use super::metrics::Endpoint;
 use super::{query, reply, sync_status};
-use crate::clock::wall_now;
 use crate::damage;
 use crate::ledger::LedgerSnapshotError;
 use crate::scrub::{Round, ScrubError, scrub as scrub_once};
@@ -79,7 +78,7 @@ fn take_snapshot<S: Storage>(app: &App<S>, running: &Running) -> Result<Value, J
 
 fn compact_log<S: Storage>(app: &App<S>, running: &Running) -> Result<Value, JobEnd> {
     let progress = &mut |done, total| running.progress(done, total);
-    let compacted = app.log().compact(&app.options().retention, wall_now().as_micros(), progress);
+    let compacted = app.log().compact(&app.options().retention, app.now().as_micros(), progress);
     let report = match compacted {
         Ok(report) => report,
         Err(CompactionError::Cancelled) => return Err(JobEnd::Cancelled),

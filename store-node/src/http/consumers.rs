@@ -19,8 +19,8 @@ use super::body::{self, BODY_BYTES_MAX};
 use super::call::{Call, Outcome, route};
 use super::failure::Failure;
 use super::metrics::Endpoint;
+use super::offload::blocking;
 use super::{query, reply};
-use crate::clock::wall_now;
 
 pub(super) fn routes<S: Storage>() -> Router<Arc<App<S>>> {
     Router::new()
@@ -38,7 +38,7 @@ pub(super) fn routes<S: Storage>() -> Router<Arc<App<S>>> {
 /// The consumers as they are shown.
 pub(super) fn views<S: Storage>(app: &App<S>) -> Vec<ConsumerView> {
     let durable = app.log().durable().get();
-    let now = wall_now();
+    let now = app.now();
     let view = |consumer: event_log::Consumer| {
         let acknowledged_at = Timestamp::from_micros(consumer.acknowledged_at_us);
         let lag_events = durable.saturating_sub(consumer.seq.get());
@@ -74,7 +74,7 @@ async fn acknowledge<S: Storage>(mut call: Call<S>) -> Outcome {
     };
     let app = Arc::clone(call.app());
     let named = id.clone();
-    let now_us = wall_now().as_micros();
+    let now_us = app.now().as_micros();
     blocking(move || app.log().acknowledge(&named, seq, chain, now_us)).await??;
     let views = views(call.app());
     match views.into_iter().find(|consumer| consumer.id == id) {
@@ -98,13 +98,6 @@ async fn deregister<S: Storage>(call: Call<S>) -> Outcome {
 
 fn unknown(id: &str) -> Failure {
     Failure::new(ErrorCode::NotFound, format!("there is no consumer {id}"))
-}
-
-/// Work that waits for the disk, on a thread where waiting is fine.
-pub(super) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Failure> {
-    tokio::task::spawn_blocking(work).await.map_err(Failure::internal)
 }
 
 impl From<AcknowledgeError> for Failure {

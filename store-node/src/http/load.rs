@@ -17,6 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::app::App;
 use super::failure::Failure;
 use super::metrics::Endpoint;
+use super::offload::blocking;
 
 /// From here on lists and searches are put off, in percent.
 const SEARCHES_PERCENT_MAX: u8 = 80;
@@ -169,7 +170,7 @@ impl<S: Storage> App<S> {
         let place = Arc::clone(&self.load.searches).acquire_owned().await;
         let place = place.map_err(Failure::internal)?;
         let app = Arc::clone(self);
-        let found = tokio::task::spawn_blocking(move || {
+        let found = blocking(move || {
             let found = work(&app);
             drop(place);
             found

@@ -17,12 +17,12 @@ use shared::wire::problem::ErrorCode;
 
 use super::app::App;
 use super::call::{Call, Outcome, route};
-use super::consumers::blocking;
 use super::failure::Failure;
 use super::log_stream::set_identity;
 use super::metrics::Endpoint;
+use super::offload::blocking;
 use super::query::Query;
-use crate::clock::wall_now;
+use super::settle;
 
 /// The media type of the answer.
 const SNAPSHOT: &str = "application/vnd.onhand.snapshot";
@@ -42,8 +42,9 @@ async fn snapshot<S: Storage>(call: Call<S>) -> Outcome {
     query.finish()?;
     let app = Arc::clone(call.app());
     let pin = consumer.unwrap_or_else(|| format!("download-{}", call.request_id()));
-    let finding = Arc::clone(&app);
-    let (info, file) = blocking(move || find(&finding, &pin)).await??;
+    let info = newest(&app).await?;
+    let opening = Arc::clone(&app);
+    let (info, file) = blocking(move || open(&opening, info, &pin)).await??;
     let pieces = futures_util::stream::unfold(Some(file), |file| async {
         let (piece, file) = read_piece(file?).await;
         piece.map(|piece| (piece, file))
@@ -58,23 +59,32 @@ async fn snapshot<S: Storage>(call: Call<S>) -> Outcome {
     Ok(response)
 }
 
-/// The newest snapshot, taken now if there is none, pinned for this consumer and open.
-fn find<S: Storage>(
+/// The newest snapshot, taken now if there is none.
+async fn newest<S: Storage>(app: &Arc<App<S>>) -> Result<SnapshotInfo, Failure> {
+    let looking = Arc::clone(app);
+    let latest = blocking(move || looking.log().latest_snapshot()).await?;
+    if let Some(info) = latest.map_err(Failure::internal)? {
+        return Ok(info);
+    }
+    if app.log().read_only().is_some() {
+        let detail = "there is no snapshot, and a node started read-only takes none";
+        return Err(Failure::new(ErrorCode::ReadOnly, detail));
+    }
+    let drawing = Arc::clone(app);
+    let drawn =
+        blocking(move || drawing.ledger().draw_snapshot(drawing.now(), &mut event_log::go_on));
+    let pending = drawn.await?.map_err(Failure::internal)?;
+    settle::read(app, pending.hi()).await?;
+    blocking(move || pending.finish()).await?.map_err(Failure::internal)
+}
+
+/// Pins what follows the snapshot for this consumer and opens its file.
+fn open<S: Storage>(
     app: &App<S>,
+    info: SnapshotInfo,
     pin: &str,
 ) -> Result<(SnapshotInfo, impl Read + Send + use<S>), Failure> {
-    let latest = app.log().latest_snapshot().map_err(Failure::internal)?;
-    let info = match latest {
-        Some(info) => info,
-        None if app.log().read_only().is_some() => {
-            let detail = "there is no snapshot, and a node started read-only takes none";
-            return Err(Failure::new(ErrorCode::ReadOnly, detail));
-        }
-        None => {
-            app.ledger().snapshot(app.now(), &mut event_log::go_on).map_err(Failure::internal)?
-        }
-    };
-    app.log().pin(pin, info.lo(), wall_now().as_micros() + PIN_US)?;
+    app.log().pin(pin, info.lo(), app.now().as_micros() + PIN_US)?;
     let file = app.log().open_snapshot_file(&info)?;
     Ok((info, file))
 }
@@ -83,7 +93,7 @@ fn find<S: Storage>(
 async fn read_piece<R: Read + Send + 'static>(
     mut file: R,
 ) -> (Option<io::Result<Bytes>>, Option<R>) {
-    let read = tokio::task::spawn_blocking(move || {
+    let read = blocking(move || {
         let mut piece = vec![0; PIECE_BYTES];
         let mut filled = 0;
         while filled < piece.len() {

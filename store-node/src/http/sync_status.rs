@@ -12,9 +12,10 @@ use shared::wire::node::log::{NodeSyncStatus, SegmentView, SnapshotView};
 
 use super::app::App;
 use super::call::{Call, Outcome, route};
-use super::consumers::{self, blocking};
+use super::consumers;
 use super::failure::Failure;
 use super::metrics::Endpoint;
+use super::offload::blocking;
 use super::{admin, health, query, reply};
 
 pub(super) fn routes<S: Storage>() -> Router<Arc<App<S>>> {

@@ -1,6 +1,7 @@
 //! One verb on one SKU: claim the key, lock the item, expire, decide, append, apply. It must never
 //! wait for the disk, nor take a second SKU's lock.
 
+use event_log::planted;
 use event_log::storage::Storage;
 use shared::receipt::RequestShape;
 use shared::{Action, Event, Item, LineOutcome, Receipt, Rejection, Timestamp, rules};
@@ -19,7 +20,12 @@ impl<S: Storage> Ledger<S> {
             return self.execute_claimed(request, None, now);
         };
         match self.keys.claim(key, now) {
-            Claimed::Fresh(claim) => self.execute_claimed(request, Some(claim), now),
+            Claimed::Fresh(claim) => {
+                if planted::is("apply twice") {
+                    self.execute_claimed(request.clone(), None, now)?;
+                }
+                self.execute_claimed(request, Some(claim), now)
+            }
             Claimed::Answered(entry) => self.retell_single(&entry),
             Claimed::Reused => Err(LedgerError::KeyReused),
         }

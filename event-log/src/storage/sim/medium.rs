@@ -120,6 +120,10 @@ impl Medium {
         self.faults.insert(index, fault);
     }
 
+    pub(super) fn no_more_faults(&mut self) {
+        self.faults.clear();
+    }
+
     pub(super) fn set_unreadable(&mut self, path: &str, unreadable: bool) {
         if unreadable {
             self.unreadable.insert(path.to_owned());
