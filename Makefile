@@ -7,9 +7,12 @@ RELEASE := $(TARGET)/release
 PORT ?= 4100
 P ?= p1,p4,p5
 LIMIT ?=
+# make sim SEED=7: one seed, told line by line. make soak SEEDS=1000: fewer.
+SEED ?=
+SEEDS ?= 100000
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench retail lint fmt ci clean release
+.PHONY: help run test bench retail sim soak lint fmt ci clean release
 
 help: ## this list
 	@echo "Onhand: store nodes that never lose or double a unit, and a global view that proves the sum."
@@ -32,6 +35,14 @@ retail: release ## real till receipts from ONHAND_DATA (default ../shared/data),
 	@mkdir -p bench
 	@$(RELEASE)/retail --json bench/retail.json $(if $(LIMIT),--limit $(LIMIT))
 
+sim: ## the whole system, broken on purpose, from seeds (SEED=n tells one line by line)
+	@$(CARGO) build --release --quiet -p simulation
+	@$(RELEASE)/sim $(if $(SEED),--seed $(SEED))
+
+soak: ## the same for SEEDS=100000 seeds
+	@$(CARGO) build --release --quiet -p simulation
+	@$(RELEASE)/sim --count $(SEEDS)
+
 lint: ## formatting and clippy, warnings are errors
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
@@ -46,4 +57,4 @@ clean: ## remove build output, demonstration data and reports
 	rm -rf data bench
 
 release:
-	@$(CARGO) build --release --workspace --bins --quiet
+	@$(CARGO) build --release --workspace --exclude simulation --bins --quiet

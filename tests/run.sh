@@ -20,7 +20,7 @@ if ! "$cargo" nextest --version >/dev/null 2>&1; then
 fi
 if "$cargo" nextest --version >/dev/null 2>&1; then
   "$cargo" nextest run --workspace --no-fail-fast "$@" 2>&1 | tee "$log"
-  tests_status=$?
+  tests_status=${PIPESTATUS[0]}
   # Summary [  12.3s] 345 tests run: 344 passed (2 slow), 1 failed, 3 skipped
   tests=$(sed 's/\x1b\[[0-9;]*m//g' "$log" | grep -oE '[0-9]+ tests? run: .*' | tail -1)
 else
@@ -28,6 +28,10 @@ else
   tests_status=$?
   tests=$(awk '/^test result:/ { passed += $4; failed += $6 } END { print passed + failed " tests run: " passed " passed, " failed " failed" }' "$log")
 fi
+# Bugs on purpose, in a build of their own.
+"$cargo" test -p simulation --features planted-bugs --test mutants -- --nocapture 2>&1 | tee "$log"
+mutants_status=${PIPESTATUS[0]}
+mutants=$(grep -c ': seed [0-9]* sees' "$log")
 "$cargo" test --workspace --doc --quiet 2>&1 | tee "$log"
 doc_status=$?
 docs=$(awk '/^test result:/ { passed += $4; failed += $6 } END { print passed + 0 " passed, " failed + 0 " failed" }' "$log")
@@ -35,12 +39,13 @@ docs=$(awk '/^test result:/ { passed += $4; failed += $6 } END { print passed + 
 echo
 echo "────────── summary ──────────"
 echo "tests      ${tests:-none ran}"
+echo "planted    $mutants bugs on purpose, each seen"
 echo "examples   $docs (in the documentation)"
 if [ -s "$skips" ]; then
   sort -u "$skips" | sed 's/^/left out   /'
 fi
 echo "time       $((SECONDS - began)) s"
-if [ "$tests_status" = 0 ] && [ "$doc_status" = 0 ]; then
+if [ "$tests_status" = 0 ] && [ "$mutants_status" = 0 ] && [ "$doc_status" = 0 ]; then
   echo "make test: PASSED"
 else
   echo "make test: FAILED"

@@ -2,6 +2,7 @@
 //! a world of real processes on real sockets and disks. It must never link the services: it knows
 //! them only as a user does, by their binaries, their HTTP and their files.
 
+pub mod audit;
 pub mod bench;
 pub mod checker;
 pub mod http;

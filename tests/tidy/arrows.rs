@@ -3,12 +3,17 @@
 use crate::tree::Tree;
 
 /// A crate's folder, its name in code, and the workspace crates it may use.
-const CRATES: [(&str, &str, &[&str]); 5] = [
+const CRATES: [(&str, &str, &[&str]); 6] = [
     ("shared", "shared", &[]),
     ("event-log", "event_log", &[]),
     ("store-node", "store_node", &["shared", "event_log"]),
     ("aggregator", "aggregator", &["shared", "event_log"]),
-    ("tests", "tests", &["shared", "event_log", "store_node", "aggregator"]),
+    (
+        "tests/simulation",
+        "simulation",
+        &["shared", "event_log", "store_node", "aggregator", "tests"],
+    ),
+    ("tests", "tests", &["shared", "event_log", "store_node", "aggregator", "simulation"]),
 ];
 
 /// What the domain must not touch: disk, network, clock, threads, randomness.
