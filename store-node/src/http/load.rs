@@ -204,7 +204,7 @@ mod tests {
     use super::*;
     use crate::http::call::tests::app;
 
-    #[tokio::test]
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn searches_run_one_at_a_time_and_few_wait() {
         let app =
             app(LoadLimits { searches_max: 1, searches_waiting_max: 1, ..LoadLimits::default() });
