@@ -46,6 +46,7 @@ soak: ## the same for SEEDS=100000 seeds
 lint: ## formatting and clippy, warnings are errors
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) clippy -p concurrency --features shuttle --all-targets -- -D warnings
 
 fmt: ## format all sources
 	$(CARGO) fmt --all

@@ -164,6 +164,9 @@ impl<S: Storage> Shared<S> {
             digest: header.state_digest,
             logged_at_us: header.logged_at_us,
         };
+        if planted::is("move the watermark before the tip") {
+            self.waiters.publish(tip.seq, &mut committer.wakers);
+        }
         self.catalog.lock().active().note(Place { offset: end, seq: tip.seq, chain: tip.chain });
         *self.published.lock() = Published { segment: committer.segment, end, tip };
         self.waiters.publish(tip.seq, &mut committer.wakers);
@@ -235,7 +238,9 @@ impl<S: Storage> Shared<S> {
     pub(crate) fn poison(&self, operation: &str, error: &io::Error) -> CommitError {
         let reason = format!("{operation} failed: {error}");
         self.queue.lock().gate = Gate::Poisoned { reason: reason.clone() };
-        self.waiters.end(WaitError::OutcomeUnknown(reason.clone()));
+        if !planted::is("poison without telling who waits") {
+            self.waiters.end(WaitError::OutcomeUnknown(reason.clone()));
+        }
         CommitError::Poisoned { reason }
     }
 }

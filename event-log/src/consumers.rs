@@ -26,7 +26,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::AtomicBool;
 
-use parking_lot::Mutex;
+use threading::Mutex;
 
 use crate::error::CursorError;
 use crate::format::{ARCHIVE_DIR, CONSUMERS_FILE, SNAPSHOTS_DIR, TEMPORARY_SUFFIX};

@@ -4,9 +4,9 @@
 //! snapshots and compacts lies in the neighbouring files.
 
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
-use parking_lot::{Condvar, Mutex};
+use threading::thread::JoinHandle;
+use threading::{Condvar, Mutex};
 
 use crate::catalog::Catalog;
 use crate::committer::Committer;

@@ -243,17 +243,17 @@ fn share<S: Storage>(
     };
     let published = Published { segment: reached.segment, end: reached.end, tip: reached.tip };
     Shared {
-        queue: parking_lot::Mutex::new(queue),
+        queue: threading::Mutex::new(queue),
         limits,
         log_id,
         owner: seen.identity.owner.unwrap_or_default(),
         epoch,
-        work: parking_lot::Condvar::new(),
-        room: parking_lot::Condvar::new(),
-        committer: parking_lot::Mutex::new(committer),
+        work: threading::Condvar::new(),
+        room: threading::Condvar::new(),
+        committer: threading::Mutex::new(committer),
         waiters: Waiters::new(opening.last),
-        catalog: parking_lot::Mutex::new(catalog),
-        published: parking_lot::Mutex::new(published),
+        catalog: threading::Mutex::new(catalog),
+        published: threading::Mutex::new(published),
         sync_clock: SyncClock::default(),
         opened: OpenedAs::ReadOnly(Arc::new(opening)),
         unknown_files: seen.unknown_files,

@@ -1,6 +1,6 @@
 //! Bugs on purpose, to prove that the tests would see them. In a normal build [`is`] is a constant
 //! `false` and nothing of this remains; only the feature `planted-bugs`, which nothing but the
-//! simulation's own tests turns on, compiles the switches.
+//! tests of the simulation and of concurrency turn on, compiles the switches.
 //!
 //! A switch is named where it is asked for, belongs to one thread, and is listed in
 //! `docs/testing.md` with what catches it.

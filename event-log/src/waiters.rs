@@ -7,14 +7,15 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
-use std::thread::Thread;
 
-use parking_lot::Mutex;
+use threading::Mutex;
+use threading::atomic::{AtomicBool, AtomicU64, Ordering};
+use threading::thread::{self, Thread};
 
 use crate::error::WaitError;
 use crate::log::Shared;
+use crate::planted;
 use crate::seq::Seq;
 use crate::storage::Storage;
 
@@ -44,7 +45,10 @@ impl Waiters {
     /// Moves the watermark and wakes exactly those it now covers.
     pub(crate) fn publish(&self, durable: Seq, woken: &mut Vec<Waker>) {
         assert!(durable >= self.durable(), "the watermark never goes back");
-        self.durable.store(durable.get(), Ordering::Release);
+        let wake_first = planted::is("wake before the watermark moves");
+        if !wake_first {
+            self.durable.store(durable.get(), Ordering::Release);
+        }
         let mut table = self.table.lock();
         while let Some(entry) = table.wakers.first_entry() {
             if entry.key().0 > durable.get() {
@@ -54,6 +58,9 @@ impl Waiters {
         }
         drop(table);
         woken.drain(..).for_each(Waker::wake);
+        if wake_first {
+            self.durable.store(durable.get(), Ordering::Release);
+        }
     }
 
     /// No seq beyond the watermark will ever be durable: tells everyone why. The first reason stays.
@@ -75,7 +82,7 @@ impl Waiters {
             return Poll::Ready(Ok(()));
         }
         let mut table = self.table.lock();
-        if self.durable() >= seq {
+        if self.durable() >= seq && !planted::is("register without a second look") {
             return Poll::Ready(Ok(()));
         }
         if let Some(end) = &table.end {
@@ -103,8 +110,7 @@ impl Waiters {
         if self.durable() >= seq {
             return Ok(());
         }
-        let parker =
-            Arc::new(Parker { thread: std::thread::current(), woken: AtomicBool::new(false) });
+        let parker = Arc::new(Parker { thread: thread::current(), woken: AtomicBool::new(false) });
         let waker = Waker::from(Arc::clone(&parker));
         let mut ticket = None;
         loop {
@@ -112,7 +118,7 @@ impl Waiters {
                 return outcome;
             }
             while !parker.woken.swap(false, Ordering::Acquire) {
-                std::thread::park();
+                thread::park();
             }
         }
     }
@@ -159,7 +165,9 @@ impl<S: Storage> Future for Durable<S> {
 
 impl<S: Storage> Drop for Durable<S> {
     fn drop(&mut self) {
-        if let Some(ticket) = self.ticket {
+        if let Some(ticket) = self.ticket
+            && !planted::is("give up and stay in the table")
+        {
             self.shared.waiters.forget(self.seq, ticket);
         }
     }

@@ -4,8 +4,8 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use parking_lot::Mutex;
 use shared::{OrderId, Sku, Timestamp};
+use threading::Mutex;
 
 /// SKUs by the end of their next reservation; at most one entry for each SKU.
 #[derive(Default)]

@@ -14,10 +14,10 @@ mod tests;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use event_log::Seq;
+use event_log::{Seq, planted};
 use hashbrown::HashSet;
-use parking_lot::{Condvar, Mutex};
 use shared::{FixedHasher, KeyClaim, Timestamp};
+use threading::{Condvar, Mutex};
 
 pub use ring::KeyEntry;
 use ring::KeyRing;
@@ -201,7 +201,7 @@ impl KeyTable {
         let mut awaited: Vec<u128> = state.in_flight.iter().copied().collect();
         loop {
             awaited.retain(|key_hash| state.in_flight.contains(key_hash));
-            if awaited.is_empty() {
+            if awaited.is_empty() || planted::is("copy keys without awaiting claims") {
                 return state.ring.iter().collect();
             }
             shard.released.wait(&mut state);
@@ -261,6 +261,8 @@ impl Drop for Claim<'_> {
         }
         state.in_flight.remove(&self.key.key_hash);
         drop(state);
-        shard.released.notify_all();
+        if !planted::is("end a claim without waking") {
+            shard.released.notify_all();
+        }
     }
 }

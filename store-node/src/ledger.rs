@@ -60,7 +60,7 @@ const SCRATCH_RESERVATIONS_MAX: usize = 512;
 /// A thread's record buffer is given back above so many bytes.
 const BUFFER_BYTES_MAX: usize = 4 << 20;
 
-thread_local! {
+threading::thread_local! {
     static BUFFER: RefCell<RecordBuffer> = const { RefCell::new(RecordBuffer::new()) };
 }
 
@@ -296,9 +296,10 @@ fn live_count(item: &Item) -> usize {
 
 /// Runs `work` with this thread's record buffer, empty.
 fn with_buffer<T>(work: impl FnOnce(&mut RecordBuffer) -> T) -> T {
-    BUFFER.with_borrow_mut(|records| {
+    BUFFER.with(|buffer| {
+        let mut records = buffer.borrow_mut();
         records.clear();
-        let result = work(records);
+        let result = work(&mut records);
         if records.byte_len() > BUFFER_BYTES_MAX {
             *records = RecordBuffer::new();
         }

@@ -3,17 +3,31 @@
 use crate::tree::Tree;
 
 /// A crate's folder, its name in code, and the workspace crates it may use.
-const CRATES: [(&str, &str, &[&str]); 6] = [
+const CRATES: [(&str, &str, &[&str]); 8] = [
     ("shared", "shared", &[]),
-    ("event-log", "event_log", &[]),
-    ("store-node", "store_node", &["shared", "event_log"]),
+    ("threading", "threading", &[]),
+    ("event-log", "event_log", &["threading"]),
+    ("store-node", "store_node", &["shared", "event_log", "threading"]),
     ("aggregator", "aggregator", &["shared", "event_log"]),
     (
         "tests/simulation",
         "simulation",
         &["shared", "event_log", "store_node", "aggregator", "tests"],
     ),
-    ("tests", "tests", &["shared", "event_log", "store_node", "aggregator", "simulation"]),
+    ("tests/concurrency", "concurrency", &["shared", "threading", "event_log", "store_node"]),
+    (
+        "tests",
+        "tests",
+        &[
+            "shared",
+            "threading",
+            "event_log",
+            "store_node",
+            "aggregator",
+            "simulation",
+            "concurrency",
+        ],
+    ),
 ];
 
 /// What the domain must not touch: disk, network, clock, threads, randomness.

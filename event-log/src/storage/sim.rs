@@ -19,7 +19,7 @@ mod tests;
 use std::io;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use threading::Mutex;
 
 use super::{OpenMode, Storage, StorageFile};
 use medium::Medium;

@@ -4,6 +4,7 @@
 
 mod draft;
 
+use event_log::planted;
 use event_log::storage::Storage;
 use event_log::{AppendError, Seq};
 use shared::codec::{encode_event, encode_receipt};
@@ -184,6 +185,11 @@ fn distinct_skus(lines: &[BatchLine]) -> (Vec<Sku>, Vec<Option<usize>>) {
             skus.push(sku.clone());
         }
         place_of_line[index] = Some(skus.len() - 1);
+    }
+    if planted::is("lock a batch's SKUs in request order") {
+        let order = place_of_line.clone();
+        skus = order.iter().flatten().map(|place| skus[*place].clone()).collect();
+        place_of_line = (0..skus.len()).map(Some).collect();
     }
     (skus, place_of_line)
 }

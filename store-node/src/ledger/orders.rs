@@ -5,8 +5,8 @@
 use std::hash::BuildHasher;
 
 use hashbrown::HashTable;
-use parking_lot::Mutex;
 use shared::{FixedHasher, OrderId, Sku};
+use threading::Mutex;
 
 /// How many parts the index is locked in.
 const SHARDS: usize = 64;

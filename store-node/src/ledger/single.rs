@@ -7,7 +7,7 @@ use shared::receipt::RequestShape;
 use shared::{Action, Event, Item, LineOutcome, Receipt, Rejection, Timestamp, rules};
 
 use super::decide::{decide, promised_order, unchanged};
-use super::items::Slot;
+use super::items::{Handle, Slot};
 use super::request::{Answer, Executed, LedgerError, Refused, Request};
 use super::{Ledger, SCRATCH_RESERVATIONS_MAX, is_overdue, live_count};
 use crate::idempotency::{Claim, Claimed};
@@ -19,7 +19,12 @@ impl<S: Storage> Ledger<S> {
         let Some(key) = request.key else {
             return self.execute_claimed(request, None, now);
         };
-        match self.keys.claim(key, now) {
+        let wrong = planted::is("claim the key after the SKU lock");
+        let handle = wrong.then(|| self.items.get(&request.command.sku)).flatten();
+        let slot = handle.as_ref().map(Handle::lock);
+        let claimed = self.keys.claim(key, now);
+        drop(slot);
+        match claimed {
             Claimed::Fresh(claim) => {
                 if planted::is("apply twice") {
                     self.execute_claimed(request.clone(), None, now)?;
@@ -57,6 +62,13 @@ impl<S: Storage> Ledger<S> {
                 if !slot.exists() {
                     self.items.remove(&sku, &mut slot);
                 }
+                return executed;
+            }
+            if planted::is("decide without the SKU lock") {
+                let mut copy = Slot::holding(slot.item.clone(), slot.last_seq);
+                drop(slot);
+                let executed = self.execute_locked(&mut copy, request, claim, now);
+                *handle.lock() = copy;
                 return executed;
             }
             return self.execute_locked(&mut slot, request, claim, now);

@@ -1,9 +1,9 @@
 //! A batch in the making: what its lines come to, on copies of the items where copies are needed.
 //! It must never touch an item itself.
 
-use parking_lot::MutexGuard;
 use shared::receipt::ReservationNote;
 use shared::{Cell, Command, Context, Event, Item, Rejection, Sku, Timestamp, rules};
+use threading::MutexGuard;
 
 use crate::ledger::decide::{decide, note, promised_order};
 use crate::ledger::items::Slot;

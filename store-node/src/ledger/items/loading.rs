@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use hashbrown::HashTable;
-use parking_lot::Mutex;
 use shared::Sku;
+use threading::Mutex;
 
 use super::{BLOCK_SLOTS, Block, ItemShard, Named, Place, Slot, hash_bits, hash_of, split};
 
