@@ -10,7 +10,7 @@ const VARIABLE: &str = "ONHAND_COMMIT";
 
 fn main() {
     println!("cargo:rerun-if-env-changed={VARIABLE}");
-    println!("cargo:rerun-if-changed=../build/commit.rs");
+    println!("cargo:rerun-if-changed=../shared/build/commit.rs");
     if std::env::var_os(VARIABLE).is_some() {
         return;
     }
