@@ -10,9 +10,11 @@ LIMIT ?=
 # make sim SEED=7: one seed, told line by line. make soak SEEDS=1000: fewer.
 SEED ?=
 SEEDS ?= 100000
+# make chaos MINUTES=60: longer.
+MINUTES ?= 5
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench retail sim soak lint fmt ci clean release
+.PHONY: help run test bench retail sim soak chaos lint fmt ci clean release
 
 help: ## this list
 	@echo "Onhand: store nodes that never lose or double a unit, and a global view that proves the sum."
@@ -42,6 +44,10 @@ sim: ## the whole system, broken on purpose, from seeds (SEED=n tells one line b
 soak: ## the same for SEEDS=100000 seeds
 	@$(CARGO) build --release --quiet -p simulation
 	@$(RELEASE)/sim --count $(SEEDS)
+
+chaos: release ## real processes, killed and cut off, on full and dying disks, for MINUTES=5 (SEED=n: another schedule)
+	@tests/need.sh strace || true
+	@$(RELEASE)/chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 lint: ## formatting and clippy, warnings are errors
 	$(CARGO) fmt --all --check

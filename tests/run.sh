@@ -10,6 +10,8 @@ skips=$(mktemp)
 trap 'rm -f "$log" "$skips"' EXIT
 
 "$cargo" build --workspace --bins || exit 1
+# Without it the tests that need it are left out, and the summary says so.
+tests/need.sh strace || true
 target=${CARGO_TARGET_DIR:-target}
 ONHAND_BIN_DIR=$(cd "$target/debug" && pwd)
 export ONHAND_BIN_DIR ONHAND_SKIPS=$skips

@@ -1,28 +1,14 @@
 //! A disk that fails, and a process that dies, at a chosen call: the promise is withheld, the log
 //! latches, nothing acknowledged is lost.
 
-use std::path::PathBuf;
-
 use anyhow::{Context, Result, bail};
 use tests::checker::{Attempt, Outcome, check, found};
 use tests::workload::{create_items, sell};
-use tests::world::{Service, ServiceSpec, World};
+use tests::world::{Service, ServiceSpec, World, strace};
 
-use crate::support::{item, leave_out, skus, succeeds};
+use crate::support::{item, leave_out, skus};
 
 const OPENING: u64 = 1_000;
-
-/// Runs the spec's program under strace with an injection; the program keeps its own id.
-fn under_strace(mut spec: ServiceSpec, injection: &str) -> ServiceSpec {
-    let mut arguments: Vec<String> =
-        ["-D", "-f", "-qq", "-o", "/dev/null"].map(str::to_owned).to_vec();
-    arguments.extend(["-e".to_owned(), format!("inject={injection}")]);
-    arguments.push(spec.program.display().to_string());
-    arguments.append(&mut spec.arguments);
-    spec.program = PathBuf::from("strace");
-    spec.arguments = arguments;
-    spec
-}
 
 /// Sells until the first sale that isn't acknowledged (included).
 async fn sell_until_trouble(node: &Service) -> Result<Vec<Attempt>> {
@@ -40,11 +26,11 @@ async fn sell_until_trouble(node: &Service) -> Result<Vec<Attempt>> {
 
 /// Whether programs may be traced here.
 fn can_trace(test: &str) -> bool {
-    let can = succeeds("strace", &["-qq", "-o", "/dev/null", "true"]);
-    if !can {
-        leave_out(test, "strace isn't installed or may not trace here");
+    let can = strace::can_trace();
+    if let Err(reason) = &can {
+        leave_out(test, reason);
     }
-    can
+    can.is_ok()
 }
 
 /// A world with a stopped node that has two items.
@@ -56,11 +42,17 @@ async fn stopped_store() -> Result<(World, Service)> {
     Ok((world, node))
 }
 
+/// How the store is started so that this happens to its calls.
+fn injected(world: &World, injection: &str) -> Result<ServiceSpec> {
+    let told = world.path().join("logs/strace.txt");
+    Ok(strace::injected(world.node_spec("store-a")?, injection, &told))
+}
+
 /// From its eighth on, this call fails in every thread: the committer's is met first, by a sale.
 async fn expect_poisoned(call: &str) -> Result<()> {
     let (world, mut plain) = stopped_store().await?;
     let injection = format!("{call}:error=EIO:when=8+");
-    let mut node = Service::start(under_strace(world.node_spec("store-a")?, &injection)).await?;
+    let mut node = Service::start(injected(&world, &injection)?).await?;
     let attempts = sell_until_trouble(&node).await?;
     let last = attempts.last().map(|attempt| attempt.outcome.clone());
     assert_eq!(last, Some(Outcome::Unknown), "the sale in flight can't be promised either way");
@@ -105,7 +97,7 @@ async fn killed_at_a_chosen_write_or_sync_it_keeps_every_promise() -> Result<()>
     for call in ["pwrite64", "fdatasync"] {
         for when in [7, 8, 11] {
             let injection = format!("{call}:signal=KILL:when={when}");
-            let spec = under_strace(world.node_spec("store-a")?, &injection);
+            let spec = injected(&world, &injection)?;
             let node = Service::start(spec).await.with_context(|| injection.clone())?;
             let told = sell_until_trouble(&node).await?;
             let last = told.last().map(|attempt| attempt.outcome.clone());

@@ -1,39 +1,17 @@
 //! What several end-to-end tests need. Nothing here may hide a failure.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use tests::http::Client;
+pub(crate) use tests::skip::{leave_out, succeeds};
 use tests::world::{Service, until};
 
 /// How long the view may take to show what a node has.
 pub(crate) const VIEW_DEADLINE: Duration = Duration::from_mins(1);
-
-/// Says that a test is left out, and why; the summary of `make test` lists it.
-pub(crate) fn leave_out(test: &str, reason: &str) {
-    eprintln!("LEFT OUT {test}: {reason}");
-    if let Some(path) = std::env::var_os("ONHAND_SKIPS")
-        && let Ok(mut file) = std::fs::File::options().append(true).create(true).open(path)
-    {
-        let _ = writeln!(file, "{test}: {reason}");
-    }
-}
-
-/// Whether a command runs and succeeds.
-pub(crate) fn succeeds(program: &str, arguments: &[&str]) -> bool {
-    Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success())
-}
 
 /// SKUs `prefix-0…`.
 pub(crate) fn skus(prefix: &str, count: usize) -> Vec<String> {

@@ -4,9 +4,13 @@
 
 pub mod audit;
 pub mod bench;
+pub mod chaos;
 pub mod checker;
+pub mod dice;
 pub mod http;
 pub mod retail;
 pub mod sample;
+pub mod skip;
+pub mod till;
 pub mod workload;
 pub mod world;

@@ -5,6 +5,7 @@ pub mod binaries;
 pub mod ports;
 pub mod process;
 pub mod service;
+pub mod strace;
 pub mod wait;
 
 pub use binaries::Binaries;
@@ -30,19 +31,26 @@ pub struct World {
 impl World {
     /// A new world; builds the services' binaries if they aren't up to date.
     pub fn new() -> Result<Self> {
+        Self::of(Binaries::built()?)
+    }
+
+    /// A new world of binaries that are there.
+    pub fn of(binaries: Binaries) -> Result<Self> {
         let directory = tempfile::Builder::new()
             .prefix("onhand-")
             .tempdir()
             .context("making a temporary directory")?;
-        Ok(Self {
-            directory,
-            binaries: Binaries::built()?,
-            node_options: SMALL_SEGMENTS.map(str::to_owned).to_vec(),
-        })
+        Ok(Self { directory, binaries, node_options: SMALL_SEGMENTS.map(str::to_owned).to_vec() })
     }
 
     /// The world's directory.
     pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Lets the directory stay when this value goes; where it is.
+    pub fn keep(&mut self) -> &Path {
+        self.directory.disable_cleanup(true);
         self.directory.path()
     }
 

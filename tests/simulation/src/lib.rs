@@ -6,7 +6,7 @@
 //! real thread or an unseeded hash.
 
 pub mod book;
-pub mod dice;
+pub use tests::dice;
 pub mod mischief;
 pub mod network;
 pub mod node;

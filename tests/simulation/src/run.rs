@@ -9,6 +9,7 @@ use axum::http::Request;
 use serde_json::Value;
 use tests::audit::history::State;
 use tests::audit::{Fault, Faults, Held, History, Promise, agreement, evidence, linearizable};
+use tests::till::Till;
 use tokio::time::{Instant, sleep};
 
 use crate::dice::Dice;
@@ -17,12 +18,13 @@ use crate::network::Network;
 use crate::node::{Node, NodeOptions};
 use crate::office::{OFFICE, Office};
 use crate::signal::Signal;
-use crate::till::Till;
+use crate::till::Aisle;
 use crate::trace::Trace;
 
 /// How long everything may take to agree once nothing is broken, simulated.
 const LIVENESS: Duration = Duration::from_mins(3);
-
+/// A till's day has so many operations at most.
+const OPERATIONS_MAX: u32 = 150;
 /// No reservation of a till ends later than this.
 const LONGEST_PROMISE: Duration = Duration::from_secs(10);
 
@@ -256,23 +258,30 @@ impl Shape {
         trace: &Trace,
         closing: &Signal<bool>,
         dice: &mut Dice,
-    ) -> Vec<Till> {
+    ) -> Vec<Till<Aisle>> {
         let skus = Arc::new(self.skus.clone());
         let mut tills = Vec::new();
         for store in &self.stores {
             for number in 0..self.tills_per_store {
+                let name = format!("{}-till-{number}", store.name);
+                let way = Aisle {
+                    till: name.clone(),
+                    store: store.name.clone(),
+                    network: network.clone(),
+                    trace: trace.clone(),
+                    closing: closing.clone(),
+                };
                 tills.push(Till {
-                    name: format!("{}-till-{number}", store.name),
+                    name,
                     store: store.name.clone(),
                     skus: Arc::clone(&skus),
-                    network: network.clone(),
+                    way,
                     history: history.clone(),
-                    trace: trace.clone(),
                     dice: dice.fork(),
                     // An answer is told again from the log: what is deleted can't be.
                     may_key: store.archive,
                     pause_ms: self.pause_ms,
-                    closing: closing.clone(),
+                    operations_max: OPERATIONS_MAX,
                 });
             }
         }

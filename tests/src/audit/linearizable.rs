@@ -146,7 +146,8 @@ pub fn calls_by_sku(operations: &[Operation], log: &StoreLog) -> BTreeMap<String
 fn calls_of(operation: &Operation, log: &StoreLog) -> BTreeMap<String, Call> {
     let mut calls: BTreeMap<String, Call> = BTreeMap::new();
     let ended = operation.ended.unwrap_or(u64::MAX);
-    let mut witnessed = log.events_of(&operation.id);
+    let is_unknown = operation.outcome == Outcome::Unknown;
+    let mut witnessed = if is_unknown { log.events_of(&operation.id) } else { Vec::new() };
     for (index, line) in operation.lines.iter().enumerate() {
         let answer = match &operation.outcome {
             Outcome::Answered(answer) => answer.lines[index].clone(),

@@ -138,7 +138,8 @@ pub async fn caught_up(aggregator: &Client, nodes: &[Client]) -> Result<Duration
     Ok(started.elapsed())
 }
 
-fn is_verified_at(store: &Value, seq: u64) -> bool {
+/// Whether a row of the sync status says: live, all of it there and verified.
+pub(crate) fn is_verified_at(store: &Value, seq: u64) -> bool {
     store["state"] == "live"
         && store["verified"] == true
         && store["seq"] == seq
@@ -162,7 +163,8 @@ impl Lag {
     }
 }
 
-async fn sync_status(client: &Client) -> Option<Value> {
+/// The aggregator's word about all stores, if it answers.
+pub(crate) async fn sync_status(client: &Client) -> Option<Value> {
     let reply = client.get("/api/sync/status?limit=1000").await.ok()?;
     reply.ok().ok()?.json().ok()
 }

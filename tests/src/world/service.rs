@@ -134,10 +134,15 @@ impl ServiceSpec {
 }
 
 impl Service {
+    /// A service that doesn't run yet.
+    pub fn stopped(spec: ServiceSpec) -> Result<Self> {
+        let client = Client::new(format!("http://{}", spec.address))?;
+        Ok(Self { spec, process: None, client })
+    }
+
     /// Starts it and waits until it answers that it is ready; an error shows the end of its log.
     pub async fn start(spec: ServiceSpec) -> Result<Self> {
-        let client = Client::new(format!("http://{}", spec.address))?;
-        let mut service = Self { spec, process: None, client };
+        let mut service = Self::stopped(spec)?;
         service.restart().await?;
         Ok(service)
     }
@@ -170,9 +175,21 @@ impl Service {
     /// Starts it (again) and waits until it is ready; how long that took.
     pub async fn restart(&mut self) -> Result<Duration> {
         let started = Instant::now();
-        self.process = Some(self.spec.spawn()?);
+        self.begin()?;
         self.wait_ready().await?;
         Ok(started.elapsed())
+    }
+
+    /// Starts it (again) without waiting for anything.
+    pub fn begin(&mut self) -> Result<()> {
+        self.process = Some(self.spec.spawn()?);
+        Ok(())
+    }
+
+    /// Sends a signal to its process.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        let process = self.process.as_ref();
+        process.with_context(|| format!("{} doesn't run", self.spec.name))?.signal(signal)
     }
 
     /// SIGKILL, now.
@@ -191,7 +208,8 @@ impl Service {
         process.wait(STOP_DEADLINE).await.with_context(|| format!("stopping {}", self.spec.name))
     }
 
-    async fn wait_ready(&mut self) -> Result<()> {
+    /// Waits until it answers that it is ready; an error shows the end of its log.
+    pub async fn wait_ready(&mut self) -> Result<()> {
         let name = self.spec.name.clone();
         let process = self.process.as_mut().context("it was just started")?;
         let started = Instant::now();

@@ -32,6 +32,11 @@ impl Dice {
         self.0.u64(..1000) < permille
     }
 
+    /// Puts them in another order.
+    pub fn shuffle<T>(&mut self, all: &mut [T]) {
+        self.0.shuffle(all);
+    }
+
     /// One of them.
     pub fn pick<'a, T>(&mut self, all: &'a [T]) -> &'a T {
         &all[self.0.usize(..all.len())]
