@@ -12,9 +12,12 @@ SEED ?=
 SEEDS ?= 100000
 # make chaos MINUTES=60: longer.
 MINUTES ?= 5
+# make fuzz FUZZ_SECONDS=600 TARGETS="frame record": longer, and not all of them.
+FUZZ_SECONDS ?= 60
+TARGETS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench retail sim soak chaos lint fmt ci clean release
+.PHONY: help run test fuzz bench retail sim soak chaos lint fmt ci clean release
 
 help: ## this list
 	@echo "Onhand: store nodes that never lose or double a unit, and a global view that proves the sum."
@@ -26,6 +29,9 @@ run: release ## three stores and the global view on this machine, with sample da
 
 test: ## all tests, end-to-end ones included, and a summary
 	@CARGO="$(CARGO)" tests/run.sh
+
+fuzz: ## look for bytes that break a decoder, FUZZ_SECONDS (60) for each of TARGETS (all)
+	@CARGO="$(CARGO)" tests/fuzz.sh $(FUZZ_SECONDS) $(TARGETS)
 
 bench: release ## measure against peers, report in bench/report.md (P=p1,p4,p5)
 	@tests/need.sh wrk
@@ -64,4 +70,4 @@ clean: ## remove build output, demonstration data and reports
 	rm -rf data bench
 
 release:
-	@$(CARGO) build --release --workspace --exclude simulation --bins --quiet
+	@$(CARGO) build --release --workspace --exclude simulation --exclude properties --bins --quiet

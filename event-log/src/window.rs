@@ -155,7 +155,10 @@ impl<S: Storage> SegmentReader<S> {
     fn fill(&mut self, offset: u64, wanted: usize) -> io::Result<()> {
         match &mut self.source {
             Source::Live(file) => {
-                self.bytes.resize(wanted, 0);
+                // A length is only a claim until its bytes have come: no memory beyond the file.
+                let there = if wanted > WINDOW_BYTES { file.len()? } else { u64::MAX };
+                let left = usize::try_from(there.saturating_sub(offset)).unwrap_or(usize::MAX);
+                self.bytes.resize(wanted.min(left), 0);
                 self.start = offset;
                 let count = file.read_at(&mut self.bytes, offset)?;
                 self.bytes.truncate(count);

@@ -26,7 +26,7 @@ mod log_stream;
 mod metrics;
 mod movements;
 mod offload;
-mod percent;
+pub mod percent;
 mod query;
 mod reply;
 mod request_id;

@@ -3,12 +3,17 @@
 use crate::tree::Tree;
 
 /// A crate's folder, its name in code, and the workspace crates it may use.
-const CRATES: [(&str, &str, &[&str]); 8] = [
+const CRATES: [(&str, &str, &[&str]); 9] = [
     ("shared", "shared", &[]),
     ("event-log/threading", "threading", &[]),
     ("event-log", "event_log", &["threading"]),
     ("store-node", "store_node", &["shared", "event_log", "threading"]),
     ("aggregator", "aggregator", &["shared", "event_log"]),
+    (
+        "tests/properties",
+        "properties",
+        &["shared", "event_log", "store_node", "aggregator", "tests"],
+    ),
     (
         "tests/simulation",
         "simulation",
@@ -26,6 +31,7 @@ const CRATES: [(&str, &str, &[&str]); 8] = [
             "aggregator",
             "simulation",
             "concurrency",
+            "properties",
         ],
     ),
 ];

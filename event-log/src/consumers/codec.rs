@@ -96,11 +96,15 @@ pub(super) fn decode(bytes: &[u8], log_id: Option<LogId>) -> Result<Vec<Consumer
     }
     let count = read_u32(body, 12) as usize;
     let mut rest = &body[HEADER_BYTES..];
-    let mut consumers = Vec::new();
+    let mut consumers: Vec<Consumer> = Vec::new();
     while !rest.is_empty() {
         let Some((consumer, after)) = decode_entry(rest) else {
             return damaged("an impossible entry");
         };
+        // Of two cursors of one consumer nobody could tell which one holds.
+        if consumers.last().is_some_and(|before| before.id >= consumer.id) {
+            return damaged("its entries aren't in order");
+        }
         consumers.push(consumer);
         rest = after;
     }

@@ -7,7 +7,7 @@ use crate::archive::{self, archive_file_name};
 use crate::consumers::Witness;
 use crate::error::Damage;
 use crate::format::{CUT_OFF, SegmentHeader, segment_file_name};
-use crate::frame::{FrameHeader, verify_link};
+use crate::frame::{FrameError, FrameHeader, verify_link};
 use crate::headers::Listing;
 use crate::recovery::scan_tail;
 use crate::seq::{Chain, LogId, Seq};
@@ -226,37 +226,47 @@ impl<'storage, S: Storage> Walker<'storage, S> {
 
     fn frames(&mut self, file: &str, bytes: &[u8], segment: &SegmentHeader, is_active: bool) {
         let mut walk = SegmentWalk::new(bytes, segment);
-        // Damage whose last seq the next valid frame will tell.
-        let mut open: Option<Damage> = None;
+        let mut open: Option<OpenDamage> = None;
         loop {
             match walk.step() {
                 Step::Frame { offset, header, stored } => {
-                    self.close(open.take(), header.first_seq.previous());
-                    self.frame(file, offset, &header, stored);
+                    let end = offset + stored.len() as u64;
+                    if !OpenDamage::takes_in(&mut open, is_active, header.first_seq, end) {
+                        self.close(open.take(), header.first_seq.previous());
+                        self.frame(file, offset, &header, stored);
+                    }
                 }
                 Step::BadPayload { offset, length, header, error } => {
-                    self.close(open.take(), header.first_seq.previous());
-                    let seqs = (header.first_seq, header.last_seq());
-                    open = Some(damage(file, offset, length, seqs, error.to_string()));
-                    self.place = Some(Place { last: header.last_seq(), chain: Some(header.chain) });
+                    let end = offset + length;
+                    if !OpenDamage::takes_in(&mut open, is_active, header.first_seq, end) {
+                        self.close(open.take(), header.first_seq.previous());
+                        let seqs = (header.first_seq, header.last_seq());
+                        let damage = damage(file, offset, length, seqs, error.to_string());
+                        open = Some(OpenDamage::new(damage, self.next(), &error));
+                        let chain = Some(header.chain);
+                        self.place = Some(Place { last: header.last_seq(), chain });
+                    }
                 }
                 Step::Garbage { offset, length, error } => {
-                    self.close(open.take(), self.next());
-                    let seqs = (self.next(), Seq::MAX);
-                    open = Some(damage(file, offset, length, seqs, error.to_string()));
+                    if !OpenDamage::takes_in(&mut open, is_active, Seq::ZERO, offset + length) {
+                        self.close(open.take(), self.next());
+                        let seqs = (self.next(), Seq::MAX);
+                        let damage = damage(file, offset, length, seqs, error.to_string());
+                        open = Some(OpenDamage::new(damage, self.next(), &error));
+                    }
                     self.place = self.place.map(|place| Place { chain: None, ..place });
                 }
                 Step::End { .. } => break,
             }
         }
         match open {
-            // Nothing valid behind it, and it is where writing stopped.
-            Some(damage) if is_active => {
-                let last = damage.first_seq.previous();
+            // Nothing sealed later behind it, and it is where writing stopped.
+            Some(OpenDamage { damage, next, is_of_newer_build: false }) if is_active => {
+                let last = next.previous();
                 self.place = self.place.map(|place| Place { last, ..place });
                 self.report.torn_tail = Some(damage);
             }
-            Some(damage) => self.report.add(damage),
+            Some(open) => self.report.add(open.damage),
             None => {}
         }
     }
@@ -315,8 +325,8 @@ impl<'storage, S: Storage> Walker<'storage, S> {
     }
 
     /// Damage ends where the next valid frame begins, and so do the seqs it hit.
-    fn close(&mut self, open: Option<Damage>, last_seq: Seq) {
-        let Some(damage) = open else { return };
+    fn close(&mut self, open: Option<OpenDamage>, last_seq: Seq) {
+        let Some(OpenDamage { damage, .. }) = open else { return };
         let last_seq = damage.last_seq.min(last_seq.max(damage.first_seq.previous()));
         self.report.add(Damage { last_seq, ..damage });
     }
@@ -327,6 +337,34 @@ impl<'storage, S: Storage> Walker<'storage, S> {
 
     fn add(&mut self, file: &str, offset: u64, length: u64, seqs: (Seq, Seq), what: String) {
         self.report.add(damage(file, offset, length, seqs, what));
+    }
+}
+
+/// Damage whose last seq the next frame that was sealed later will tell; without one, in the segment
+/// that is being written, it is a torn tail: opening must come to the same verdict
+/// (`recovery/tail.rs`).
+struct OpenDamage {
+    damage: Damage,
+    /// The seq after the last valid frame before it.
+    next: Seq,
+    /// A frame that this build doesn't know: nothing may be cut away there.
+    is_of_newer_build: bool,
+}
+
+impl OpenDamage {
+    fn new(damage: Damage, next: Seq, error: &FrameError) -> Self {
+        Self { damage, next, is_of_newer_build: error.unsupported_version().is_some() }
+    }
+
+    /// Whether what ends at `end` is part of the open damage of the active segment: stray bytes, or
+    /// a copy of an older frame inside a torn record.
+    fn takes_in(open: &mut Option<Self>, is_active: bool, first_seq: Seq, end: u64) -> bool {
+        let Some(open) = open.as_mut().filter(|open| is_active && first_seq < open.next) else {
+            return false;
+        };
+        open.damage.length = end - open.damage.offset;
+        open.damage.last_seq = Seq::MAX;
+        true
     }
 }
 

@@ -30,8 +30,11 @@ struct EventPayload<'a>(&'a Change, &'a Context);
 struct ReceiptPayload {
     key: KeyClaim,
     shape: RequestShape,
-    lines: Vec<LineOutcome>,
+    lines: Lines,
 }
+
+/// A receipt's lines, laid out as bincode lays out a list.
+struct Lines(Vec<LineOutcome>);
 
 /// Appends the record of an event to `out`.
 pub fn encode_event(out: &mut Vec<u8>, event: &Event) {
@@ -44,8 +47,11 @@ pub fn encode_event(out: &mut Vec<u8>, event: &Event) {
 /// Appends the record of a receipt to `out`.
 pub fn encode_receipt(out: &mut Vec<u8>, receipt: &Receipt) {
     put_bare_envelope(out, RECEIPT_KIND, receipt.recorded_at);
-    let payload =
-        ReceiptPayload { key: receipt.key, shape: receipt.shape, lines: receipt.lines.clone() };
+    let payload = ReceiptPayload {
+        key: receipt.key,
+        shape: receipt.shape,
+        lines: Lines(receipt.lines.clone()),
+    };
     put_payload(out, &payload);
 }
 
@@ -57,7 +63,7 @@ pub fn decode_record(record: &[u8]) -> Result<Record, DecodeError> {
         return Err(unknown);
     }
     if envelope.kind == RECEIPT_KIND {
-        let ReceiptPayload { key, shape, lines } = read_payload(payload)?;
+        let ReceiptPayload { key, shape, lines: Lines(lines) } = read_payload(payload)?;
         let recorded_at = envelope.recorded_at;
         return Ok(Record::Receipt(Receipt { recorded_at, key, shape, lines }));
     }
@@ -100,6 +106,34 @@ impl Encode for EventPayload<'_> {
         self.1.encode(encoder)
     }
 }
+
+impl Encode for Lines {
+    fn encode<E: bincode::enc::Encoder>(
+        &self,
+        encoder: &mut E,
+    ) -> Result<(), bincode::error::EncodeError> {
+        self.0.encode(encoder)
+    }
+}
+
+impl<C> Decode<C> for Lines {
+    /// Grows with the lines that are there: bincode's own list takes memory for as many as are
+    /// claimed, which are megabytes for twenty bytes.
+    fn decode<D: bincode::de::Decoder<Context = C>>(
+        decoder: &mut D,
+    ) -> Result<Self, bincode::error::DecodeError> {
+        let count: u64 = Decode::decode(decoder)?;
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        decoder.claim_container_read::<LineOutcome>(count)?;
+        let mut lines = Vec::new();
+        for _ in 0..count {
+            decoder.unclaim_bytes_read(size_of::<LineOutcome>());
+            lines.push(Decode::decode(decoder)?);
+        }
+        Ok(Self(lines))
+    }
+}
+bincode::impl_borrow_decode!(Lines);
 
 struct DecodedEvent(Change, Context);
 

@@ -46,12 +46,14 @@ impl PageCursor {
     /// Reads a cursor that [`PageCursor::encode`] wrote.
     pub fn decode(text: &str) -> Result<Self, CursorError> {
         let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| CursorError)?;
-        let text = String::from_utf8(bytes).map_err(|_| CursorError)?;
-        let (rank, sku) = match text.split_once(SEPARATOR) {
-            None => (None, text.as_str()),
+        let place = String::from_utf8(bytes).map_err(|_| CursorError)?;
+        let (rank, sku) = match place.split_once(SEPARATOR) {
+            None => (None, place.as_str()),
             Some((rank, sku)) => (Some(rank.parse().map_err(|_| CursorError)?), sku),
         };
-        Ok(Self { rank, sku: Sku::new(sku).map_err(|_| CursorError)? })
+        let cursor = Self { rank, sku: Sku::new(sku).map_err(|_| CursorError)? };
+        // Numbers can be written in several ways (+7, 07), and a list gives out one of them.
+        if cursor.encode() == text { Ok(cursor) } else { Err(CursorError) }
     }
 }
 
@@ -84,7 +86,7 @@ mod tests {
         for cursor in [plain, ranked] {
             assert_eq!(PageCursor::decode(&cursor.encode()), Ok(cursor));
         }
-        for bad in ["", "!", "UFJPRC0wMDE=", "_w", "eB9h"] {
+        for bad in ["", "!", "UFJPRC0wMDE=", "_w", "eB9h", "KzcfUFJPRC0wMDE"] {
             assert_eq!(PageCursor::decode(bad), Err(CursorError), "{bad}");
         }
     }

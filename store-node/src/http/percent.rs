@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 /// The bytes that a text stands for, if they are UTF-8. A `%` without two digits stands for itself;
 /// `plus_is_space` as in query strings.
-pub(super) fn decode(text: &str, plus_is_space: bool) -> Option<Cow<'_, str>> {
+pub fn decode(text: &str, plus_is_space: bool) -> Option<Cow<'_, str>> {
     let special = |byte: u8| byte == b'%' || (plus_is_space && byte == b'+');
     if !text.bytes().any(special) {
         return Some(Cow::Borrowed(text));
@@ -32,7 +32,7 @@ pub(super) fn decode(text: &str, plus_is_space: bool) -> Option<Cow<'_, str>> {
 }
 
 /// A text as one path segment or query value.
-pub(super) fn encode(text: &str) -> String {
+pub fn encode(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {

@@ -23,10 +23,9 @@ use shared::StoreId;
 use super::OpError;
 use super::remote::{Node, Remote};
 use super::terminal::{Progress, print_report};
-pub use lines::LineError;
-use lines::{ImportLine, Kind};
-pub use reader::FileFormat;
-use reader::LineReader;
+pub use lines::{ImportLine, Kind, LineError};
+
+pub use reader::{FileFormat, LineReader, ReadLine};
 
 /// How many lines go into one batch.
 pub const IMPORT_BATCH_LINES: usize = 1000;

@@ -19,7 +19,7 @@ pub(super) type Fields = Vec<(String, Value)>;
 
 /// What the lines of a file are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub enum Kind {
     /// New items with opening stock.
     Items,
     /// Goods that come and go.
@@ -28,7 +28,7 @@ pub(super) enum Kind {
 
 /// A valid line.
 #[derive(Debug, Clone)]
-pub(super) struct ImportLine {
+pub struct ImportLine {
     /// Its number in the file, from 1.
     pub number: u64,
     /// What it asks.

@@ -23,10 +23,10 @@ pub enum FileFormat {
 }
 
 /// A line: valid, or everything that is wrong with it.
-pub(super) type ReadLine = Result<ImportLine, Vec<LineError>>;
+pub type ReadLine = Result<ImportLine, Vec<LineError>>;
 
 /// Reads lines and hashes every byte of the file.
-pub(super) struct LineReader {
+pub struct LineReader {
     source: Source,
     kind: Option<Kind>,
     bytes_total: u64,
@@ -39,7 +39,7 @@ enum Source {
 
 impl LineReader {
     /// Opens a file; without a kind the lines themselves tell.
-    pub(super) fn open(
+    pub fn open(
         path: &Path,
         format: Option<FileFormat>,
         kind: Option<Kind>,
@@ -75,17 +75,17 @@ impl LineReader {
     }
 
     /// Bytes of the file.
-    pub(super) fn bytes_total(&self) -> u64 {
+    pub fn bytes_total(&self) -> u64 {
         self.bytes_total
     }
 
     /// Bytes read so far.
-    pub(super) fn bytes_read(&self) -> u64 {
+    pub fn bytes_read(&self) -> u64 {
         self.hashing().bytes
     }
 
     /// The next line that isn't empty; none at the end.
-    pub(super) fn next_line(&mut self) -> Result<Option<ReadLine>, OpError> {
+    pub fn next_line(&mut self) -> Result<Option<ReadLine>, OpError> {
         let fields = match &mut self.source {
             Source::Csv { reader, headers } => next_csv(reader, headers)?,
             Source::Ndjson { reader, number } => next_ndjson(reader, number)?,
