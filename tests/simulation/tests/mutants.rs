@@ -5,9 +5,8 @@ use simulation::{Plan, run};
 use tests::audit::Promise;
 
 /// A bug, what must see it, and within how many seeds.
-const MUTANTS: [(&str, u64); 13] = [
+const MUTANTS: [(&str, u64); 11] = [
     ("acknowledge before sync", 20),
-    ("acknowledge before the state is saved", 200),
     ("apply twice", 5),
     ("compact past a consumer", 100),
     ("drop the last frame of a batch", 20),
@@ -16,7 +15,6 @@ const MUTANTS: [(&str, u64); 13] = [
     ("read what isn't durable", 100),
     ("serve without rewriting the tail", 300),
     ("skip the directory sync", 100),
-    ("snapshot what isn't durable", 200),
     ("snapshot without keys", 200),
     ("swallow an I/O error", 100),
 ];
