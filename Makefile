@@ -47,7 +47,7 @@ sim: ## the whole system, broken on purpose, from seeds (SEED=n tells one line b
 	@$(CARGO) build --release --quiet -p simulation
 	@$(RELEASE)/sim $(if $(SEED),--seed $(SEED))
 
-soak: ## the same for SEEDS=100000 seeds
+soak: ## the same for SEEDS=100000 seeds, one thread for each core
 	@$(CARGO) build --release --quiet -p simulation
 	@$(RELEASE)/sim --count $(SEEDS)
 

@@ -1,4 +1,5 @@
-//! The build script of the services: tells them the commit they are built from, as `ONHAND_COMMIT`.
+//! The build script of the services and of the simulation: tells them the commit they are built
+//! from, as `ONHAND_COMMIT`.
 //!
 //! The variable wins when it is set already. Otherwise the checkout around this file is read, a
 //! worktree's too; where there is none, nothing is told and nothing fails.
@@ -6,15 +7,25 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// Where the root of the checkout may be, seen from a package.
+const ROOTS: [&str; 2] = ["..", "../.."];
 const VARIABLE: &str = "ONHAND_COMMIT";
 
 fn main() {
     println!("cargo:rerun-if-env-changed={VARIABLE}");
-    println!("cargo:rerun-if-changed=../shared/build/commit.rs");
+    for script in ROOTS.map(|root| Path::new(root).join("shared/build/commit.rs")) {
+        if script.exists() {
+            println!("cargo:rerun-if-changed={}", script.display());
+        }
+    }
     if std::env::var_os(VARIABLE).is_some() {
         return;
     }
-    if let Some(commit) = git_dir(Path::new("../.git")).and_then(|dir| commit_of(&dir)) {
+    if let Some(commit) = ROOTS
+        .iter()
+        .find_map(|root| git_dir(&Path::new(root).join(".git")))
+        .and_then(|dir| commit_of(&dir))
+    {
         println!("cargo:rustc-env={VARIABLE}={commit}");
     }
 }
