@@ -141,11 +141,19 @@ impl KeyTable {
         }
     }
 
-    /// Ends a restoring: shard by shard, each of which fits into a core's cache.
-    pub fn finish_restoring(&mut self) {
-        for shard in &mut self.shards {
-            shard.state.get_mut().ring.index();
-        }
+    /// Ends a restoring with so many threads: shard by shard, each of which fits into a core's
+    /// cache.
+    pub fn finish_restoring(&mut self, threads: usize) {
+        let each = KEY_SHARDS.div_ceil(threads.max(1));
+        std::thread::scope(|scope| {
+            for shards in self.shards.chunks_mut(each) {
+                scope.spawn(|| {
+                    for shard in shards {
+                        shard.state.get_mut().ring.index();
+                    }
+                });
+            }
+        });
     }
 
     /// Makes room for about `keys` more keys.

@@ -119,7 +119,7 @@ fn a_restored_table_is_as_if_it_had_never_been_away() {
         (2_000..4_000).chain([5]).map(|number| entry(number, number + 10_000)).collect();
     table.restore_run(&new, Seq::new(2_000), at(0));
     table.restore_run(&[entry(9_000, 3_000)], Seq::new(2_000), at(5_000));
-    table.finish_restoring();
+    table.finish_restoring(2);
     assert_eq!(table.len(), 4_001, "the old entry of 5 is still counted");
     for number in 0..4_000 {
         let Claimed::Answered(found) = table.claim(key(number), at(20)) else {
@@ -131,7 +131,7 @@ fn a_restored_table_is_as_if_it_had_never_been_away() {
     assert_eq!(state(&table, key(9_000), 20), "fresh");
     let many: Vec<_> = (20_000..60_000).map(|number| entry(number, number)).collect();
     table.restore_run(&many, Seq::ZERO, at(0));
-    table.finish_restoring();
+    table.finish_restoring(2);
     assert!(table.len() <= 6_400);
     assert_eq!(table.evicted() as usize, 44_001 - table.len());
     assert_eq!(state(&table, key(59_999), 60), "answered");

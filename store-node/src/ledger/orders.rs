@@ -30,16 +30,13 @@ pub(crate) struct OrderIndex {
     shards: Box<[Mutex<HashTable<OrderEntry>>]>,
 }
 
-impl OrderIndex {
-    /// An index of these.
-    pub(crate) fn holding(entries: Vec<OrderEntry>) -> Self {
-        let index = Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect() };
-        for entry in entries {
-            index.insert(entry);
-        }
-        index
+impl Default for OrderIndex {
+    fn default() -> Self {
+        Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect() }
     }
+}
 
+impl OrderIndex {
     pub(crate) fn insert(&self, entry: OrderEntry) {
         let mut shard = self.shard(entry.hash).lock();
         shard.insert_unique(entry.hash, entry, |entry| entry.hash);
@@ -83,7 +80,8 @@ mod tests {
         let order = |text: &str| OrderId::new(text).unwrap();
         let sku = |number: usize| Sku::new(&format!("S-{number:03}")).unwrap();
         let entry = |text: &str, number: usize| OrderEntry::new(&order(text), sku(number));
-        let index = OrderIndex::holding((0..500).rev().map(|n| entry("big", n)).collect());
+        let index = OrderIndex::default();
+        (0..500).rev().for_each(|n| index.insert(entry("big", n)));
         index.insert(entry("small", 7));
         index.insert(entry("small", 3));
         assert_eq!(index.skus(&order("big")), (0..500).map(sku).collect::<Vec<_>>());

@@ -12,7 +12,6 @@ use event_log::{Cursor, CursorError, Frame, Log, ReadError, Seq};
 use shared::{StoreId, Timestamp};
 use thiserror::Error;
 
-use super::orders::OrderIndex;
 use super::replay::{FrameSource, Replay, ReplayError, ReplayOptions, ReplayReport};
 use super::tables::TableError;
 use super::{Ledger, LedgerOptions};
@@ -126,7 +125,7 @@ impl<S: Storage> Ledger<S> {
             keys,
             expiries: ExpiryQueue::holding(outcome.reservations.expiring),
             closed: ClosedQueue::holding(options.keys_max, outcome.reservations.closed),
-            orders: OrderIndex::holding(outcome.reservations.live_entries),
+            orders: outcome.orders,
             reservations_live: AtomicU64::new(outcome.reservations.live),
         };
         (report.items, report.keys) = (ledger.items.len() as u64, ledger.keys.len() as u64);

@@ -28,7 +28,7 @@ use thiserror::Error;
 use super::items::{ITEM_SHARDS, Items, LoadShard};
 use crate::expiry::ClosedEntry;
 use crate::idempotency::{KeyEntry, KeyTable};
-use crate::ledger::orders::OrderEntry;
+use crate::ledger::orders::OrderIndex;
 use batch::Batch;
 use verifier::Verifier;
 use worker::{BatchDone, Crew, SpentRuns, Worker, WorkerEnd};
@@ -124,10 +124,13 @@ impl ReplayOptions {
     }
 
     fn worker_count(&self) -> usize {
-        let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let wanted = if self.workers == 0 { cores() } else { self.workers };
         wanted.clamp(1, REPLAY_WORKERS_MAX)
     }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
 /// What a replay did.
@@ -162,6 +165,8 @@ pub(crate) struct Replayed {
     pub(crate) report: ReplayReport,
     pub(crate) items: Items,
     pub(crate) reservations: ReservationSummary,
+    /// Every live reservation, under its order.
+    pub(crate) orders: OrderIndex,
 }
 
 /// What the ledger derives from reservations.
@@ -169,8 +174,6 @@ pub(crate) struct Replayed {
 pub(crate) struct ReservationSummary {
     /// How many are live.
     pub(crate) live: u64,
-    /// Each of them, under its order.
-    pub(crate) live_entries: Vec<OrderEntry>,
     /// The SKUs with one that will end, under the time of the first; their slots know it.
     pub(crate) expiring: Vec<(Timestamp, Sku)>,
     /// Those that are remembered.
@@ -230,14 +233,15 @@ impl<'a> Replay<'a> {
         let mut verifier = Verifier::new(count, hi, self.digest);
         let (keys, spent_runs) = (self.keys, SpentRuns::default());
         let spent_runs = &spent_runs;
-        std::thread::scope(|scope| {
+        let orders = OrderIndex::default();
+        let (report, items, reservations) = std::thread::scope(|scope| {
             let (done_sender, done) = mpsc::channel();
             let mut senders = Vec::with_capacity(count);
             let mut threads = Vec::with_capacity(count);
             for (index, crew) in crews.into_iter().enumerate() {
                 let (sender, batches) = mpsc::sync_channel::<Arc<Batch>>(BATCHES_WAITING_MAX);
                 senders.push(sender);
-                let worker = Worker::new(index, count, crew, hi, spent_runs);
+                let worker = Worker::new(index, count, crew, hi, spent_runs, &orders);
                 let done = done_sender.clone();
                 threads.push(scope.spawn(move || worker.run(&batches, &done)));
             }
@@ -253,7 +257,8 @@ impl<'a> Replay<'a> {
                 .collect();
             // The keys are put into their table meanwhile.
             finish(read, &verifier, ends, self.loaded)
-        })
+        })?;
+        Ok(Replayed { report, items, reservations, orders })
     }
 }
 
@@ -263,7 +268,7 @@ fn finish(
     verifier: &Verifier,
     ends: Vec<WorkerEnd>,
     loaded: Vec<Vec<Sku>>,
-) -> Result<Replayed, ReplayError> {
+) -> Result<(ReplayReport, Items, ReservationSummary), ReplayError> {
     let failures = ends.iter().filter_map(|end| end.error.as_ref().map(ReplayError::seq));
     let first = failures.min().unwrap_or(Seq::MAX);
     if let Err(error) = &read
@@ -285,7 +290,6 @@ fn finish(
         report.keys += end.keys;
         created.extend(end.created);
         reservations.live += end.reservations.live;
-        reservations.live_entries.extend(end.reservations.live_entries);
         reservations.expiring.extend(end.reservations.expiring);
         reservations.closed.extend(end.reservations.closed);
         crews.push(end.shards.into_iter());
@@ -298,7 +302,7 @@ fn finish(
     let count = crews.len();
     let shards = (0..ITEM_SHARDS).filter_map(|index| crews[index % count].next()).collect();
     let items = Items::from_loaded(shards, loaded, created);
-    Ok(Replayed { report, items, reservations })
+    Ok((report, items, reservations))
 }
 
 /// What comes back from the workers: digests to compare, keys to remember, memory to use again.
@@ -345,7 +349,7 @@ fn remember(
         keys.restore_run(&run, hi, now);
         spent.give(run);
     }
-    keys.finish_restoring();
+    keys.finish_restoring(cores());
 }
 
 /// Reads frames, hands their records to the workers in batches, and verifies what comes back.

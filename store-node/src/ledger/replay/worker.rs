@@ -15,7 +15,7 @@ use super::{ReplayError, ReservationSummary};
 use crate::expiry::ClosedEntry;
 use crate::idempotency::KeyEntry;
 use crate::ledger::items::{ITEM_SHARDS, LoadShard, Loading, Slot, hash_of};
-use crate::ledger::orders::OrderEntry;
+use crate::ledger::orders::{OrderEntry, OrderIndex};
 
 /// How many records' slots are looked up before the first of them is applied.
 const FOUND_TOGETHER: usize = 16;
@@ -69,7 +69,7 @@ impl SpentRuns {
     }
 }
 
-pub(super) struct Worker<'runs> {
+pub(super) struct Worker<'run> {
     index: usize,
     workers: usize,
     shards: Vec<LoadShard>,
@@ -78,18 +78,20 @@ pub(super) struct Worker<'runs> {
     hi: Seq,
     moved: Vec<u128>,
     claims: Vec<KeyEntry>,
-    spent_runs: &'runs SpentRuns,
+    spent_runs: &'run SpentRuns,
+    orders: &'run OrderIndex,
     movements: MovementReader,
     end: WorkerEnd,
 }
 
-impl<'runs> Worker<'runs> {
+impl<'run> Worker<'run> {
     pub(super) fn new(
         index: usize,
         workers: usize,
         crew: Crew,
         hi: Seq,
-        spent_runs: &'runs SpentRuns,
+        spent_runs: &'run SpentRuns,
+        orders: &'run OrderIndex,
     ) -> Self {
         Self {
             index,
@@ -100,6 +102,7 @@ impl<'runs> Worker<'runs> {
             moved: Vec::new(),
             claims: Vec::new(),
             spent_runs,
+            orders,
             movements: MovementReader::default(),
             end: WorkerEnd::default(),
         }
@@ -140,7 +143,7 @@ impl<'runs> Worker<'runs> {
         self.end.created.sort_unstable();
         for (place, number) in std::mem::take(&mut self.with_reservations) {
             let Loading { sku, slot, .. } = self.shards[place].slot(number);
-            summarise(sku, slot, &mut self.end.reservations);
+            summarise(sku, slot, &mut self.end.reservations, self.orders);
         }
         self.end.shards = self.shards;
         self.end
@@ -278,7 +281,7 @@ fn apply(
 }
 
 /// Adds an item's reservations to what is derived from them.
-fn summarise(sku: &Sku, slot: &mut Slot, summary: &mut ReservationSummary) {
+fn summarise(sku: &Sku, slot: &mut Slot, summary: &mut ReservationSummary, orders: &OrderIndex) {
     let next = slot.item.reservations().and_then(Reservations::next_expiry);
     slot.set_queued_expiry(next);
     summary.expiring.extend(next.map(|at| (at, sku.clone())));
@@ -286,8 +289,9 @@ fn summarise(sku: &Sku, slot: &mut Slot, summary: &mut ReservationSummary) {
         return;
     };
     summary.live += reservations.iter_live().size_hint().0 as u64;
-    let live = reservations.iter_live();
-    summary.live_entries.extend(live.map(|(order_id, _)| OrderEntry::new(order_id, sku.clone())));
+    for (order_id, _) in reservations.iter_live() {
+        orders.insert(OrderEntry::new(order_id, sku.clone()));
+    }
     for (order_id, ended) in reservations.iter_closed() {
         summary.closed.push(ClosedEntry {
             closed_at: ended.closed_at,
