@@ -15,7 +15,9 @@ mod tests;
 pub(crate) mod text;
 
 pub use envelope::{Envelope, EnvelopeState, decode_envelope, record_sku_bytes};
-pub use item::{SnapshotItem, decode_item, encode_item};
+pub use item::{
+    SnapshotItem, decode_item, decode_item_with_state, decode_state, encode_item, encode_state,
+};
 pub use movement::MovementReader;
 pub use numbers::{VarintReader, put_varint};
 pub use record::{Record, decode_record, encode_event, encode_receipt};

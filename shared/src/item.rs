@@ -2,7 +2,7 @@
 
 use bincode::{Decode, Encode};
 use compact_str::CompactString;
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use crate::cell::{Cell, CheckError};
 use crate::event::{Change, Event};
@@ -13,6 +13,8 @@ use crate::time::Timestamp;
 
 /// The base unit of an item that doesn't say otherwise.
 pub const DEFAULT_UNIT: &str = "each";
+/// Metadata of up to so many bytes, lengths included, is hashed in one piece.
+const HASHED_AT_ONCE_BYTES: usize = 240;
 
 /// What an item is called and where it lies; an empty text is none.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -31,13 +33,40 @@ impl Metadata {
     /// xxh3-64 over the four texts, each after its length as u32 little-endian: part of the state
     /// digest.
     pub fn hash(&self) -> u64 {
-        let mut hasher = Xxh3::new();
-        for text in [&self.name, &self.category, &self.location, &self.unit] {
-            hasher.update(&(text.len() as u32).to_le_bytes());
-            hasher.update(text.as_bytes());
+        let texts = [&self.name, &self.category, &self.location, &self.unit];
+        let parts = texts.map(|text| ((text.len() as u32).to_le_bytes(), text.as_bytes()));
+        let length = parts.iter().map(|(length, text)| length.len() + text.len()).sum();
+        // In one piece where it fits, which most do: several times faster.
+        let mut input = [0_u8; HASHED_AT_ONCE_BYTES];
+        let Some(input) = input.get_mut(..length) else {
+            let mut hasher = Xxh3::new();
+            for (length, text) in parts {
+                hasher.update(&length);
+                hasher.update(text);
+            }
+            return hasher.digest();
+        };
+        let mut rest = &mut *input;
+        for part in parts.iter().flat_map(|(length, text)| [&length[..], text]) {
+            let (place, after) = rest.split_at_mut(part.len());
+            place.copy_from_slice(part);
+            rest = after;
         }
-        hasher.digest()
+        xxh3_64(input)
     }
+}
+
+/// An item but for its SKU and its reservations: what every item has.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ItemState {
+    /// Its counted part.
+    pub cell: Cell,
+    /// Its names and places; the cell holds their hash.
+    pub metadata: Metadata,
+    /// When it came to be.
+    pub created_at: Timestamp,
+    /// Logged time of its last event.
+    pub updated_at: Timestamp,
 }
 
 /// The state of one SKU.
@@ -51,19 +80,22 @@ pub struct Item {
 }
 
 impl Item {
-    /// Puts an item together from a snapshot. `None` if `reserved` isn't the sum of the live
-    /// reservations.
-    pub fn restore(
-        cell: Cell,
-        metadata: Metadata,
-        reservations: Reservations,
-        created_at: Timestamp,
-        updated_at: Timestamp,
-    ) -> Option<Self> {
-        let honest = reservations.total() == cell.quantities.reserved
-            && metadata.hash() == cell.metadata_hash;
-        let reservations = (!reservations.is_empty()).then(|| Box::new(reservations));
-        honest.then_some(Self { cell, metadata, reservations, created_at, updated_at })
+    /// Puts an item together. `None` if `reserved` isn't the sum of the live reservations.
+    pub fn restore(state: ItemState, reservations: Option<Box<Reservations>>) -> Option<Self> {
+        let ItemState { cell, metadata, created_at, updated_at } = state;
+        let total = reservations.as_ref().map_or(Quantity::ZERO, |all| all.total());
+        (total == cell.quantities.reserved).then_some(Self {
+            cell,
+            metadata,
+            reservations,
+            created_at,
+            updated_at,
+        })
+    }
+
+    /// Takes the promises out, the rest is gone.
+    pub fn into_reservations(self) -> Option<Box<Reservations>> {
+        self.reservations
     }
 
     /// The counted part.

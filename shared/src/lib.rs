@@ -27,7 +27,7 @@ pub use cell::{Cell, Flags, Quantities, Version};
 pub use command::{Action, Command};
 pub use event::{Change, Context, Event, KeyClaim};
 pub use ids::{OrderId, StoreId};
-pub use item::{Item, Metadata};
+pub use item::{Item, ItemState, Metadata};
 pub use quantity::{QUANTITY_MAX, Quantity};
 pub use receipt::{LineOutcome, Receipt};
 pub use rejection::Rejection;

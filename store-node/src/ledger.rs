@@ -33,7 +33,7 @@ use shared::{Change, Event, Item, Receipt, Sku, StoreId, Timestamp, digest, rule
 
 use crate::expiry::{ClosedEntry, ClosedQueue, ExpiryQueue};
 use crate::idempotency::KeyTable;
-use items::{Items, Slot};
+use items::{Items, Slot, SlotGuard};
 use orders::{OrderEntry, OrderIndex};
 
 pub use list::{ListCursor, ListQuery, ListRead, Sort, SortKey, SortValue};
@@ -196,7 +196,7 @@ impl<S: Storage> Ledger<S> {
 
     /// Expires what is overdue before an item is shown. Where the log takes no records the item is
     /// shown as it is durable: version, digest and quantities agree either way.
-    fn expire_for_reading(&self, sku: &Sku, slot: &mut Slot, now: Timestamp) {
+    fn expire_for_reading(&self, sku: &Sku, slot: &mut SlotGuard<'_>, now: Timestamp) {
         if is_overdue(&slot.item, now) {
             let _read_only = self.expire_overdue(sku, slot, now);
         }

@@ -2,8 +2,11 @@
 //! bytes; every field is validated again all the same.
 //!
 //! ```text
-//! sku text · flags u8 · version · 7 quantities (varints) · name, category, location, unit texts ·
-//! created at, updated at i64 LE µs · last seq varint ·
+//! sku text · state · reservations
+//! state:
+//! flags u8 · version · 7 quantities (varints) · name, category, location, unit texts ·
+//! created at, updated at i64 LE µs · last seq varint
+//! reservations:
 //! live count varint · (order text · requested · remaining · released · deducted varints ·
 //!                      has expiry u8 · [expiry i64]) * ·
 //! closed count varint · (order text · released · deducted varints · expired u8 · closed at i64) *
@@ -15,7 +18,7 @@ use super::DecodeError;
 use super::numbers::{VarintReader, put_text, put_varint};
 use crate::cell::{Cell, Flags, Quantities, Version};
 use crate::ids::OrderId;
-use crate::item::{Item, Metadata};
+use crate::item::{Item, ItemState, Metadata};
 use crate::quantity::Quantity;
 use crate::reservations::{ClosedReservation, Reservation, Reservations};
 use crate::sku::Sku;
@@ -34,8 +37,14 @@ pub struct SnapshotItem {
 
 /// Appends an item to a snapshot's shard.
 pub fn encode_item(out: &mut Vec<u8>, sku: &Sku, item: &Item, last_seq: u64) {
-    let cell = item.cell();
     put_text(out, sku.as_str());
+    encode_state(out, item, last_seq);
+    encode_reservations(out, item);
+}
+
+/// Appends an item's state: all but its SKU and its reservations.
+pub fn encode_state(out: &mut Vec<u8>, item: &Item, last_seq: u64) {
+    let cell = item.cell();
     out.push(cell.flags.bits());
     put_varint(out, cell.version.get());
     for quantity in cell.quantities.to_array() {
@@ -48,6 +57,9 @@ pub fn encode_item(out: &mut Vec<u8>, sku: &Sku, item: &Item, last_seq: u64) {
     put_time(out, item.created_at());
     put_time(out, item.updated_at());
     put_varint(out, last_seq);
+}
+
+fn encode_reservations(out: &mut Vec<u8>, item: &Item) {
     let Some(reservations) = item.reservations() else {
         out.extend_from_slice(&[0, 0]);
         return;
@@ -75,7 +87,26 @@ pub fn encode_item(out: &mut Vec<u8>, sku: &Sku, item: &Item, last_seq: u64) {
 
 /// Reads the next item of a snapshot's shard; call until nothing is left.
 pub fn decode_item(reader: &mut VarintReader<'_>) -> Result<SnapshotItem, DecodeError> {
+    decode_item_with_state(reader).map(|(item, _)| item)
+}
+
+/// Like [`decode_item`], and the bytes of the item's state too.
+pub fn decode_item_with_state<'a>(
+    reader: &mut VarintReader<'a>,
+) -> Result<(SnapshotItem, &'a [u8]), DecodeError> {
     let sku = Sku::new(reader.text("sku")?).map_err(|_| DecodeError::Invalid("sku"))?;
+    let from = reader.rest();
+    let (state, last_seq) = decode_state(reader)?;
+    let bytes = &from[..from.len() - reader.rest().len()];
+    let reservations = read_reservations(reader)?;
+    let reservations = (!reservations.is_empty()).then(|| Box::new(reservations));
+    let item = Item::restore(state, reservations)
+        .ok_or(DecodeError::Invalid("sum of the reservations"))?;
+    Ok((SnapshotItem { sku, item, last_seq }, bytes))
+}
+
+/// Reads what [`encode_state`] wrote: the state and the seq of the last event.
+pub fn decode_state(reader: &mut VarintReader<'_>) -> Result<(ItemState, u64), DecodeError> {
     let flags = Flags::from_bits(reader.byte("flags")?);
     let version = Version::new(reader.varint("version")?);
     let mut array = [Quantity::ZERO; 7];
@@ -91,12 +122,9 @@ pub fn decode_item(reader: &mut VarintReader<'_>) -> Result<SnapshotItem, Decode
     let created_at = read_time(reader)?;
     let updated_at = read_time(reader)?;
     let last_seq = reader.varint("last seq")?;
-    let reservations = read_reservations(reader)?;
     let quantities = Quantities::from_array(array);
     let cell = Cell { version, quantities, flags, metadata_hash: metadata.hash() };
-    let item = Item::restore(cell, metadata, reservations, created_at, updated_at)
-        .ok_or(DecodeError::Invalid("sum of the reservations"))?;
-    Ok(SnapshotItem { sku, item, last_seq })
+    Ok((ItemState { cell, metadata, created_at, updated_at }, last_seq))
 }
 
 fn read_reservations(reader: &mut VarintReader<'_>) -> Result<Reservations, DecodeError> {

@@ -9,20 +9,22 @@
 
 mod loading;
 mod order;
+mod slot;
 
 use std::hash::{BuildHasher, Hasher};
 use std::ops::Bound;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
 
-use event_log::Seq;
 use hashbrown::HashTable;
-use shared::{FixedHasher, Item, Sku, Timestamp, Version};
-use threading::{Mutex, MutexGuard, RwLock};
+use shared::{FixedHasher, Sku};
+use threading::{Mutex, RwLock};
 
-pub(crate) use loading::{LoadShard, Loading};
+pub(crate) use loading::{LoadShard, Loading, PackedItem};
 pub(crate) use order::CHUNK_SKUS_MAX;
 use order::SkuOrder;
+use slot::Stored;
+pub(crate) use slot::{Slot, SlotGuard};
 
 /// How many SKUs are copied out of the order under one hold of its lock.
 pub(crate) const ORDER_PAGE_MAX: usize = 512;
@@ -33,79 +35,8 @@ const BLOCK_SLOTS: usize = 32;
 /// How many numbers given back are looked at when a new one is needed.
 const FREE_LOOKED_AT_MAX: usize = 8;
 
-/// One item and what the ledger keeps beside it.
-#[derive(Debug, Default)]
-pub(crate) struct Slot {
-    /// The item; version zero while it is being created.
-    pub(crate) item: Item,
-    /// The seq of its last event.
-    pub(crate) last_seq: Seq,
-    mark: Mark,
-}
-
-/// What else is known of a slot, in eight bytes: nothing, the time (µs) under which the expiry
-/// queue knows it, or that it was taken out of the map.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Mark(i64);
-
-impl Mark {
-    const NONE: Self = Self(-1);
-    const GONE: Self = Self(-2);
-}
-
-impl Default for Mark {
-    fn default() -> Self {
-        Self::NONE
-    }
-}
-
-impl Slot {
-    /// A slot with an item that was there before.
-    pub(crate) fn holding(item: Item, last_seq: Seq) -> Self {
-        Self { item, last_seq, mark: Mark::NONE }
-    }
-
-    /// Whether the item exists.
-    pub(crate) fn exists(&self) -> bool {
-        self.item.cell().version != Version::ZERO
-    }
-
-    /// Whether it was removed from the map again: look the SKU up anew.
-    pub(crate) fn is_gone(&self) -> bool {
-        self.mark == Mark::GONE
-    }
-
-    /// The time under which the expiry queue knows it.
-    pub(crate) fn queued_expiry(&self) -> Option<Timestamp> {
-        (self.mark.0 >= 0).then(|| Timestamp::from_micros(self.mark.0))
-    }
-
-    /// Notes under which time the expiry queue knows it.
-    pub(crate) fn set_queued_expiry(&mut self, at: Option<Timestamp>) {
-        self.mark = at.map_or(Mark::NONE, |at| Mark(at.as_micros()));
-    }
-}
-
-/// A slot and its SKU, which is set once and changes only while nobody else holds the block.
-/// At most four cache lines: recovery's speed is the number of lines that it touches.
-#[derive(Default)]
-#[repr(align(64))]
-struct Named {
-    sku: OnceLock<Sku>,
-    slot: Mutex<Slot>,
-}
-
-impl Named {
-    fn bytes(&self) -> &[u8] {
-        self.sku.get().map_or(&[], |sku| sku.as_str().as_bytes())
-    }
-}
-
-// Under the concurrency tests' scheduler a lock is larger.
-#[cfg(not(feature = "shuttle"))]
-const _: () = assert!(size_of::<Named>() <= 256, "a slot fits four cache lines");
-
-type Block = Vec<Named>;
+/// Slots at rest, each under its lock.
+type Block = Vec<Mutex<Stored>>;
 
 /// A slot outside of any map guard.
 #[derive(Clone)]
@@ -116,8 +47,8 @@ pub(crate) struct Handle {
 
 impl Handle {
     /// Locks the slot.
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Slot> {
-        self.block[self.index].slot.lock()
+    pub(crate) fn lock(&self) -> SlotGuard<'_> {
+        SlotGuard::lock(&self.block[self.index])
     }
 }
 
@@ -133,6 +64,11 @@ impl Place {
     fn new(hash: u64, number: u32) -> Self {
         Self { hash_bits: hash_bits(hash), number }
     }
+
+    /// Whether it is this SKU's.
+    fn is(self, hash: u64, sku: &[u8], skus: &Skus) -> bool {
+        self.hash_bits == hash_bits(hash) && skus.bytes(self.number) == sku
+    }
 }
 
 /// Bits of a hash that a table of these sizes doesn't look at.
@@ -140,10 +76,42 @@ fn hash_bits(hash: u64) -> u32 {
     (hash >> 25) as u32
 }
 
+/// The SKUs of slots, by their numbers, in blocks as the slots are.
+#[derive(Default)]
+struct Skus(Vec<Vec<Sku>>);
+
+impl Skus {
+    fn get(&self, number: u32) -> &Sku {
+        let (block, index) = split(number);
+        &self.0[block][index]
+    }
+
+    fn bytes(&self, number: u32) -> &[u8] {
+        self.get(number).as_str().as_bytes()
+    }
+
+    fn hash(&self, number: u32) -> u64 {
+        hash_of(self.bytes(number))
+    }
+
+    /// Gives the next number, or one that was given back, a SKU.
+    fn set(&mut self, number: u32, sku: Sku) {
+        let (block, index) = split(number);
+        if block == self.0.len() {
+            self.0.push(Vec::with_capacity(BLOCK_SLOTS));
+        }
+        match self.0[block].get_mut(index) {
+            Some(place) => *place = sku,
+            None => self.0[block].push(sku),
+        }
+    }
+}
+
 /// One shard of the map.
 #[derive(Default)]
 struct ItemShard {
     table: HashTable<Place>,
+    skus: Skus,
     blocks: Vec<Arc<Block>>,
     /// Slots ever given out.
     used: u32,
@@ -153,10 +121,8 @@ struct ItemShard {
 
 impl ItemShard {
     fn find(&self, hash: u64, sku: &[u8]) -> Option<Handle> {
-        let is_it = |place: &Place| {
-            place.hash_bits == hash_bits(hash) && named(&self.blocks, place.number).bytes() == sku
-        };
-        self.table.find(hash, is_it).map(|place| self.handle(place.number))
+        let place = self.table.find(hash, |place| place.is(hash, sku, &self.skus))?;
+        Some(self.handle(place.number))
     }
 
     fn handle(&self, number: u32) -> Handle {
@@ -166,10 +132,8 @@ impl ItemShard {
 
     fn insert(&mut self, hash: u64, sku: Sku) -> Handle {
         let number = self.free_number().unwrap_or_else(|| self.new_number());
-        let blocks = &self.blocks;
-        let unset = named(blocks, number).sku.set(sku);
-        assert!(unset.is_ok(), "a new slot has no SKU yet");
-        let rehash = |place: &Place| hash_of(named(blocks, place.number).bytes());
+        self.skus.set(number, sku);
+        let rehash = |place: &Place| self.skus.hash(place.number);
         self.table.insert_unique(hash, Place::new(hash, number), rehash);
         self.handle(number)
     }
@@ -180,7 +144,7 @@ impl ItemShard {
         for at in from..self.free.len() {
             let (block, index) = split(self.free[at]);
             if let Some(block) = Arc::get_mut(&mut self.blocks[block]) {
-                block[index] = Named::default();
+                block[index] = Mutex::default();
                 return Some(self.free.swap_remove(at));
             }
         }
@@ -191,14 +155,13 @@ impl ItemShard {
         let number = self.used;
         self.used = number.checked_add(1).expect("a shard never holds 2^32 items");
         if split(number).0 == self.blocks.len() {
-            self.blocks.push(Arc::new((0..BLOCK_SLOTS).map(|_| Named::default()).collect()));
+            self.blocks.push(Arc::new((0..BLOCK_SLOTS).map(|_| Mutex::default()).collect()));
         }
         number
     }
 
     fn remove(&mut self, hash: u64, sku: &[u8]) -> bool {
-        let blocks = &self.blocks;
-        let is_it = |place: &Place| named(blocks, place.number).bytes() == sku;
+        let is_it = |place: &Place| place.is(hash, sku, &self.skus);
         let Ok(entry) = self.table.find_entry(hash, is_it) else {
             return false;
         };
@@ -206,11 +169,6 @@ impl ItemShard {
         self.free.push(place.number);
         true
     }
-}
-
-fn named(blocks: &[Arc<Block>], number: u32) -> &Named {
-    let (block, index) = split(number);
-    &blocks[block][index]
 }
 
 /// The block and the index in it of a slot's number.
@@ -282,7 +240,7 @@ impl Items {
 
     /// Takes out a slot whose item wasn't created after all. The caller holds its lock.
     pub(crate) fn remove(&self, sku: &Sku, slot: &mut Slot) {
-        slot.mark = Mark::GONE;
+        slot.set_gone();
         let bytes = sku.as_str().as_bytes();
         let hash = hash_of(bytes);
         let mut shard = self.shards[shard_of(hash)].write();
@@ -320,6 +278,9 @@ impl Items {
 
 #[cfg(test)]
 mod tests {
+    use event_log::Seq;
+    use shared::Item;
+
     use super::*;
 
     fn sku(number: usize) -> Sku {

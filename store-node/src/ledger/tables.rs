@@ -13,7 +13,7 @@
 //! ```
 
 use shared::Sku;
-use shared::codec::{DecodeError, SnapshotItem, VarintReader, decode_item, encode_item};
+use shared::codec::{DecodeError, SnapshotItem, VarintReader, decode_item_with_state, encode_item};
 use thiserror::Error;
 
 use crate::idempotency::KeyEntry;
@@ -49,14 +49,15 @@ pub(super) fn put_item(out: &mut Vec<u8>, sku: &Sku, item: &shared::Item, last_s
     encode_item(out, sku, item, last_seq);
 }
 
-/// Calls `each` for every item of a section, in order.
+/// Calls `each` for every item of a section, in order, with the bytes of its state.
 pub(super) fn read_items(
     bytes: &[u8],
-    mut each: impl FnMut(SnapshotItem),
+    mut each: impl FnMut(SnapshotItem, &[u8]),
 ) -> Result<(), TableError> {
     let mut reader = VarintReader::new(bytes);
     while !reader.rest().is_empty() {
-        each(decode_item(&mut reader)?);
+        let (item, state) = decode_item_with_state(&mut reader)?;
+        each(item, state);
     }
     Ok(())
 }
@@ -140,7 +141,7 @@ mod tests {
     fn arbitrary_item_bytes_never_panic() {
         for length in 0..200 {
             let bytes: Vec<u8> = (0..length).map(|i: u32| (i * 37 + length) as u8).collect();
-            let _either = read_items(&bytes, |_| ());
+            let _either = read_items(&bytes, |_, _| ());
         }
     }
 }

@@ -3,20 +3,19 @@
 
 use shared::receipt::ReservationNote;
 use shared::{Cell, Command, Context, Event, Item, Rejection, Sku, Timestamp, rules};
-use threading::MutexGuard;
 
 use crate::ledger::decide::{decide, note, promised_order};
-use crate::ledger::items::Slot;
+use crate::ledger::items::{Slot, SlotGuard};
 use crate::ledger::{SCRATCH_RESERVATIONS_MAX, is_overdue, live_count};
 
 /// A SKU of the batch with its locked slot, if it has one.
 pub(super) struct Place<'a> {
     sku: &'a Sku,
-    guard: Option<MutexGuard<'a, Slot>>,
+    guard: Option<SlotGuard<'a>>,
 }
 
 impl<'a> Place<'a> {
-    pub(super) fn new(sku: &'a Sku, guard: Option<MutexGuard<'a, Slot>>) -> Self {
+    pub(super) fn new(sku: &'a Sku, guard: Option<SlotGuard<'a>>) -> Self {
         Self { sku, guard }
     }
 

@@ -1,24 +1,63 @@
 //! A shard while it is filled by one thread: no locks, no counts. It must never be visible to
 //! anyone else before it is frozen.
+//!
+//! Items of a snapshot stay packed. One that an event is about is unpacked and lies, with its
+//! digest, among the others that are in use, until all of them are packed at the end.
 
 use std::sync::Arc;
 
 use hashbrown::HashTable;
-use shared::Sku;
+use shared::{Item, Sku, digest};
 use threading::Mutex;
 
-use super::{BLOCK_SLOTS, Block, ItemShard, Named, Place, Slot, hash_bits, hash_of, split};
+use super::slot::Stored;
+use super::{BLOCK_SLOTS, Block, ItemShard, Place, Skus, Slot, split};
+
+/// The place in `used` of a slot that isn't there.
+const UNUSED: u32 = u32::MAX;
 
 /// A shard being filled.
 #[derive(Default)]
 pub(crate) struct LoadShard {
     table: HashTable<Place>,
+    skus: Skus,
     blocks: Vec<Block>,
-    /// The digest of each slot's item, so that moving it needs only the new one.
-    digests: Vec<u128>,
+    /// Where each slot lies in `used`.
+    places: Vec<u32>,
+    used: Vec<Used>,
 }
 
-/// A slot being filled, with what belongs to it.
+/// An unpacked slot; four cache lines.
+#[repr(align(64))]
+struct Used {
+    slot: Slot,
+    /// The digest of its item, so that moving it needs only the new one.
+    digest: u128,
+    number: u32,
+}
+
+const _: () = assert!(size_of::<Used>() <= 256, "an unpacked slot fits four cache lines");
+
+/// An item of a snapshot on its way into its shard.
+pub(crate) struct PackedItem {
+    hash: u64,
+    sku: Sku,
+    stored: Stored,
+}
+
+impl PackedItem {
+    /// An item with the bytes of its state and the hash of its SKU.
+    pub(crate) fn new(hash: u64, sku: Sku, state: &[u8], item: Item) -> Self {
+        Self { hash, sku, stored: Stored::restored(state, item) }
+    }
+
+    /// Whether it has or had reservations.
+    pub(crate) fn has_reservations(&self) -> bool {
+        self.stored.has_reservations()
+    }
+}
+
+/// A slot in use, with what belongs to it.
 pub(crate) struct Loading<'a> {
     pub(crate) sku: &'a Sku,
     pub(crate) slot: &'a mut Slot,
@@ -28,79 +67,101 @@ pub(crate) struct Loading<'a> {
 impl LoadShard {
     /// Makes room for so many items.
     pub(crate) fn reserve(&mut self, items: usize) {
-        let blocks = &self.blocks;
-        self.table.reserve(items, |place| hash_of(named(blocks, place.number).bytes()));
+        self.table.reserve(items, |place| self.skus.hash(place.number));
         self.blocks.reserve(items.div_ceil(BLOCK_SLOTS));
-        self.digests.reserve(items);
+        self.places.reserve(items);
     }
 
     /// The number of a SKU's slot.
     pub(crate) fn find(&self, hash: u64, sku: &[u8]) -> Option<u32> {
-        let is_it = |place: &Place| {
-            place.hash_bits == hash_bits(hash) && named(&self.blocks, place.number).bytes() == sku
-        };
-        self.table.find(hash, is_it).map(|place| place.number)
+        let place = self.table.find(hash, |place| place.is(hash, sku, &self.skus))?;
+        Some(place.number)
     }
 
     /// A slot by its number.
     pub(crate) fn slot(&mut self, number: u32) -> Loading<'_> {
-        let (block, index) = split(number);
-        let Named { sku, slot } = &mut self.blocks[block][index];
-        Loading {
-            sku: sku.get().expect("a loaded slot has a SKU"),
-            slot: slot.get_mut(),
-            digest: &mut self.digests[number as usize],
+        let sku = self.skus.get(number);
+        let place = &mut self.places[number as usize];
+        if *place == UNUSED {
+            *place = self.used.len() as u32;
+            let (block, index) = split(number);
+            let slot = self.blocks[block][index].get_mut().unpack();
+            let digest = digest::item_digest(sku, slot.item.cell());
+            self.used.push(Used { slot, digest, number });
         }
+        let Used { slot, digest, .. } = &mut self.used[*place as usize];
+        Loading { sku, slot, digest }
     }
 
     /// How many slots there are.
     pub(crate) fn len(&self) -> usize {
-        self.digests.len()
+        self.places.len()
     }
 
-    /// Reads a little of each cache line of every slot, in the order of memory.
+    /// How many of them are unpacked.
+    pub(crate) fn used(&self) -> usize {
+        self.used.len()
+    }
+
+    /// Reads a little of each cache line of every slot in use, in the order of memory.
     pub(crate) fn sweep(&mut self) -> u64 {
         let mut read = 0;
-        for named in self.blocks.iter_mut().flatten() {
-            let slot = named.slot.get_mut();
+        for Used { slot, digest, .. } in &self.used {
             let cell = slot.item.cell();
             read ^= cell.metadata_hash ^ cell.version.get() ^ cell.quantities.safety_stock.get();
             read ^= slot.item.updated_at().as_micros() as u64 ^ slot.last_seq.get();
-            read ^= slot.item.reservations().map_or(0, |all| all.total().get());
+            read ^= slot.item.reservations().map_or(0, |all| all.total().get()) ^ *digest as u64;
         }
         read
     }
 
-    /// Adds a SKU that isn't there, with its item's digest; returns its slot's number.
-    pub(crate) fn insert(&mut self, hash: u64, sku: Sku, slot: Slot, digest: u128) -> u32 {
-        let number = u32::try_from(self.digests.len()).expect("a shard never holds 2^32 items");
-        self.digests.push(digest);
+    /// Adds a SKU that isn't there, with its item's digest.
+    pub(crate) fn insert(&mut self, hash: u64, sku: Sku, slot: Slot, digest: u128) {
+        let place = self.used.len() as u32;
+        let number = self.add(hash, sku, Stored::default(), place);
+        self.used.push(Used { slot, digest, number });
+    }
+
+    /// Adds an item of a snapshot that isn't there; returns its slot's number.
+    pub(crate) fn insert_packed(&mut self, item: PackedItem) -> u32 {
+        self.add(item.hash, item.sku, item.stored, UNUSED)
+    }
+
+    fn add(&mut self, hash: u64, sku: Sku, stored: Stored, place: u32) -> u32 {
+        let number = u32::try_from(self.places.len()).expect("a shard never holds 2^32 items");
+        self.places.push(place);
         let (block, _) = split(number);
         if block == self.blocks.len() {
             self.blocks.push(Vec::with_capacity(BLOCK_SLOTS));
         }
-        self.blocks[block].push(Named { sku: sku.into(), slot: Mutex::new(slot) });
-        let blocks = &self.blocks;
-        let rehash = |place: &Place| hash_of(named(blocks, place.number).bytes());
+        self.blocks[block].push(Mutex::new(stored));
+        self.skus.set(number, sku);
+        let rehash = |place: &Place| self.skus.hash(place.number);
         self.table.insert_unique(hash, Place::new(hash, number), rehash);
         number
     }
 
+    /// Packs every slot that was in use.
+    pub(crate) fn pack(&mut self) {
+        for Used { slot, number, .. } in std::mem::take(&mut self.used) {
+            self.places[number as usize] = UNUSED;
+            let (block, index) = split(number);
+            self.blocks[block][index].get_mut().pack(slot);
+        }
+    }
+
     /// The shard for everyone.
     pub(super) fn freeze(mut self) -> ItemShard {
+        self.pack();
         if let Some(last) = self.blocks.last_mut() {
-            last.resize_with(BLOCK_SLOTS, Named::default);
+            last.resize_with(BLOCK_SLOTS, Mutex::default);
         }
         ItemShard {
             table: self.table,
+            skus: self.skus,
+            used: self.places.len() as u32,
             blocks: self.blocks.into_iter().map(Arc::new).collect(),
-            used: self.digests.len() as u32,
             free: Vec::new(),
         }
     }
-}
-
-fn named(blocks: &[Block], number: u32) -> &Named {
-    let (block, index) = split(number);
-    &blocks[block][index]
 }

@@ -4,7 +4,6 @@
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 
-use event_log::Seq;
 use event_log::snapshot::{Section, SnapshotInfo, SnapshotReadError, SnapshotReader};
 use event_log::storage::Storage;
 use parking_lot::Mutex;
@@ -13,7 +12,7 @@ use shared::{Sku, Timestamp, digest};
 
 use super::Replay;
 use crate::idempotency::KeyTable;
-use crate::ledger::items::{CHUNK_SKUS_MAX, ITEM_SHARDS, LoadShard, Slot, hash_of, shard_of};
+use crate::ledger::items::{CHUNK_SKUS_MAX, ITEM_SHARDS, LoadShard, PackedItem, hash_of, shard_of};
 use crate::ledger::recovery::LedgerOpenError;
 use crate::ledger::tables::{
     SECTION_COUNTS, SECTION_ITEMS, SECTION_KEYS, TableError, read_counts, read_items, read_keys,
@@ -21,6 +20,20 @@ use crate::ledger::tables::{
 
 /// How many sections wait to be decoded at most.
 const SECTIONS_WAITING_MAX: usize = 4;
+
+/// How many items of a shard a loader collects before it takes the shard's lock: with one at a
+/// time, the cores would hand the shards' memory to and fro.
+const ITEMS_TOGETHER: usize = 32;
+
+/// One loading thread.
+struct Loader<'a> {
+    items: &'a [Mutex<LoadShard>],
+    keys: &'a KeyTable,
+    now: Timestamp,
+    /// Items on their way into each shard.
+    waiting: Vec<Vec<PackedItem>>,
+    loaded: Loaded,
+}
 
 /// What one thread made of its sections.
 #[derive(Default)]
@@ -56,7 +69,7 @@ impl Replay<'_> {
                 .map(|_| {
                     let sections = Arc::clone(&sections);
                     let spent = spent_sender.clone();
-                    scope.spawn(move || load_sections(&sections, &spent, items, keys, now))
+                    scope.spawn(move || Loader::new(items, keys, now).run(&sections, &spent))
                 })
                 .collect();
             drop(sections);
@@ -125,54 +138,76 @@ fn send_sections<S: Storage>(
     Ok(())
 }
 
-fn load_sections(
-    sections: &StdMutex<mpsc::Receiver<(usize, Section)>>,
-    spent: &mpsc::Sender<Vec<u8>>,
-    items: &[Mutex<LoadShard>],
-    keys: &KeyTable,
-    now: Timestamp,
-) -> Loaded {
-    let mut loaded = Loaded::default();
-    loop {
-        let received = sections.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok((number, section)) = received else {
-            return loaded;
-        };
-        if loaded.error.is_none() {
-            loaded.error = load_section(number, &section, items, keys, now, &mut loaded).err();
-        }
-        // The other end is there as long as this one.
-        let _sent = spent.send(section.bytes);
+impl<'a> Loader<'a> {
+    fn new(items: &'a [Mutex<LoadShard>], keys: &'a KeyTable, now: Timestamp) -> Self {
+        let waiting = items.iter().map(|_| Vec::with_capacity(ITEMS_TOGETHER)).collect();
+        Self { items, keys, now, waiting, loaded: Loaded::default() }
     }
-}
 
-fn load_section(
-    number: usize,
-    section: &Section,
-    items: &[Mutex<LoadShard>],
-    keys: &KeyTable,
-    now: Timestamp,
-    loaded: &mut Loaded,
-) -> Result<(), TableError> {
-    match section.kind {
-        SECTION_COUNTS => Ok(()),
-        SECTION_KEYS => read_keys(&section.bytes, |entry| {
-            loaded.keys += 1;
-            keys.restore_if_alive(entry, now);
-        }),
-        SECTION_ITEMS => {
-            let mut chunks: Vec<Vec<Sku>> = Vec::new();
-            read_items(&section.bytes, |item| {
-                let sku = load_item(item, items, loaded);
-                match chunks.last_mut().filter(|chunk| chunk.len() < CHUNK_SKUS_MAX) {
-                    Some(chunk) => chunk.push(sku),
-                    None => chunks.push(first_of_chunk(sku)),
-                }
-            })?;
-            loaded.runs.push((number, chunks));
-            Ok(())
+    fn run(
+        mut self,
+        sections: &StdMutex<mpsc::Receiver<(usize, Section)>>,
+        spent: &mpsc::Sender<Vec<u8>>,
+    ) -> Loaded {
+        loop {
+            let received = sections.lock().unwrap_or_else(PoisonError::into_inner).recv();
+            let Ok((number, section)) = received else {
+                (0..self.items.len()).for_each(|shard| self.hand_over(shard));
+                return self.loaded;
+            };
+            if self.loaded.error.is_none() {
+                self.loaded.error = self.load_section(number, &section).err();
+            }
+            // The other end is there as long as this one.
+            let _sent = spent.send(section.bytes);
         }
-        kind => Err(TableError::Kind(kind)),
+    }
+
+    fn load_section(&mut self, number: usize, section: &Section) -> Result<(), TableError> {
+        match section.kind {
+            SECTION_COUNTS => Ok(()),
+            SECTION_KEYS => read_keys(&section.bytes, |entry| {
+                self.loaded.keys += 1;
+                self.keys.restore_if_alive(entry, self.now);
+            }),
+            SECTION_ITEMS => {
+                let mut chunks: Vec<Vec<Sku>> = Vec::new();
+                read_items(&section.bytes, |item, state| {
+                    let sku = self.load_item(item, state);
+                    match chunks.last_mut().filter(|chunk| chunk.len() < CHUNK_SKUS_MAX) {
+                        Some(chunk) => chunk.push(sku),
+                        None => chunks.push(first_of_chunk(sku)),
+                    }
+                })?;
+                self.loaded.runs.push((number, chunks));
+                Ok(())
+            }
+            kind => Err(TableError::Kind(kind)),
+        }
+    }
+
+    fn load_item(&mut self, SnapshotItem { sku, item, .. }: SnapshotItem, state: &[u8]) -> Sku {
+        let digest = digest::item_digest(&sku, item.cell());
+        self.loaded.digest = self.loaded.digest.wrapping_add(digest);
+        let hash = hash_of(sku.as_str().as_bytes());
+        let shard = shard_of(hash);
+        self.waiting[shard].push(PackedItem::new(hash, sku.clone(), state, item));
+        if self.waiting[shard].len() == ITEMS_TOGETHER {
+            self.hand_over(shard);
+        }
+        sku
+    }
+
+    /// Puts the waiting items of a shard into it.
+    fn hand_over(&mut self, shard: usize) {
+        let mut items = self.items[shard].lock();
+        for item in self.waiting[shard].drain(..) {
+            let has_reservations = item.has_reservations();
+            let number = items.insert_packed(item);
+            if has_reservations {
+                self.loaded.with_reservations.push((shard, number));
+            }
+        }
     }
 }
 
@@ -180,19 +215,4 @@ fn first_of_chunk(sku: Sku) -> Vec<Sku> {
     let mut chunk = Vec::with_capacity(CHUNK_SKUS_MAX);
     chunk.push(sku);
     chunk
-}
-
-fn load_item(item: SnapshotItem, items: &[Mutex<LoadShard>], loaded: &mut Loaded) -> Sku {
-    let SnapshotItem { sku, item, last_seq } = item;
-    let digest = digest::item_digest(&sku, item.cell());
-    loaded.digest = loaded.digest.wrapping_add(digest);
-    let has_reservations = item.reservations().is_some();
-    let slot = Slot::holding(item, Seq::new(last_seq));
-    let hash = hash_of(sku.as_str().as_bytes());
-    let shard = shard_of(hash);
-    let number = items[shard].lock().insert(hash, sku.clone(), slot, digest);
-    if has_reservations {
-        loaded.with_reservations.push((shard, number));
-    }
-    sku
 }

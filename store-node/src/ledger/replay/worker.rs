@@ -145,6 +145,7 @@ impl<'run> Worker<'run> {
             let Loading { sku, slot, .. } = self.shards[place].slot(number);
             summarise(sku, slot, &mut self.end.reservations, self.orders);
         }
+        self.shards.iter_mut().for_each(LoadShard::pack);
         self.end.shards = self.shards;
         self.end
     }
@@ -152,7 +153,7 @@ impl<'run> Worker<'run> {
     /// Applies a shard's records up to the first that doesn't fit.
     fn apply_shard(&mut self, batch: &Batch, number: usize, place: usize) {
         // Where most slots will be needed, reading them in a row beats meeting them one by one.
-        let slots = self.shards[place].len();
+        let slots = self.shards[place].used();
         if batch.count(number) > slots / 2 {
             black_box(self.shards[place].sweep());
         }
