@@ -3,21 +3,22 @@
 //! The floor is the lowest of: `lo` of the oldest kept snapshot, every consumer's cursor, every
 //! pin. At least two snapshots, verified at this very moment, are kept; with fewer nothing goes.
 //! Writers are never held. Whatever metadata can't be read, nothing may be deleted. Segments go
-//! oldest first, each removal durable before the next, so that no crash leaves a hole.
+//! oldest first, each removal durable before the next (`removal.rs`), so that no crash leaves a hole.
 
 mod plan;
+mod removal;
 
 use std::io;
 use std::ops::ControlFlow;
 
-use crate::archive::{self, ArchiveError, archive_file_name};
+use crate::archive::{self, ArchiveError};
 use crate::consumers::{AcknowledgeError, Consumer};
 use crate::error::Damage;
-use crate::format::{ARCHIVE_DIR, SNAPSHOTS_DIR, segment_file_name};
+use crate::format::segment_file_name;
 use crate::log::Log;
 use crate::seq::Seq;
 use crate::snapshot::SnapshotInfo;
-use crate::storage::{Storage, remove_if_there};
+use crate::storage::Storage;
 
 use plan::Holders;
 
@@ -62,6 +63,8 @@ pub struct CompactionReport {
     pub deleted: Vec<Seq>,
     /// The first seqs of the archived segments that were deleted for their age.
     pub archives_deleted: Vec<Seq>,
+    /// Files that an earlier compaction had begun to remove, or that came back after it: gone now.
+    pub leftovers_removed: Vec<String>,
     /// The files of the snapshots that were deleted.
     pub snapshots_deleted: Vec<String>,
     /// Consumers dropped for the disk budget: raise an alarm; each has to resync from a snapshot.
@@ -132,6 +135,9 @@ impl<S: Storage> Log<S> {
             bytes_before: plan::used_bytes(self.storage())?,
             ..Default::default()
         };
+        self.finish_begun_removal(&mut report)?;
+        let holders = Holders::new(kept, self.consumers(), self.retained.pins(now_us));
+        self.remove_leftovers(retention, holders.floor().0, now_us, &mut report)?;
         self.remove_below_floor(retention, kept, now_us, &mut report, progress)?;
         self.remove_snapshots(old, &mut report)?;
         let holders = Holders::new(kept, self.consumers(), self.retained.pins(now_us));
@@ -191,12 +197,12 @@ impl<S: Storage> Log<S> {
             segment.last <= floor && !holders.need_end_of(segment.last, segment.end_chain)
         };
         let going: Vec<&SealedSegment> = segments.iter().take_while(may_go).collect();
-        if !retention.archive && !going.is_empty() {
-            self.remove_archives(i64::MIN, now_us, &holders, report)?;
-        }
         for (done, segment) in going.iter().enumerate() {
             if progress(done as u64, going.len() as u64).is_break() {
                 return Err(CompactionError::Cancelled);
+            }
+            if !retention.archive {
+                self.remove_archives(i64::MIN, now_us, &holders, report)?;
             }
             self.remove_segment(segment, retention.archive, report)?;
         }
@@ -218,68 +224,11 @@ impl<S: Storage> Log<S> {
         let file = segment_file_name(segment.first);
         // From here on readers look for it in the archive; those that have the file open keep it.
         self.segment_removed(segment.first, to_archive);
-        remove_if_there(self.storage(), &file)
-            .map_err(|source| io_error("removing", &file, source))?;
-        self.storage()
-            .sync_dir("")
-            .map_err(|source| io_error("syncing", "the directory", source))?;
+        self.remove_durably(&file)?;
         if to_archive {
             report.archived.push(segment.first);
         } else {
             report.deleted.push(segment.first);
-        }
-        Ok(())
-    }
-
-    fn remove_snapshots(
-        &self,
-        old: &[SnapshotInfo],
-        report: &mut CompactionReport,
-    ) -> Result<(), CompactionError> {
-        for snapshot in old {
-            remove_if_there(self.storage(), &snapshot.file)
-                .map_err(|source| io_error("removing", &snapshot.file, source))?;
-            self.storage()
-                .sync_dir(SNAPSHOTS_DIR)
-                .map_err(|source| io_error("syncing", SNAPSHOTS_DIR, source))?;
-            report.snapshots_deleted.push(snapshot.file.clone());
-        }
-        Ok(())
-    }
-
-    /// Deletes archived segments for their age, oldest first and never above the floor: by the
-    /// logged time that the segment after each one says it ended with.
-    fn remove_archives(
-        &self,
-        keep_us: i64,
-        now_us: i64,
-        holders: &Holders,
-        report: &mut CompactionReport,
-    ) -> Result<(), CompactionError> {
-        let failed = |source| io_error("reading", ARCHIVE_DIR, source);
-        let archived = archive::list(self.storage()).map_err(failed)?;
-        for (index, first) in archived.iter().enumerate() {
-            // The newest archive's end is told by the oldest segment that is still there.
-            let next = match archived.get(index + 1) {
-                Some(next) => archive::read_header(self.storage(), *next).map_err(failed)?,
-                None => plan::oldest_segment_header(self.storage())?,
-            };
-            let is_young = now_us.saturating_sub(next.previous_logged_at_us) <= keep_us;
-            let last = next.first_seq.previous();
-            if is_young
-                || last > report.floor
-                || holders.need_end_of(last, Some(next.previous_chain))
-            {
-                break;
-            }
-            let file = archive_file_name(*first);
-            self.segment_removed(*first, false);
-            remove_if_there(self.storage(), &file)
-                .map_err(|source| io_error("removing", &file, source))?;
-            self.storage()
-                .sync_dir(ARCHIVE_DIR)
-                .map_err(|source| io_error("syncing", ARCHIVE_DIR, source))?;
-            report.archives_deleted.push(*first);
         }
         Ok(())
     }

@@ -30,6 +30,7 @@ use threading::Mutex;
 
 use crate::error::CursorError;
 use crate::format::{ARCHIVE_DIR, CONSUMERS_FILE, SNAPSHOTS_DIR, TEMPORARY_SUFFIX};
+use crate::leftovers::Leftover;
 use crate::log::Log;
 use crate::seq::{Chain, LogId, Seq};
 use crate::snapshot::SnapshotInfo;
@@ -108,6 +109,10 @@ pub(crate) struct Retained {
     pub(crate) verified: Mutex<BTreeMap<String, SnapshotInfo>>,
     pub(crate) snapshot_running: AtomicBool,
     pub(crate) compacting: Mutex<()>,
+    /// Segments that opening found before a gap and that compaction hasn't removed yet.
+    pub(crate) leftovers: Mutex<Vec<Leftover>>,
+    /// The file whose removal was begun and isn't known to be durable: no other one goes before it.
+    pub(crate) removing: Mutex<Option<String>>,
 }
 
 impl Retained {
@@ -124,6 +129,8 @@ impl Retained {
             verified: Mutex::new(BTreeMap::new()),
             snapshot_running: AtomicBool::new(false),
             compacting: Mutex::new(()),
+            leftovers: Mutex::default(),
+            removing: Mutex::default(),
         }
     }
 

@@ -14,7 +14,8 @@ use crate::catalog::Catalog;
 use crate::error::{CursorError, OpenError, ReadError};
 use crate::format::{LOCK_FILE, SegmentHeader, segment_file_name};
 use crate::frame::{Frame, FrameHeader};
-use crate::headers::{Identity, catalog_of};
+use crate::headers::{Identity, catalog_of, catalog_of_pages, pages_of};
+use crate::links::resume_behind_gaps;
 use crate::recovery::{TailError, scan_tail};
 use crate::seq::{Chain, Cursor, LogId, Seq, Tip};
 use crate::storage::{OpenMode, Storage};
@@ -39,9 +40,16 @@ pub struct DirectoryReader<S: Storage> {
 }
 
 impl<S: Storage> DirectoryReader<S> {
-    /// Reads from the frame after `after` on; takes no lock and changes nothing.
+    /// Reads from the frame after `after` on; takes no lock and changes nothing. Where a gap lies
+    /// ahead and nothing needs what is before it, that counts as compacted away.
     pub fn open(storage: S, after: Cursor) -> Result<Self, CursorError> {
-        let (catalog, newest) = catalog_of(&storage).map_err(read_error)?;
+        let mut pages = pages_of(&storage).map_err(read_error)?;
+        let ahead = pages.partition_point(|page| page.header.first_seq <= after.seq);
+        // From the segment that holds the cursor: who tails a log is at its end.
+        if let Some(first) = resume_behind_gaps(&storage, &pages[ahead.saturating_sub(1)..]) {
+            pages.retain(|page| page.header.first_seq >= first);
+        }
+        let (catalog, newest) = catalog_of_pages(pages).map_err(read_error)?;
         let Some(first) = catalog.holding(after.seq) else {
             return Err(CursorError::Compacted { resume_from: catalog.first() });
         };

@@ -39,6 +39,9 @@ pub const ALIGNMENT_BYTES_MIN: u32 = 512;
 pub const ALIGNMENT_BYTES_MAX: u32 = 32 * 1024;
 /// The longest owner.
 pub const OWNER_BYTES_MAX: usize = 256;
+/// The longest segment file: verifying, archiving and opening read one in one piece, so none may be
+/// longer than what all of them take.
+pub const SEGMENT_BYTES_MAX: u64 = 1 << 30;
 /// The longest frame, header and padding included; also the most bytes a torn write can leave.
 pub const FRAME_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// The longest single append, in bytes of its records as laid out in a frame.

@@ -67,14 +67,16 @@ impl Listing {
         Ok(listing)
     }
 
-    /// The segments in the order of the log, archived ones first; each with whether it is archived.
+    /// The segments in the order of the log, each with whether it is archived. Archived ones come
+    /// first, but where the removal of a segment came undone: those archived after it follow it.
     pub(crate) fn in_order<S: Storage>(&self, storage: &S) -> Result<Vec<(Seq, bool)>, OpenError> {
         let archived = archive::list(storage).map_err(failed("listing the archive"))?;
-        let live_first = self.segments.first().copied().unwrap_or(Seq::MAX);
         // A crash between archiving a segment and removing it leaves both: the live one counts.
-        let archived = archived.into_iter().filter(|first| *first < live_first);
+        let archived = archived.into_iter().filter(|first| !self.segments.contains(first));
         let live = self.segments.iter().map(|first| (*first, false));
-        Ok(archived.map(|first| (first, true)).chain(live).collect())
+        let mut places: Vec<_> = archived.map(|first| (first, true)).chain(live).collect();
+        places.sort_unstable();
+        Ok(places)
     }
 }
 
@@ -133,11 +135,16 @@ pub(crate) fn catalog_of_pages(
 
 /// A catalog made from a directory alone; for readers that don't hold the lock.
 pub(crate) fn catalog_of<S: Storage>(storage: &S) -> Result<(Catalog, SegmentHeader), OpenError> {
+    catalog_of_pages(pages_of(storage)?)
+}
+
+/// Every header page of a directory that holds a segment; for readers that don't hold the lock.
+pub(crate) fn pages_of<S: Storage>(storage: &S) -> Result<Vec<Page>, OpenError> {
     let listing = Listing::read(storage)?;
     if listing.segments.is_empty() {
         return Err(OpenError::NotALog { what: "no segment".to_owned() });
     }
-    catalog_of_pages(read_pages(storage, Identity::default(), &listing)?)
+    read_pages(storage, Identity::default(), &listing)
 }
 
 fn archived_page<S: Storage>(storage: &S, first: Seq) -> Result<Page, OpenError> {

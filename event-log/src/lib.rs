@@ -34,6 +34,7 @@ mod error;
 mod format;
 pub mod frame;
 mod headers;
+mod leftovers;
 mod links;
 mod log;
 mod look;
@@ -66,10 +67,11 @@ pub use error::{
 };
 pub use format::{
     ALIGNMENT_BYTES_MAX, ALIGNMENT_BYTES_MIN, APPEND_BYTES_MAX, FORMAT_VERSION, FRAME_BYTES_MAX,
-    OWNER_BYTES_MAX, SEGMENT_HEADER_BYTES, SegmentHeader, parse_segment_file_name,
-    segment_file_name,
+    OWNER_BYTES_MAX, SEGMENT_BYTES_MAX, SEGMENT_HEADER_BYTES, SegmentHeader,
+    parse_segment_file_name, segment_file_name,
 };
 pub use frame::{Frame, FrameHeader, FrameKind, decode_frame, keep_alive, verify_chain};
+pub use leftovers::Leftover;
 pub use log::{Committed, Log, LogOptions};
 pub use reader::FrameReader;
 pub use record::{RecordBuffer, Records};

@@ -5,10 +5,10 @@
 //! its last frame, found by looking backwards from the end of the file. So a segment that is
 //! missing between two others is found for a few blocks of reading each. Compaction removes the
 //! oldest first, so only the beginning of a log may be missing, and only what the newest snapshot
-//! stands for.
+//! stands for; what is left over before a gap is told from damage in `leftovers.rs`.
 //!
-//! Read-only. Not looked at are the ends of archived segments but the newest: nothing that is
-//! opened needs them, and each would have to be decompressed whole.
+//! Read-only. Not looked at are the ends of archived segments before archived ones: nothing that
+//! is opened needs them, and each would have to be decompressed whole.
 
 use std::io;
 
@@ -17,6 +17,7 @@ use crate::error::{Damage, OpenError, ReadError};
 use crate::format::{SegmentHeader, segment_file_name};
 use crate::frame::FrameHeader;
 use crate::headers::{Page, failed};
+use crate::leftovers::{Leftover, leave_out, nothing_needs_what_is_before};
 use crate::seq::{Chain, LogId, Seq};
 use crate::snapshot::{parse_snapshot_file_name, peek, scan_names};
 use crate::storage::{OpenMode, Storage, StorageFile, join};
@@ -26,31 +27,50 @@ use crate::window::SegmentReader;
 /// How much is read at once, looking backwards.
 const PIECE_BYTES: u64 = 64 << 10;
 
-/// The first damage between the segments, if any.
-pub(crate) fn first_broken<S: Storage>(
-    storage: &S,
-    pages: &[Page],
-) -> Result<Option<Damage>, OpenError> {
-    if let Some(damage) = missing_beginning(storage, pages)? {
-        return Ok(Some(damage));
-    }
-    for pair in pages.windows(2) {
-        if let Some(damage) = broken_between(storage, &pair[0], &pair[1])? {
-            return Ok(Some(damage));
-        }
-    }
-    Ok(None)
+/// How one segment leads to the next.
+enum Link {
+    Whole,
+    /// The first ends as it should, and what follows it isn't there.
+    Gap(Damage),
+    Broken(Damage),
 }
 
-/// All damages between the segments; what can't be read is one too.
-pub(crate) fn all_broken<S: Storage>(
+/// Refuses with the first damage between the segments. Pages before a gap that nothing needs are
+/// taken out and answered.
+pub(crate) fn check<S: Storage>(
     storage: &S,
-    pages: &[Page],
-) -> Result<Vec<Damage>, OpenError> {
+    pages: &mut Vec<Page>,
+) -> Result<Vec<Leftover>, OpenError> {
+    if let Some(damage) = missing_beginning(storage, pages)? {
+        return Err(OpenError::Corrupt(damage));
+    }
+    let mut left_over = 0;
+    for (index, pair) in pages.windows(2).enumerate() {
+        match link_between(storage, &pair[0], &pair[1])? {
+            Link::Whole => {}
+            Link::Gap(_) if is_needless(storage, &pair[1])? => left_over = index + 1,
+            Link::Gap(damage) | Link::Broken(damage) => return Err(OpenError::Corrupt(damage)),
+        }
+    }
+    Ok(leave_out(pages, left_over))
+}
+
+/// All damages between the segments; what can't be read is one too. Pages before a gap that nothing
+/// needs are taken out and answered, unless `is_explained` knows the gap by other damage.
+pub(crate) fn check_all<S: Storage>(
+    storage: &S,
+    pages: &mut Vec<Page>,
+    is_explained: impl Fn(&Damage) -> bool,
+) -> Result<(Vec<Damage>, Vec<Leftover>), OpenError> {
     let mut damages: Vec<Damage> = missing_beginning(storage, pages)?.into_iter().collect();
-    for pair in pages.windows(2) {
-        match broken_between(storage, &pair[0], &pair[1]) {
-            Ok(damage) => damages.extend(damage),
+    let mut left_over = 0;
+    for (index, pair) in pages.windows(2).enumerate() {
+        match link_between(storage, &pair[0], &pair[1]) {
+            Ok(Link::Whole) => {}
+            Ok(Link::Gap(gap)) if !is_explained(&gap) && is_needless(storage, &pair[1])? => {
+                left_over = index + 1;
+            }
+            Ok(Link::Gap(damage) | Link::Broken(damage)) => damages.push(damage),
             Err(OpenError::Io { source, .. }) => {
                 let (first, next) = (pair[0].header.first_seq, pair[1].header.first_seq);
                 let what = format!("unreadable: {source}");
@@ -66,7 +86,29 @@ pub(crate) fn all_broken<S: Storage>(
             Err(error) => return Err(error),
         }
     }
-    Ok(damages)
+    Ok((damages, leave_out(pages, left_over)))
+}
+
+/// The first seq behind the last gap, if all gaps between these segments are such that nothing needs
+/// what lies before them. For readers beside a process that writes: what else is wrong, or changes
+/// meanwhile, they meet while they read.
+pub(crate) fn resume_behind_gaps<S: Storage>(storage: &S, pages: &[Page]) -> Option<Seq> {
+    let mut resume_from = None;
+    for pair in pages.windows(2) {
+        match link_between(storage, &pair[0], &pair[1]) {
+            Ok(Link::Whole) => {}
+            Ok(Link::Gap(_)) if is_needless(storage, &pair[1]).unwrap_or(false) => {
+                resume_from = Some(pair[1].header.first_seq);
+            }
+            Ok(Link::Gap(_) | Link::Broken(_)) | Err(_) => break,
+        }
+    }
+    resume_from
+}
+
+/// Whether nothing needs what lies before the segment behind a gap.
+fn is_needless<S: Storage>(storage: &S, behind: &Page) -> Result<bool, OpenError> {
+    nothing_needs_what_is_before(storage, &behind.header).map_err(failed("listing the snapshots"))
 }
 
 /// Records before the first segment are only gone rightly when the newest snapshot stands for them.
@@ -101,22 +143,18 @@ fn newest_lo<S: Storage>(storage: &S, log_id: LogId) -> io::Result<Option<Seq>> 
     Ok(newest.and_then(|name| parse_snapshot_file_name(name)).map(|(lo, _)| lo))
 }
 
-fn broken_between<S: Storage>(
-    storage: &S,
-    before: &Page,
-    after: &Page,
-) -> Result<Option<Damage>, OpenError> {
+fn link_between<S: Storage>(storage: &S, before: &Page, after: &Page) -> Result<Link, OpenError> {
     let (last, chain) = (after.header.first_seq.previous(), after.header.previous_chain);
     match (before.archived, after.archived) {
-        (true, true) => Ok(None),
+        (true, true) => Ok(Link::Whole),
         (true, false) => {
             let end = archive_end(storage, before)?;
-            Ok((end != (last, chain)).then(|| missing(before, end.0, after)))
+            Ok(if end == (last, chain) { Link::Whole } else { missing(before, end.0, after) })
         }
         (false, _) => {
             let linked = segment_ends_at(storage, before, last, &chain)
                 .map_err(failed("reading the end of a segment"))?;
-            if linked { Ok(None) } else { explain(storage, before, after) }
+            if linked { Ok(Link::Whole) } else { explain(storage, before, after) }
         }
     }
 }
@@ -180,11 +218,7 @@ fn archive_end<S: Storage>(storage: &S, page: &Page) -> Result<(Seq, Chain), Ope
 }
 
 /// Says why a live segment doesn't end where the next one begins, by reading it whole.
-fn explain<S: Storage>(
-    storage: &S,
-    before: &Page,
-    after: &Page,
-) -> Result<Option<Damage>, OpenError> {
+fn explain<S: Storage>(storage: &S, before: &Page, after: &Page) -> Result<Link, OpenError> {
     let file = segment_file_name(before.header.first_seq);
     let bytes = read_segment(storage, &file).map_err(failed("reading a segment"))?;
     let mut walk = SegmentWalk::new(&bytes, &before.header);
@@ -200,24 +234,27 @@ fn explain<S: Storage>(
                 let last_seq = after.header.first_seq.previous().max(last);
                 let what = error.to_string();
                 let first_seq = last.next();
-                return Ok(Some(Damage { file, offset, length, first_seq, last_seq, what }));
+                let damage = Damage { file, offset, length, first_seq, last_seq, what };
+                return Ok(Link::Broken(damage));
             }
-            Step::End { .. } => return Ok(Some(missing(before, last, after))),
+            Step::End { .. } => return Ok(missing(before, last, after)),
         }
     }
 }
 
 /// `before` holds everything up to `last` and nothing more, and `after` doesn't go on from there.
-fn missing(before: &Page, last: Seq, after: &Page) -> Damage {
+fn missing(before: &Page, last: Seq, after: &Page) -> Link {
     let (first_seq, next) = (last.next(), after.header.first_seq);
     let between = segment_file_name(before.header.first_seq);
     if first_seq < next {
         let what =
             format!("segments are missing between {between} and {}", segment_file_name(next));
         let file = segment_file_name(first_seq);
-        return Damage { file, offset: 0, length: 0, first_seq, last_seq: next.previous(), what };
+        let last_seq = next.previous();
+        return Link::Gap(Damage { file, offset: 0, length: 0, first_seq, last_seq, what });
     }
     let what = format!("the chain breaks between {between} and this segment");
     let file = segment_file_name(next);
-    Damage { file, offset: 64, length: 32, first_seq: next.previous(), last_seq: last, what }
+    let first_seq = next.previous();
+    Link::Broken(Damage { file, offset: 64, length: 32, first_seq, last_seq: last, what })
 }

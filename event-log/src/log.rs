@@ -15,6 +15,7 @@ use crate::consumers::Retained;
 use crate::error::{AppendError, CommitError, CursorError, OpenError, WaitError};
 use crate::format::{APPEND_BYTES_MAX, FRAME_BYTES_MAX};
 use crate::frame::FRAME_HEADER_BYTES;
+use crate::leftovers::Leftover;
 use crate::queue::{Gate, Queue};
 use crate::record::RecordBuffer;
 use crate::seq::{Chain, Epoch, LogId, Seq, SeqRange, StateDigest, Tip};
@@ -27,7 +28,7 @@ use crate::waiters::{Durable, Waiters};
 pub struct LogOptions {
     /// Who the log belongs to, at most 256 bytes; another owner's log is refused.
     pub owner: Vec<u8>,
-    /// The size of a segment file, bytes.
+    /// The size of a segment file, bytes; at most [`SEGMENT_BYTES_MAX`](crate::SEGMENT_BYTES_MAX).
     pub segment_bytes: u64,
     /// Where frames begin, bytes; none = max(512, the device's physical block).
     pub alignment: Option<u32>,
@@ -139,8 +140,9 @@ impl<S: Storage> Log<S> {
     /// nothing later witnesses is written and synced again, before this returns.
     #[expect(clippy::needless_pass_by_value, reason = "options are made for one opening")]
     pub fn open(storage: S, options: LogOptions) -> Result<Arc<Self>, OpenError> {
-        let (shared, lock) = crate::recovery::open(storage, &options)?;
+        let (shared, lock, leftovers) = crate::recovery::open(storage, &options)?;
         let retained = Retained::load(&shared.storage, shared.log_id);
+        *retained.leftovers.lock() = leftovers;
         Ok(Arc::new(Self {
             shared: Arc::new(shared),
             retained,
@@ -159,6 +161,9 @@ impl<S: Storage> Log<S> {
     pub fn open_read_only(storage: S, options: LogOptions) -> Result<Arc<Self>, OpenError> {
         let (shared, base) = crate::look::open(storage, &options)?;
         let retained = Retained::load(&shared.storage, shared.log_id);
+        if let OpenedAs::ReadOnly(opening) = &shared.opened {
+            retained.leftovers.lock().clone_from(&opening.leftovers);
+        }
         if let Some(info) = base {
             retained.remember_snapshot(info);
         }
@@ -176,6 +181,12 @@ impl<S: Storage> Log<S> {
             OpenedAs::ReadOnly(opening) => Some(opening),
             OpenedAs::New | OpenedAs::Clean | OpenedAs::Unclean { .. } => None,
         }
+    }
+
+    /// Segments that opening found before a gap that nothing needs, and that are there still: tell
+    /// operators. They are no part of the log, and compaction removes them.
+    pub fn leftovers(&self) -> Vec<Leftover> {
+        self.retained.leftovers.lock().clone()
     }
 
     /// Puts records into the next frame, all of them into the same one, and gives them their seqs.
@@ -314,6 +325,14 @@ impl<S: Storage> Log<S> {
 
     pub(crate) fn sealed_segments(&self) -> Vec<SealedSegment> {
         self.shared.catalog.lock().sealed()
+    }
+
+    /// Forgets an archived segment; one that is also there as a segment stays.
+    pub(crate) fn archive_removed(&self, first: Seq) {
+        let mut catalog = self.shared.catalog.lock();
+        if catalog.get(first).is_some_and(|segment| segment.archived) {
+            catalog.removed(first, false);
+        }
     }
 
     pub(crate) fn segment_removed(&self, first: Seq, archived: bool) {

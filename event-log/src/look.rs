@@ -56,6 +56,14 @@ impl Damages {
         }
     }
 
+    /// Whether a segment that begins in this gap is there, and damaged.
+    fn lie_in(&self, gap: &Damage) -> bool {
+        let begins_in =
+            |damage: &Damage| (gap.first_seq..=gap.last_seq).contains(&damage.first_seq);
+        let is_snapshot = |damage: &Damage| damage.file.starts_with(SNAPSHOTS_DIR);
+        self.0.iter().any(|damage| begins_in(damage) && !is_snapshot(damage))
+    }
+
     /// Whether it is known why no segment holds what follows this seq.
     fn explain(&self, last: Seq) -> bool {
         let mut of_segments =
@@ -81,7 +89,10 @@ pub(crate) fn open<S: Storage>(
             None => OpenError::NotALog { what: "no segment and no snapshot".to_owned() },
         });
     };
-    for damage in links::all_broken(&storage, &seen.pages)? {
+    let damages = &seen.damages;
+    let (broken, leftovers) =
+        links::check_all(&storage, &mut seen.pages, |gap| damages.lie_in(gap))?;
+    for damage in broken {
         seen.damages.add(damage);
     }
     let start = base.as_ref().map_or(
@@ -112,6 +123,7 @@ pub(crate) fn open<S: Storage>(
         last: shown,
         is_exact: shown == reached.tip.seq,
         torn_bytes: reached.torn_bytes,
+        leftovers,
         damages: std::mem::take(&mut seen.damages.0),
     };
     Ok((share(storage, options, seen, catalog, (reached, log_id), opening), base))

@@ -14,11 +14,12 @@ use crate::consumers::{remove_leftovers, witnesses};
 use crate::error::{Damage, OpenError};
 use crate::format::{
     ALIGNMENT_BYTES_MIN, ARCHIVE_DIR, CONSUMERS_FILE, FRAME_BYTES_MAX, LOCK_FILE, OWNER_BYTES_MAX,
-    SEGMENT_HEADER_BYTES, SNAPSHOTS_DIR, SegmentHeader, TEMPORARY_SUFFIX, alignment_is_valid,
-    header_len_for, segment_file_name, spare_file_name,
+    SEGMENT_BYTES_MAX, SEGMENT_HEADER_BYTES, SNAPSHOTS_DIR, SegmentHeader, TEMPORARY_SUFFIX,
+    alignment_is_valid, header_len_for, segment_file_name, spare_file_name,
 };
 use crate::frame::FRAME_HEADER_BYTES;
 use crate::headers::{Identity, Listing, catalog_of_pages, failed, read_pages};
+use crate::leftovers::Leftover;
 use crate::links;
 use crate::log::{Limits, LogOptions, Published, Shared};
 use crate::planted;
@@ -44,13 +45,14 @@ struct Found<S: Storage> {
     /// The last frame holds records: a checkpoint should follow, for those who read the directory.
     unsealed: bool,
     opened: OpenedAs,
+    leftovers: Vec<Leftover>,
 }
 
+/// What an opening yields: the log, its lock, and the segments that are no part of it any more.
+pub(crate) type Opened<S> = (Shared<S>, <S as Storage>::Lock, Vec<Leftover>);
+
 /// Opens or makes the log; see [`crate::Log::open`].
-pub(crate) fn open<S: Storage>(
-    storage: S,
-    options: &LogOptions,
-) -> Result<(Shared<S>, S::Lock), OpenError> {
+pub(crate) fn open<S: Storage>(storage: S, options: &LogOptions) -> Result<Opened<S>, OpenError> {
     check_options(options)?;
     let listing = Listing::read(&storage)?;
     if listing.segments.is_empty() {
@@ -62,14 +64,15 @@ pub(crate) fn open<S: Storage>(
     };
     // Again: now nobody else changes it.
     let listing = Listing::read(&storage)?;
-    let found = if listing.segments.is_empty() {
+    let mut found = if listing.segments.is_empty() {
         make(&storage, options, &listing)?
     } else {
         let found = recover(&storage, options, &listing)?;
         remove_temporary(&storage, &listing).map_err(failed("removing leftovers"))?;
         found
     };
-    Ok((share(storage, options, listing.unknown, found), lock))
+    let leftovers = std::mem::take(&mut found.leftovers);
+    Ok((share(storage, options, listing.unknown, found), lock, leftovers))
 }
 
 fn share<S: Storage>(
@@ -128,6 +131,9 @@ pub(crate) fn check_options(options: &LogOptions) -> Result<(), OpenError> {
     let alignment = options.alignment.unwrap_or(ALIGNMENT_BYTES_MIN);
     if options.segment_bytes < u64::from(header_len_for(alignment)) + 4 * u64::from(alignment) {
         return refuse("a segment must hold its header and at least four blocks");
+    }
+    if options.segment_bytes > SEGMENT_BYTES_MAX {
+        return refuse("a segment has at most 1 GiB, which is what every reader takes");
     }
     if options.frame_bytes_max > FRAME_BYTES_MAX
         || options.frame_bytes_max < 4 * FRAME_HEADER_BYTES + 2 * alignment as usize
@@ -200,6 +206,7 @@ fn make<S: Storage>(
         epoch_counter: 0,
         unsealed: false,
         opened: OpenedAs::New,
+        leftovers: Vec::new(),
     })
 }
 
@@ -209,10 +216,8 @@ fn recover<S: Storage>(
     listing: &Listing,
 ) -> Result<Found<S>, OpenError> {
     let identity = Identity { owner: Some(options.owner.clone()), log_id: None };
-    let pages = read_pages(storage, identity, listing)?;
-    if let Some(damage) = links::first_broken(storage, &pages)? {
-        return Err(OpenError::Corrupt(damage));
-    }
+    let mut pages = read_pages(storage, identity, listing)?;
+    let leftovers = links::check(storage, &mut pages)?;
     let (catalog, header) = catalog_of_pages(pages)?;
     let name = segment_file_name(header.first_seq);
     let file =
@@ -251,6 +256,7 @@ fn recover<S: Storage>(
         epoch_counter: tail.epoch_counter,
         unsealed,
         opened,
+        leftovers,
     })
 }
 

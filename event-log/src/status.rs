@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::error::Damage;
 use crate::format::segment_file_name;
+use crate::leftovers::Leftover;
 use crate::log::Log;
 use crate::queue::{Gate, Shortage};
 use crate::seq::{Chain, Epoch, LogId, Seq, StateDigest};
@@ -69,6 +70,8 @@ pub struct ReadOnlyOpening {
     pub is_exact: bool,
     /// Bytes behind the end that nothing proves were ever acknowledged: a torn write.
     pub torn_bytes: u64,
+    /// Segments before a gap that nothing needs; no part of what is shown.
+    pub leftovers: Vec<Leftover>,
     /// What can't be trusted, in the order of the log, as far as opening had to look: `verify`
     /// finds the rest.
     pub damages: Vec<Damage>,

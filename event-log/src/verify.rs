@@ -14,6 +14,7 @@ use crate::consumers::{Witness, read_consumers, witnesses};
 use crate::error::Damage;
 use crate::format::{ARCHIVE_DIR, CONSUMERS_FILE};
 use crate::headers::{Identity, Listing};
+use crate::leftovers::Leftover;
 use crate::seq::{Chain, LogId, Seq};
 use crate::snapshot::{SnapshotReadError, damage_of_file, list_verified};
 use crate::storage::{OpenMode, Storage, StorageFile};
@@ -42,7 +43,7 @@ pub struct VerifyReport {
     pub snapshots: u64,
     /// Consumers with a readable cursor.
     pub consumers: u64,
-    /// The first seq that is there.
+    /// The first seq that is there; what is left over before a gap doesn't count.
     pub first: Seq,
     /// The last seq that is there.
     pub last: Seq,
@@ -51,6 +52,8 @@ pub struct VerifyReport {
     /// Bytes behind the last frame that nothing proves were ever acknowledged: a torn write, which
     /// the next opening zeroes, or a frame in flight.
     pub torn_tail: Option<Damage>,
+    /// Segments before a gap that nothing needs: no damage, and gone with the next compaction.
+    pub leftovers: Vec<Leftover>,
     /// What can't be trusted, in the order of the log; at most [`DAMAGES_MAX`].
     pub damages: Vec<Damage>,
     /// How many damages there were, those not listed included.

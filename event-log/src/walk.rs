@@ -6,13 +6,11 @@
 
 use std::io::{self, Read};
 
-use crate::format::{ALIGNMENT_BYTES_MIN, SegmentHeader, align_up};
+use crate::format::{ALIGNMENT_BYTES_MIN, SEGMENT_BYTES_MAX, SegmentHeader, align_up};
 use crate::frame::{FRAME_HEADER_BYTES, FrameError, FrameHeader, check_payload};
 use crate::seq::LogId;
 use crate::storage::{FileReader, OpenMode, Storage, StorageFile, read_small_file};
 
-/// The longest segment read whole, in bytes: far beyond any that is written.
-pub(crate) const SEGMENT_BYTES_MAX: u64 = 1 << 30;
 /// How much of a sealed segment is read at once, in bytes.
 const PIECE_BYTES: usize = 1 << 20;
 

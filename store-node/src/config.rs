@@ -10,6 +10,7 @@ use std::time::Duration;
 use clap::Args;
 use config::builder::DefaultState;
 use config::{Config, ConfigBuilder, Environment, File, FileFormat, Map, Source};
+use event_log::SEGMENT_BYTES_MAX;
 use serde::{Deserialize, Serialize};
 use shared::StoreId;
 use thiserror::Error;
@@ -18,8 +19,6 @@ use thiserror::Error;
 pub const ENVIRONMENT_PREFIX: &str = "STORE_NODE";
 /// The fewest bytes of a segment.
 const SEGMENT_BYTES_MIN: u64 = 1 << 20;
-/// The most bytes of a segment.
-const SEGMENT_BYTES_MAX: u64 = 16 << 30;
 /// The longest deadline, in ms.
 const DEADLINE_MS_MAX: u64 = 600_000;
 /// The most idempotency keys that may be remembered.
@@ -81,7 +80,7 @@ pub struct Settings {
     pub accept_clock: bool,
     /// Refuse changes of existing items without `If-Match` or `expectedVersion`.
     pub require_version: bool,
-    /// Bytes of a segment.
+    /// Bytes of a segment: 1 MiB to 1 GiB.
     pub segment_bytes: u64,
     /// Free bytes below which the node takes no writes.
     pub disk_floor_bytes: u64,
@@ -162,7 +161,7 @@ pub struct ServeArgs {
     /// Refuse changes of existing items without If-Match or expectedVersion.
     #[arg(long)]
     pub require_version: bool,
-    /// Bytes of a segment [default: 67108864].
+    /// Bytes of a segment, 1048576 to 1073741824 [default: 67108864].
     #[arg(long, value_name = "BYTES")]
     pub segment_bytes: Option<u64>,
     /// How long a reply waits for durability [default: 10000].
@@ -412,6 +411,8 @@ mod tests {
             ("STORE_NODE_KEYS_MAX", "0", "keys_max"),
             ("STORE_NODE_KEYS_MAX", "-1", "keys_max"),
             ("STORE_NODE_ARCHIVE_KEEP_DAYS", "29", "archive_keep_days"),
+            ("STORE_NODE_SEGMENT_BYTES", "1048575", "segment_bytes: must be 1048576 to 1073741824"),
+            ("STORE_NODE_SEGMENT_BYTES", "1073741825", "to 1073741824, is 1073741825"),
             ("STORE_NODE_LOG_FORMAT", "xml", "log_format"),
             ("STORE_NODE_READ_ONLY", "perhaps", "read_only"),
             ("STORE_NODE_KEYS_MAX", "1e6", "keys_max"),
@@ -423,6 +424,7 @@ mod tests {
             let error = load(&flags(), &[(name, value)]).unwrap_err().to_string();
             assert!(error.contains(key), "{name}={value}: {error}");
         }
+        assert!(load(&flags(), &[("STORE_NODE_SEGMENT_BYTES", "1073741824")]).is_ok());
         let nameless = ServeArgs { store_id: Some("a b".to_owned()), ..flags() };
         assert!(load(&nameless, &[]).unwrap_err().to_string().contains("store_id"));
         let missing = ServeArgs { data_dir: None, ..flags() };

@@ -20,7 +20,7 @@ use tokio::net::{TcpListener, TcpSocket};
 
 use crate::clock::LoggedClock;
 use crate::config::{ServeArgs, Settings};
-use crate::http::{App, AppOptions, LoadLimits, Now};
+use crate::http::{App, AppOptions, LoadLimits, Now, SNAPSHOT_DOWNLOADS_MAX};
 use crate::ledger::{Ledger, LedgerOptions};
 use crate::ops::store::{ledger_error, log_options, open_error, require_log};
 use crate::ops::{EXIT_USAGE, OpError};
@@ -101,7 +101,9 @@ fn open_log(settings: &Settings, store_id: &StoreId) -> Result<Arc<Log<DiskStora
     };
     if !settings.read_only {
         create_data_dir(data_dir)?;
-        return Log::open(storage, options).map_err(open_error(data_dir));
+        let log = Log::open(storage, options).map_err(open_error(data_dir))?;
+        warn_of_leftovers(&log);
+        return Ok(log);
     }
     require_log(data_dir)?;
     let log = Log::open_read_only(storage, options).map_err(open_error(data_dir))?;
@@ -111,7 +113,14 @@ fn open_log(settings: &Settings, store_id: &StoreId) -> Result<Arc<Log<DiskStora
             tracing::error!(%damage, "the log is damaged");
         }
     }
+    warn_of_leftovers(&log);
     Ok(log)
+}
+
+fn warn_of_leftovers(log: &Log<DiskStorage>) {
+    for leftover in log.leftovers() {
+        tracing::warn!("{leftover}; compaction removes it");
+    }
 }
 
 fn app_options(settings: &Settings) -> AppOptions {
@@ -139,6 +148,7 @@ fn load_limits(settings: &Settings) -> LoadLimits {
     LoadLimits {
         requests_max: count(settings.requests_max),
         log_streams_max: count(settings.log_streams_max),
+        snapshot_downloads_max: SNAPSHOT_DOWNLOADS_MAX,
         searches_max: match count(settings.searches_max) {
             0 => half_the_cores().max(1),
             searches => searches,

@@ -3,9 +3,11 @@
 //! Decides nothing by guessing: what it can't read is an error, and the caller then deletes nothing.
 
 use super::{CompactionError, SNAPSHOTS_KEEP_MIN, io_error};
+use crate::archive;
 use crate::consumers::Consumer;
 use crate::format::{
     ARCHIVE_DIR, SNAPSHOTS_DIR, SPARE_PREFIX, SegmentHeader, parse_segment_file_name,
+    segment_file_name,
 };
 use crate::planted;
 use crate::seq::{Chain, Seq};
@@ -103,13 +105,32 @@ pub(super) fn used_bytes<S: Storage>(storage: &S) -> Result<u64, CompactionError
     Ok(bytes)
 }
 
-/// The header page of the oldest segment that isn't archived.
-pub(super) fn oldest_segment_header<S: Storage>(
-    storage: &S,
-) -> Result<SegmentHeader, CompactionError> {
+/// The first seqs of all segments that aren't archived, in order.
+pub(super) fn live_segments<S: Storage>(storage: &S) -> Result<Vec<Seq>, CompactionError> {
     let names = storage.list("").map_err(|source| io_error("listing", "the directory", source))?;
-    let name = names.iter().find(|name| parse_segment_file_name(name).is_some());
-    let name = name.ok_or(CompactionError::Refused { what: "there is no segment".to_owned() })?;
+    Ok(names.iter().filter_map(|name| parse_segment_file_name(name)).collect())
+}
+
+/// The header page of the segment after the one that begins with `first`, archived or not.
+pub(super) fn header_after<S: Storage>(
+    storage: &S,
+    first: Seq,
+    live: &[Seq],
+    archived: &[Seq],
+) -> Result<SegmentHeader, CompactionError> {
+    let after = |firsts: &[Seq]| firsts.iter().copied().find(|next| *next > first);
+    match (after(archived), after(live)) {
+        (Some(next), live) if live.is_none_or(|live| next < live) => {
+            archive::read_header(storage, next)
+                .map_err(|source| io_error("reading", ARCHIVE_DIR, source))
+        }
+        (_, Some(next)) => live_header(storage, next),
+        (_, None) => Err(CompactionError::Refused { what: "there is no segment".to_owned() }),
+    }
+}
+
+fn live_header<S: Storage>(storage: &S, first: Seq) -> Result<SegmentHeader, CompactionError> {
+    let name = &segment_file_name(first);
     let failed = |source| io_error("reading", name, source);
     let file = storage.open(name, OpenMode::Read).map_err(failed)?;
     let mut page = [0; crate::format::SEGMENT_HEADER_BYTES];

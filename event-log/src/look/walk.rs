@@ -8,13 +8,13 @@ use super::Damages;
 use crate::archive;
 use crate::catalog::{Catalog, Place, Segment};
 use crate::error::{Damage, OpenError, ReadError};
-use crate::format::{SegmentHeader, align_up, segment_file_name};
+use crate::format::{SEGMENT_BYTES_MAX, SegmentHeader, align_up, segment_file_name};
 use crate::frame::{FrameError, FrameHeader, verify_link};
 use crate::headers::Page;
 use crate::recovery::{TailError, ask_witnesses, scan_tail};
 use crate::seq::{LogId, Seq, Tip};
 use crate::storage::{OpenMode, Storage, StorageFile};
-use crate::walk::{SEGMENT_BYTES_MAX, SegmentWalk, Step, read_all, read_segment};
+use crate::walk::{SegmentWalk, Step, read_all, read_segment};
 use crate::window::{SegmentReader, empty_frame};
 
 /// How much is read at once from a disk that refuses some of it, bytes.

@@ -9,6 +9,7 @@ use crate::error::Damage;
 use crate::format::{CUT_OFF, SegmentHeader, segment_file_name};
 use crate::frame::{FrameError, FrameHeader, verify_link};
 use crate::headers::Listing;
+use crate::leftovers::{Leftover, nothing_needs_what_is_before};
 use crate::recovery::scan_tail;
 use crate::seq::{Chain, LogId, Seq};
 use crate::storage::{OpenMode, Storage};
@@ -38,6 +39,9 @@ pub(super) struct Walker<'storage, S: Storage> {
     place: Option<Place>,
     /// Cursors and snapshots whose chain must occur in the log.
     witnesses: Vec<Witness>,
+    /// The segments walked since the last gap that nothing needs what is before, with whether each
+    /// is archived.
+    entered: Vec<(Seq, bool)>,
 }
 
 impl<'storage, S: Storage> Walker<'storage, S> {
@@ -56,6 +60,7 @@ impl<'storage, S: Storage> Walker<'storage, S> {
             log_id: None,
             place: None,
             witnesses,
+            entered: Vec::new(),
         }
     }
 
@@ -112,6 +117,7 @@ impl<'storage, S: Storage> Walker<'storage, S> {
         if !self.enter(&file, first, &header) {
             return;
         }
+        self.entered.push((first, is_archive));
         self.frames(&file, &bytes, &header, !is_archive && self.live.last() == Some(&first));
     }
 
@@ -197,6 +203,11 @@ impl<'storage, S: Storage> Walker<'storage, S> {
         match self.place {
             // The archive of a segment that is still there: the segment tells it all again.
             Some(place) if place.last >= first => {}
+            Some(Place { last, chain: Some(_) })
+                if last != previous && self.is_needless_before(header) =>
+            {
+                self.leave_out(header);
+            }
             Some(place) if place.last != previous => {
                 let what = format!("missing before {file}");
                 // Without damage before it, what is missing are whole segments.
@@ -222,6 +233,20 @@ impl<'storage, S: Storage> Walker<'storage, S> {
         self.place = Some(Place { last: previous, chain: Some(header.previous_chain) });
         self.check_chains(previous, Some(header.previous_chain));
         true
+    }
+
+    /// Whether nothing needs what lies before the segment behind a gap.
+    fn is_needless_before(&self, behind: &SegmentHeader) -> bool {
+        nothing_needs_what_is_before(self.storage, behind).unwrap_or(false)
+    }
+
+    /// The log begins with the segment behind the gap.
+    fn leave_out(&mut self, behind: &SegmentHeader) {
+        let left = std::mem::take(&mut self.entered).into_iter();
+        let leftovers = left.map(|(first, archived)| Leftover::new(first, archived, behind));
+        self.report.leftovers.extend(leftovers);
+        // Who stands before it was told by segments that are gone.
+        self.report.first = behind.first_seq;
     }
 
     fn frames(&mut self, file: &str, bytes: &[u8], segment: &SegmentHeader, is_active: bool) {

@@ -12,6 +12,7 @@ mod damage;
 mod faults;
 mod golden;
 mod golden_life;
+mod leftovers;
 mod links;
 mod model;
 mod read_only;

@@ -5,7 +5,7 @@ use std::path::Path;
 use event_log::storage::Storage;
 use event_log::storage::disk::DiskStorage;
 use event_log::storage::sim::SimStorage;
-use event_log::{Log, LogOptions, OpenError, RecordBuffer, Seq};
+use event_log::{Log, LogOptions, OpenError, RecordBuffer, SEGMENT_BYTES_MAX, Seq};
 
 use crate::world::{Op, SEGMENT_BYTES, World, options};
 
@@ -82,6 +82,23 @@ fn a_life_on_the_real_disk() {
     let log = Log::open(storage, options(SEGMENT_BYTES)).unwrap();
     let (first, records, _) = crate::world::read_all(&log).unwrap();
     assert_eq!((first, records.len()), (1, 120));
+}
+
+/// What is longer could be written and then be read by nobody.
+#[test]
+fn segments_longer_than_readers_take_are_refused() {
+    let storage = SimStorage::new(1);
+    let open = |segment_bytes| Log::open(storage.clone(), options(segment_bytes));
+    for bytes in [SEGMENT_BYTES_MAX + 1, u64::MAX] {
+        match open(bytes) {
+            Err(OpenError::Options { what }) => assert!(what.contains("at most 1 GiB"), "{what}"),
+            other => panic!("{:?}", other.err()),
+        }
+    }
+    assert_eq!(storage.op_count(), 0, "a refusal changes nothing");
+    // The longest one is no wrong option: what an empty disk can't be is looked at.
+    let looked = Log::open_read_only(storage, options(SEGMENT_BYTES_MAX));
+    assert!(matches!(looked.err(), Some(OpenError::NotALog { .. })));
 }
 
 #[test]

@@ -27,6 +27,9 @@ const READS_PERCENT_MAX: u8 = 90;
 const RESERVATIONS_PERCENT_MAX: u8 = 95;
 /// From here on every other change that can wait.
 const CHANGES_PERCENT_MAX: u8 = 100;
+/// Downloads of `GET /api/log/snapshot` at a time. A whole snapshot is the most a single request can
+/// ask of the disk and the line; those who need one, a view that begins, are few.
+pub const SNAPSHOT_DOWNLOADS_MAX: usize = 8;
 
 /// The bounds of a node's load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +38,8 @@ pub struct LoadLimits {
     pub requests_max: usize,
     /// Log streams at a time.
     pub log_streams_max: usize,
+    /// Downloads of a snapshot at a time.
+    pub snapshot_downloads_max: usize,
     /// Searches that run at a time.
     pub searches_max: usize,
     /// Searches that wait to run.
@@ -46,6 +51,7 @@ impl Default for LoadLimits {
         Self {
             requests_max: 5_000,
             log_streams_max: 64,
+            snapshot_downloads_max: SNAPSHOT_DOWNLOADS_MAX,
             searches_max: 1,
             searches_waiting_max: 100,
         }
@@ -59,6 +65,7 @@ pub(super) struct Load {
     /// How full the log's next batch was when it was last looked at.
     log_percent: AtomicU8,
     log_streams: Arc<Semaphore>,
+    snapshot_downloads: Arc<Semaphore>,
     searches: Arc<Semaphore>,
     /// Searches that run or wait.
     searches_begun: AtomicUsize,
@@ -72,6 +79,7 @@ impl Load {
             limits,
             log_percent: AtomicU8::new(0),
             log_streams: semaphore(limits.log_streams_max),
+            snapshot_downloads: semaphore(limits.snapshot_downloads_max),
             searches: semaphore(limits.searches_max),
             searches_begun: AtomicUsize::new(0),
         }
@@ -80,6 +88,12 @@ impl Load {
     /// How many log streams there are.
     pub(super) fn log_streams(&self) -> usize {
         self.limits.log_streams_max.saturating_sub(self.log_streams.available_permits())
+    }
+
+    /// How many snapshots are being downloaded.
+    pub(super) fn snapshot_downloads(&self) -> usize {
+        let places = self.snapshot_downloads.available_permits();
+        self.limits.snapshot_downloads_max.saturating_sub(places)
     }
 
     /// How many searches run or wait.
@@ -104,6 +118,14 @@ impl Load {
         Arc::clone(&self.log_streams).try_acquire_owned().map_err(|_| {
             let max = self.limits.log_streams_max;
             overloaded(format!("{max} log streams are open, as many as log_streams_max allows"))
+        })
+    }
+
+    /// A place for the download of a snapshot, to be held as long as it lasts.
+    pub(super) fn begin_snapshot_download(&self) -> Result<OwnedSemaphorePermit, Failure> {
+        Arc::clone(&self.snapshot_downloads).try_acquire_owned().map_err(|_| {
+            let max = self.limits.snapshot_downloads_max;
+            overloaded(format!("{max} snapshots are being downloaded, as many as there may be"))
         })
     }
 

@@ -1,5 +1,6 @@
 //! `GET /api/log/snapshot`: the newest verified snapshot, byte for byte, for a consumer that begins
-//! or begins again. While it downloads, nothing behind the snapshot may be compacted.
+//! or begins again. While it downloads, nothing behind the snapshot may be compacted. There may never
+//! be more downloads at a time than `load.rs` has places for.
 
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -41,13 +42,15 @@ async fn snapshot<S: Storage>(call: Call<S>) -> Outcome {
     let consumer = query.owned("consumer");
     query.finish()?;
     let app = Arc::clone(call.app());
+    // Before a snapshot is looked for: that may mean to read one whole, or to take one.
+    let place = app.load.begin_snapshot_download()?;
     let pin = consumer.unwrap_or_else(|| format!("download-{}", call.request_id()));
     let info = newest(&app).await?;
     let opening = Arc::clone(&app);
     let (info, file) = blocking(move || open(&opening, info, &pin)).await??;
-    let pieces = futures_util::stream::unfold(Some(file), |file| async {
+    let pieces = futures_util::stream::unfold((Some(file), place), |(file, place)| async {
         let (piece, file) = read_piece(file?).await;
-        piece.map(|piece| (piece, file))
+        piece.map(|piece| (piece, (file, place)))
     });
     let mut response = Response::new(Body::from_stream(pieces));
     set_identity(&mut response, &app);

@@ -79,6 +79,7 @@ struct Gauges {
     in_flight: Gauge,
     connections: Gauge,
     log_streams: Gauge,
+    snapshot_downloads: Gauge,
     searches: Gauge,
     load_percent: Gauge,
     items: Gauge,
@@ -135,6 +136,7 @@ impl Metrics {
             in_flight: metrics::gauge!("onhand_http_requests_in_flight"),
             connections: metrics::gauge!("onhand_http_connections"),
             log_streams: metrics::gauge!("onhand_log_streams"),
+            snapshot_downloads: metrics::gauge!("onhand_snapshot_downloads"),
             searches: metrics::gauge!("onhand_searches"),
             load_percent: metrics::gauge!("onhand_load_percent"),
             items: metrics::gauge!("onhand_items"),
@@ -192,6 +194,7 @@ fn describe() {
     metrics::describe_gauge!("onhand_http_requests_in_flight", "Requests being worked on.");
     metrics::describe_gauge!("onhand_http_connections", "Open connections.");
     metrics::describe_gauge!("onhand_log_streams", "Open log streams.");
+    metrics::describe_gauge!("onhand_snapshot_downloads", "Snapshots being downloaded.");
     metrics::describe_gauge!("onhand_searches", "Searches that run or wait.");
     metrics::describe_gauge!(
         "onhand_load_percent",
@@ -253,6 +256,7 @@ fn refresh<S: Storage>(app: &App<S>) {
     gauges.in_flight.set(app.in_flight() as f64);
     gauges.connections.set(app.connections() as f64);
     gauges.log_streams.set(app.load.log_streams() as f64);
+    gauges.snapshot_downloads.set(app.load.snapshot_downloads() as f64);
     gauges.searches.set(app.load.searches() as f64);
     gauges.load_percent.set(f64::from(app.load.percent(app.in_flight())));
     gauges.items.set(stats.items as f64);

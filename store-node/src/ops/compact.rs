@@ -64,6 +64,9 @@ pub struct CompactReport {
     pub deleted: usize,
     /// How many archived segments were deleted for their age.
     pub archives_deleted: usize,
+    /// Files that went because an earlier compaction had begun to remove them, or had removed them
+    /// and they came back.
+    pub leftovers_removed: Vec<String>,
     /// The snapshots that were deleted.
     pub snapshots_deleted: Vec<String>,
     /// The consumers that were dropped for the disk budget.
@@ -85,6 +88,7 @@ impl CompactReport {
             archived: report.archived.len(),
             deleted: report.deleted.len(),
             archives_deleted: report.archives_deleted.len(),
+            leftovers_removed: report.leftovers_removed,
             snapshots_deleted: report.snapshots_deleted,
             consumers_dropped: report.consumers_dropped.into_iter().map(|c| c.id).collect(),
             bytes_before: report.bytes_before,
@@ -104,6 +108,9 @@ impl fmt::Display for CompactReport {
             self.archives_deleted,
             self.snapshots_deleted.len()
         )?;
+        for file in &self.leftovers_removed {
+            writeln!(f, "{file} was left over from an earlier compaction, and is removed")?;
+        }
         writeln!(f, "floor at seq {}, held by {}", self.floor, self.floor_held_by)?;
         for consumer in &self.consumers_dropped {
             writeln!(

@@ -83,6 +83,9 @@ pub fn open_store(data_dir: &Path, store_id: Option<StoreId>) -> Result<OpenStor
     };
     let storage = DiskStorage::new(data_dir.to_owned());
     let log = Log::open(storage, log_options(&store_id)).map_err(open_error(data_dir))?;
+    for leftover in log.leftovers() {
+        eprintln!("note: {leftover}");
+    }
     let tip = log.tip();
     let clock = LoggedClock::open(Timestamp::from_micros(tip.logged_at_us), false);
     let clock = clock.map_err(OpError::failed)?;

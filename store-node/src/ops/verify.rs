@@ -5,6 +5,7 @@ use std::fmt;
 use std::process::ExitCode;
 
 use clap::Args;
+use event_log::Leftover;
 use event_log::storage::disk::DiskStorage;
 use serde::Serialize;
 use shared::wire::node::log::DamageView;
@@ -53,10 +54,37 @@ pub struct VerifyReport {
     pub chain: Option<String>,
     /// A torn write at the end that was never acknowledged, or a frame in flight.
     pub torn_tail: Option<DamageView>,
+    /// Segments before a gap that nothing needs: no damage, and compaction removes them.
+    pub leftovers: Vec<LeftoverView>,
     /// Every damaged range.
     pub damages: Vec<DamageView>,
     /// How many there are, those beyond the list included.
     pub damage_count: u64,
+}
+
+/// A segment that a compaction had removed and that is there again.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LeftoverView {
+    /// The file, relative to the data directory.
+    pub file: String,
+    /// The seq it begins with.
+    pub first_seq: u64,
+    /// The seq behind the gap that follows it: the log begins there.
+    pub resume_from: u64,
+    /// The same for people.
+    pub what: String,
+}
+
+impl LeftoverView {
+    fn new(leftover: &Leftover) -> Self {
+        Self {
+            file: leftover.file.clone(),
+            first_seq: leftover.first_seq.get(),
+            resume_from: leftover.resume_from.get(),
+            what: leftover.to_string(),
+        }
+    }
 }
 
 impl fmt::Display for VerifyReport {
@@ -73,6 +101,9 @@ impl fmt::Display for VerifyReport {
         writeln!(f, "seq {} to {}", self.first_seq, self.last_seq)?;
         if let Some(torn) = &self.torn_tail {
             writeln!(f, "torn tail (never acknowledged, or being written): {torn}")?;
+        }
+        for leftover in &self.leftovers {
+            writeln!(f, "note: {}", leftover.what)?;
         }
         for damage in &self.damages {
             writeln!(f, "DAMAGED {damage}")?;
@@ -118,7 +149,65 @@ pub fn verify_directory(args: &VerifyArgs) -> Result<VerifyReport, OpError> {
         last_seq: report.last.get(),
         chain: report.chain.map(|chain| chain.to_string()),
         torn_tail: report.torn_tail.as_ref().map(damage::view),
+        leftovers: report.leftovers.iter().map(LeftoverView::new).collect(),
         damages: report.damages.iter().map(damage::view).collect(),
         damage_count: report.damage_count,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use event_log::{Log, LogOptions, RecordBuffer, Retention};
+
+    use super::*;
+
+    /// A log whose oldest segment is back after a compaction removed it and others.
+    fn compacted_and_undone(data_dir: &std::path::Path) {
+        let options = LogOptions { segment_bytes: 16 << 10, ..LogOptions::default() };
+        let log = Log::open(DiskStorage::new(data_dir.to_owned()), options).unwrap();
+        let append = |count: usize| {
+            for _ in 0..count {
+                while log.preallocate_once().unwrap() {}
+                let mut records = RecordBuffer::new();
+                records.push(&[7; 2900]);
+                log.append(&records, 1, 0).unwrap();
+                log.commit_once().unwrap();
+            }
+        };
+        append(16);
+        for _ in 0..2 {
+            append(1);
+            let mut writer = log.begin_snapshot(1).unwrap();
+            writer.seal();
+            writer.finish(0).unwrap();
+        }
+        let oldest = data_dir.join("00000000000000000001.log");
+        let bytes = std::fs::read(&oldest).unwrap();
+        let retention = Retention {
+            archive: false,
+            archive_keep_us: 0,
+            snapshots_keep: 2,
+            disk_budget_bytes: None,
+        };
+        assert!(log.compact(&retention, 1, &mut event_log::go_on).unwrap().deleted.len() > 1);
+        log.close().unwrap();
+        std::fs::write(oldest, bytes).unwrap();
+    }
+
+    #[test]
+    fn what_is_left_over_is_a_note_and_no_damage() {
+        let dir = tempfile::tempdir().unwrap();
+        compacted_and_undone(dir.path());
+        let args = || VerifyArgs { dir: DataDir { data_dir: dir.path().to_owned() }, json: false };
+        let report = verify_directory(&args()).unwrap();
+        assert!(report.sound, "{report}");
+        assert_eq!(report.leftovers[0].file, "00000000000000000001.log");
+        assert_eq!(report.first_seq, report.leftovers[0].resume_from);
+        assert!(report.to_string().contains("note: 00000000000000000001.log"), "{report}");
+        // With a single snapshot the same gap is damage.
+        let snapshot = std::fs::read_dir(dir.path().join("snapshots")).unwrap().next();
+        std::fs::remove_file(snapshot.unwrap().unwrap().path()).unwrap();
+        let report = verify_directory(&args()).unwrap();
+        assert!(!report.sound && report.leftovers.is_empty(), "{report}");
+    }
 }

@@ -75,6 +75,29 @@ async fn log_streams_have_a_bound() {
     assert_eq!(world.open("/api/log").await.status().as_u16(), 200);
 }
 
+#[tokio::test]
+async fn snapshot_downloads_have_a_bound() {
+    let two = |options: &mut AppOptions| {
+        options.load = LoadLimits { snapshot_downloads_max: 2, ..LoadLimits::default() };
+    };
+    let world = World::with(two);
+    world.create("S-1", 5).await;
+    let path = "/api/log/snapshot?consumer=view";
+    let (first, second) = (world.open(path).await, world.open(path).await);
+    assert_eq!((first.status().as_u16(), second.status().as_u16()), (200, 200));
+    let problem = world.get(path).await.problem(503, "Overloaded");
+    assert!(problem["detail"].as_str().unwrap().contains("2 snapshots"), "{problem}");
+    let metrics = world.get("/api/metrics").await;
+    assert!(metrics.text().contains("onhand_snapshot_downloads 2"), "{}", metrics.text());
+    // Whoever goes away gives the place back, and so does a download that comes to its end.
+    drop(first);
+    assert_eq!(world.get(path).await.status, 200);
+    assert_eq!(world.get(path).await.status, 200);
+    drop(second);
+    let metrics = world.get("/api/metrics").await;
+    assert!(metrics.text().contains("onhand_snapshot_downloads 0"), "{}", metrics.text());
+}
+
 #[test]
 fn connections_over_the_bound_are_told_so_and_health_is_answered() {
     let dir = tempfile::tempdir().unwrap();
