@@ -9,6 +9,7 @@ mod middleware;
 mod operators;
 mod params;
 mod present;
+mod problems;
 pub mod server;
 mod status;
 mod stores;
@@ -122,6 +123,8 @@ pub fn router(state: ApiState) -> Router {
         .route("/api/health/ready", get(health::ready))
         .route("/api/health/sync", get(health::sync))
         .route("/api/health/disk", get(health::disk))
-        .route("/api/metrics", get(health::metrics));
+        .route("/api/metrics", get(health::metrics))
+        .route("/docs/problems", get(problems::index))
+        .route("/docs/problems/{name}", get(problems::page));
     middleware::wrap(routes, state)
 }

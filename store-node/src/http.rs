@@ -27,6 +27,7 @@ mod metrics;
 mod movements;
 mod offload;
 pub mod percent;
+mod problems;
 mod query;
 mod reply;
 mod request_id;
@@ -63,7 +64,8 @@ pub fn router<S: Storage>(app: Arc<App<S>>) -> Router {
         .merge(admin::routes())
         .merge(jobs::routes())
         .merge(health::routes())
-        .merge(metrics::routes());
+        .merge(metrics::routes())
+        .merge(problems::routes());
     routes
         .fallback(on_any(Endpoint::Unmatched, unknown_route))
         .method_not_allowed_fallback(on_any(Endpoint::Unmatched, wrong_method))

@@ -246,3 +246,16 @@ async fn errors_are_problems_and_every_answer_names_its_request() {
     assert_eq!(aggregator.get("/api/health/ready").await.status, 200, "one store doesn't matter");
     aggregator.stop().await;
 }
+
+#[tokio::test]
+async fn the_type_of_an_error_leads_to_a_page_about_it() {
+    let aggregator = Aggregator::start(&SimStorage::new(1), &[]).await;
+    let refused = aggregator.get("/api/inventory/NONE").await;
+    let page = aggregator.get(refused.json()["type"].as_str().unwrap()).await;
+    assert_eq!(page.status, 200, "{}", page.text);
+    assert_eq!(page.headers["content-type"], "text/plain; charset=utf-8");
+    assert!(page.text.starts_with("UnknownSku\n404 Unknown SKU\n"), "{}", page.text);
+    assert!(aggregator.get("/docs/problems").await.text.contains("404 UnknownSku: "));
+    assert_eq!(aggregator.get("/docs/problems/Nonsense").await.status, 404);
+    aggregator.stop().await;
+}

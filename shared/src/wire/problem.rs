@@ -12,10 +12,10 @@ use crate::sku::Sku;
 pub const PROBLEM_MEDIA_TYPE: &str = "application/problem+json";
 
 macro_rules! error_codes {
-    ($($(#[$meta:meta])* $name:ident = $status:literal, $title:literal;)*) => {
+    ($(#[doc = $meaning:literal] $name:ident = $status:literal, $title:literal;)*) => {
         /// Every error that the services answer, with its HTTP status and title.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        pub enum ErrorCode { $($(#[$meta])* $name,)* }
+        pub enum ErrorCode { $(#[doc = $meaning] $name,)* }
 
         impl ErrorCode {
             /// All of them.
@@ -34,6 +34,11 @@ macro_rules! error_codes {
             /// A short title.
             pub fn title(self) -> &'static str {
                 match self { $(Self::$name => $title,)* }
+            }
+
+            /// What it means, in a sentence.
+            pub fn meaning(self) -> &'static str {
+                match self { $(Self::$name => $meaning.trim_ascii(),)* }
             }
         }
     };
@@ -129,6 +134,47 @@ error_codes! {
     /// Whether the write happened is not known: retry with the same key.
     OutcomeUnknown = 504, "Outcome unknown";
 }
+
+impl ErrorCode {
+    /// The one of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|code| code.name() == name)
+    }
+
+    /// Whether sending the request again can help.
+    pub fn advice(self) -> &'static str {
+        match self.status() {
+            408 | 429 | 503 => {
+                "Nothing was changed by an answer of 408, 429 or 503 itself. Send the request again, after Retry-After where it is given, with the same Idempotency-Key."
+            }
+            504 => {
+                "Send the request again with the same Idempotency-Key: it will be done once, whatever became of the first."
+            }
+            409 | 410 | 412 => {
+                "Nothing was changed. Look at the present state, then decide what to send."
+            }
+            500 => {
+                "Send the request again with the same Idempotency-Key, and tell whoever runs the service the value of instance: it stands in the log beside the cause."
+            }
+            _ => "Nothing was changed. The same request will be answered the same: change it.",
+        }
+    }
+
+    /// What `type` of a problem leads to: its page, as plain text.
+    pub fn page(self) -> String {
+        let (name, status, title) = (self.name(), self.status(), self.title());
+        format!("{name}\n{status} {title}\n\n{}\n{}\n", self.meaning(), self.advice())
+    }
+
+    /// The list of all pages, as plain text.
+    pub fn index() -> String {
+        let line = |code: &Self| format!("{} {}: {}\n", code.status(), code.name(), code.meaning());
+        Self::ALL.iter().map(line).collect()
+    }
+}
+
+/// The media type of the pages about errors.
+pub const PAGE_MEDIA_TYPE: &str = "text/plain; charset=utf-8";
 
 /// One broken rule of one field.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

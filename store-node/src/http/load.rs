@@ -163,6 +163,7 @@ fn percent_max(endpoint: Endpoint) -> Option<u8> {
         | Endpoint::Jobs
         | Endpoint::Health
         | Endpoint::Metrics
+        | Endpoint::Problems
         | Endpoint::Unmatched => None,
     }
 }

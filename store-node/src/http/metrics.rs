@@ -56,6 +56,7 @@ endpoints! {
     Jobs = "jobs",
     Health = "health",
     Metrics = "metrics",
+    Problems = "problems",
     Unmatched = "unmatched",
 }
 

@@ -1,5 +1,7 @@
 //! Paths and queries: what is decoded, what isn't there, and that nothing sent is ignored.
 
+use shared::wire::problem::{ErrorCode, Problem};
+
 use super::world::World;
 
 async fn node() -> World {
@@ -118,4 +120,27 @@ async fn parameters_are_known_single_and_of_their_type() {
         let answer = world.get(&format!("/api/inventory?cursor={cursor}")).await;
         answer.problem(400, "InvalidCursor");
     }
+}
+
+#[tokio::test]
+async fn the_type_of_every_error_leads_to_a_page_about_it() {
+    let world = World::new();
+    let refused = world.get("/api/inventory/NONE").await.problem(404, "UnknownSku");
+    let page = world.get(refused["type"].as_str().unwrap()).await;
+    assert_eq!(
+        (page.status, page.header("content-type")),
+        (200, Some("text/plain; charset=utf-8"))
+    );
+    assert!(
+        page.text().starts_with("UnknownSku\n404 Unknown SKU\n\nNo such item"),
+        "{}",
+        page.text()
+    );
+    let index = world.get("/docs/problems").await;
+    for code in ErrorCode::ALL {
+        let page = world.get(&Problem::new(*code, "").problem_type).await;
+        assert_eq!(page.status, 200, "{}", code.name());
+        assert!(page.text().contains(code.meaning()) && index.text().contains(code.name()));
+    }
+    world.get("/docs/problems/Nonsense").await.problem(404, "NotFound");
 }
