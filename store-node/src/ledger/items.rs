@@ -21,7 +21,7 @@ use shared::{FixedHasher, Sku};
 use threading::{Mutex, RwLock};
 
 pub(crate) use loading::{LoadShard, Loading, PackedItem};
-pub(crate) use order::CHUNK_SKUS_MAX;
+pub(crate) use order::Chunk;
 use order::SkuOrder;
 use slot::Stored;
 pub(crate) use slot::{Slot, SlotGuard};
@@ -196,11 +196,11 @@ pub(crate) fn shard_of(hash: u64) -> usize {
 }
 
 impl Items {
-    /// Takes over what was loaded: the SKUs of a snapshot in chunks of at most
-    /// [`CHUNK_SKUS_MAX`], in order, and those created since.
+    /// Takes over what was loaded: the SKUs of a snapshot in chunks, in order, and
+    /// those created since.
     pub(crate) fn from_loaded(
         shards: Vec<LoadShard>,
-        loaded: Vec<Vec<Sku>>,
+        loaded: Vec<Chunk>,
         created: Vec<Sku>,
     ) -> Self {
         Self {
@@ -233,7 +233,7 @@ impl Items {
         if let Some(handle) = shard.find(hash, bytes) {
             return handle;
         }
-        self.order.write().insert(sku.clone());
+        self.order.write().insert(sku);
         self.count.fetch_add(1, Ordering::Relaxed);
         shard.insert(hash, sku.clone())
     }
@@ -254,9 +254,9 @@ impl Items {
     pub(crate) fn page(&self, after: Bound<&Sku>, descending: bool) -> Vec<Sku> {
         let order = self.order.read();
         if descending {
-            return order.descending(after).take(ORDER_PAGE_MAX).cloned().collect();
+            return order.descending(after).take(ORDER_PAGE_MAX).collect();
         }
-        order.ascending(after).take(ORDER_PAGE_MAX).cloned().collect()
+        order.ascending(after).take(ORDER_PAGE_MAX).collect()
     }
 
     /// Every SKU and its slot in SKU order, a page at a time.

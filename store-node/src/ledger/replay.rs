@@ -25,7 +25,7 @@ use shared::codec::DecodeError;
 use shared::{Sku, Timestamp};
 use thiserror::Error;
 
-use super::items::{ITEM_SHARDS, Items, LoadShard};
+use super::items::{Chunk, ITEM_SHARDS, Items, LoadShard};
 use crate::expiry::ClosedEntry;
 use crate::idempotency::{KeyEntry, KeyTable};
 use crate::ledger::orders::OrderIndex;
@@ -189,7 +189,7 @@ pub(crate) struct Replay<'a> {
     hi: Seq,
     digest: u128,
     /// Items of the snapshot in SKU order, in chunks.
-    loaded: Vec<Vec<Sku>>,
+    loaded: Vec<Chunk>,
     /// Shard and slot number of each item of the snapshot that has or had a reservation.
     with_reservations: Vec<(usize, u32)>,
     loaded_keys: u64,
@@ -212,7 +212,7 @@ impl<'a> Replay<'a> {
 
     /// Items and keys that the snapshot held.
     pub(crate) fn loaded(&self) -> (u64, u64) {
-        (self.loaded.iter().map(Vec::len).sum::<usize>() as u64, self.loaded_keys)
+        (self.loaded.iter().map(Chunk::len).sum::<usize>() as u64, self.loaded_keys)
     }
 
     /// Applies every frame of the source, up to the limits. `progress` is told the seq reached.
@@ -267,7 +267,7 @@ fn finish(
     read: Result<ReplayReport, ReplayError>,
     verifier: &Verifier,
     ends: Vec<WorkerEnd>,
-    loaded: Vec<Vec<Sku>>,
+    loaded: Vec<Chunk>,
 ) -> Result<(ReplayReport, Items, ReservationSummary), ReplayError> {
     let failures = ends.iter().filter_map(|end| end.error.as_ref().map(ReplayError::seq));
     let first = failures.min().unwrap_or(Seq::MAX);

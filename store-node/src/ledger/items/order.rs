@@ -7,64 +7,159 @@ use std::ops::Bound;
 
 use shared::Sku;
 
-/// How many SKUs a chunk holds at most.
-pub(crate) const CHUNK_SKUS_MAX: usize = 512;
+/// How many SKUs a chunk holds at most: looking one up is going through half of them.
+const CHUNK_SKUS_MAX: usize = 64;
+
+/// How many bytes of a chunk a SKU takes, more or less.
+const USUAL_SKU_BYTES: usize = 16;
+
+/// Some SKUs in order, in as many bytes as they have and one for each.
+#[derive(Debug, Default)]
+pub(crate) struct Chunk {
+    /// Of each SKU its length, as the character of that number, and the SKU. (A SKU has at most 64
+    /// bytes, and every number below 128 is a character of one byte.)
+    text: String,
+    count: usize,
+}
+
+/// Where a SKU is in a chunk, or would be, in bytes from its start.
+enum Found {
+    At(usize),
+    Before(usize),
+}
+
+impl Chunk {
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Takes no more.
+    pub(crate) fn is_full(&self) -> bool {
+        self.count == CHUNK_SKUS_MAX
+    }
+
+    /// Adds a SKU behind the others; to be shrunk when there are no more.
+    pub(crate) fn push(&mut self, sku: &Sku) {
+        if self.count == 0 {
+            self.text.reserve(CHUNK_SKUS_MAX * USUAL_SKU_BYTES);
+        }
+        self.text.push(char::from(sku.as_str().len() as u8));
+        self.text.push_str(sku.as_str());
+        self.count += 1;
+    }
+
+    /// Gives back the memory that it doesn't need.
+    pub(crate) fn shrink(&mut self) {
+        self.text.shrink_to_fit();
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &str> {
+        let mut rest = self.text.as_str();
+        std::iter::from_fn(move || {
+            let length = usize::from(*rest.as_bytes().first()?);
+            let (sku, tail) = rest[1..].split_at(length);
+            rest = tail;
+            Some(sku)
+        })
+    }
+
+    fn find(&self, sku: &Sku) -> Found {
+        let mut at = 0;
+        for known in self.iter() {
+            match known.cmp(sku.as_str()) {
+                std::cmp::Ordering::Less => at += 1 + known.len(),
+                std::cmp::Ordering::Equal => return Found::At(at),
+                std::cmp::Ordering::Greater => break,
+            }
+        }
+        Found::Before(at)
+    }
+
+    fn insert_at(&mut self, at: usize, sku: &Sku) {
+        let sku = sku.as_str();
+        self.text.reserve_exact(1 + sku.len());
+        self.text.insert_str(at, sku);
+        self.text.insert(at, char::from(sku.len() as u8));
+        self.count += 1;
+    }
+
+    fn remove_at(&mut self, at: usize) {
+        let length = usize::from(self.text.as_bytes()[at]);
+        self.text.replace_range(at..=at + length, "");
+        self.count -= 1;
+    }
+
+    /// Keeps so many SKUs and answers the others.
+    fn split_off(&mut self, kept: usize) -> Self {
+        let at = self.iter().take(kept).map(|sku| 1 + sku.len()).sum();
+        let tail = Self { text: self.text.split_off(at), count: self.count - kept };
+        self.count = kept;
+        tail
+    }
+
+    fn first(&self) -> Option<Sku> {
+        self.iter().next().map(whole)
+    }
+}
 
 /// A set of SKUs.
 #[derive(Default)]
 pub(super) struct SkuOrder {
     /// Sorted chunks, each under a SKU that is at most its first and greater than all before it.
-    chunks: BTreeMap<Sku, Vec<Sku>>,
+    chunks: BTreeMap<Sku, Chunk>,
 }
 
 impl SkuOrder {
-    /// Takes over chunks of at most [`CHUNK_SKUS_MAX`], which should follow each other in the
-    /// right order, and any number of other SKUs.
-    pub(super) fn of(chunks: Vec<Vec<Sku>>, others: Vec<Sku>) -> Self {
-        let count: usize = chunks.iter().map(Vec::len).sum();
+    /// Takes over chunks, which should follow each other in the right order, and any number of
+    /// other SKUs.
+    pub(super) fn of(chunks: Vec<Chunk>, others: Vec<Sku>) -> Self {
+        let count: usize = chunks.iter().map(|chunk| chunk.count).sum();
         if others.len() > count / 8 || !are_in_order(&chunks) {
-            let mut all: Vec<Sku> = chunks.into_iter().flatten().chain(others).collect();
+            let mut all: Vec<Sku> = chunks.iter().flat_map(Chunk::iter).map(whole).collect();
+            all.extend(others);
             // Stable, because that is fast for long runs.
             all.sort();
             all.dedup();
-            return Self::of(all.chunks(CHUNK_SKUS_MAX).map(<[Sku]>::to_vec).collect(), Vec::new());
+            return Self { chunks: all.chunks(CHUNK_SKUS_MAX).map(keyed).collect() };
         }
-        let keyed = chunks.into_iter().filter_map(|chunk| Some((chunk.first()?.clone(), chunk)));
+        let keyed = chunks.into_iter().filter_map(|chunk| Some((chunk.first()?, chunk)));
         let mut order = Self { chunks: keyed.collect() };
         for sku in others {
-            order.insert(sku);
+            order.insert(&sku);
         }
         order
     }
 
     /// Adds a SKU, if it isn't there.
-    pub(super) fn insert(&mut self, sku: Sku) {
-        let Some((_, chunk)) = self.chunks.range_mut::<Sku, _>(..=&sku).next_back() else {
+    pub(super) fn insert(&mut self, sku: &Sku) {
+        let Some((_, chunk)) = self.chunks.range_mut::<Sku, _>(..=sku).next_back() else {
             return self.insert_first(sku);
         };
-        let Err(place) = chunk.binary_search(&sku) else {
+        let Found::Before(at) = chunk.find(sku) else {
             return;
         };
-        if chunk.len() < CHUNK_SKUS_MAX {
-            return chunk.insert(place, sku);
+        if !chunk.is_full() {
+            return chunk.insert_at(at, sku);
         }
         // SKUs that come in ascending order leave full chunks behind them.
-        let kept = if place == CHUNK_SKUS_MAX { place } else { CHUNK_SKUS_MAX / 2 };
-        let mut tail = chunk.split_off(kept);
-        match place.checked_sub(kept) {
-            Some(place) => tail.insert(place, sku),
-            None => chunk.insert(place, sku),
+        let is_last = at == chunk.text.len();
+        let mut tail = chunk.split_off(if is_last { CHUNK_SKUS_MAX } else { CHUNK_SKUS_MAX / 2 });
+        match at.checked_sub(chunk.text.len()) {
+            Some(at) => tail.insert_at(at, sku),
+            None => chunk.insert_at(at, sku),
         }
-        self.chunks.insert(tail[0].clone(), tail);
+        let first = tail.first().expect("a tail has half of the SKUs, or the new one");
+        self.chunks.insert(first, tail);
     }
 
     /// Adds a SKU before all others.
-    fn insert_first(&mut self, sku: Sku) {
-        let with_room = |entry: &OccupiedEntry<Sku, Vec<Sku>>| entry.get().len() < CHUNK_SKUS_MAX;
+    fn insert_first(&mut self, sku: &Sku) {
+        let with_room = |entry: &OccupiedEntry<Sku, Chunk>| !entry.get().is_full();
         let first = self.chunks.first_entry().filter(with_room).map(OccupiedEntry::remove);
         let mut first = first.unwrap_or_default();
-        first.insert(0, sku.clone());
-        self.chunks.insert(sku, first);
+        first.insert_at(0, sku);
+        self.chunks.insert(sku.clone(), first);
     }
 
     /// Takes a SKU out, if it is there.
@@ -72,9 +167,9 @@ impl SkuOrder {
         let Some((key, chunk)) = self.chunks.range_mut::<Sku, _>(..=sku).next_back() else {
             return;
         };
-        if let Ok(place) = chunk.binary_search(sku) {
-            chunk.remove(place);
-            if chunk.is_empty() {
+        if let Found::At(at) = chunk.find(sku) {
+            chunk.remove_at(at);
+            if chunk.count == 0 {
                 let key = key.clone();
                 self.chunks.remove(&key);
             }
@@ -82,7 +177,7 @@ impl SkuOrder {
     }
 
     /// The SKUs behind a bound, in ascending order.
-    pub(super) fn ascending<'a>(&'a self, after: Bound<&'a Sku>) -> impl Iterator<Item = &'a Sku> {
+    pub(super) fn ascending<'a>(&'a self, after: Bound<&'a Sku>) -> impl Iterator<Item = Sku> {
         let holding = match after {
             Bound::Included(sku) | Bound::Excluded(sku) => {
                 self.chunks.range::<Sku, _>(..=sku).next_back().map(|(key, _)| key)
@@ -90,34 +185,48 @@ impl SkuOrder {
             Bound::Unbounded => None,
         };
         let from = holding.map_or(Bound::Unbounded, Bound::Included);
-        let is_before = move |sku: &Sku| match after {
-            Bound::Included(bound) => sku < bound,
-            Bound::Excluded(bound) => sku <= bound,
+        let is_before = move |sku: &&str| match after {
+            Bound::Included(bound) => *sku < bound.as_str(),
+            Bound::Excluded(bound) => *sku <= bound.as_str(),
             Bound::Unbounded => false,
         };
         let chunks = self.chunks.range::<Sku, _>((from, Bound::Unbounded));
-        chunks.flat_map(move |(_, chunk)| &chunk[chunk.partition_point(is_before)..])
+        chunks.flat_map(move |(_, chunk)| chunk.iter().skip_while(is_before)).map(whole)
     }
 
     /// The SKUs before a bound, in descending order.
-    pub(super) fn descending<'a>(
-        &'a self,
-        before: Bound<&'a Sku>,
-    ) -> impl Iterator<Item = &'a Sku> {
-        let is_within = move |sku: &Sku| match before {
-            Bound::Included(bound) => sku <= bound,
-            Bound::Excluded(bound) => sku < bound,
+    pub(super) fn descending<'a>(&'a self, before: Bound<&'a Sku>) -> impl Iterator<Item = Sku> {
+        let is_within = move |sku: &&str| match before {
+            Bound::Included(bound) => *sku <= bound.as_str(),
+            Bound::Excluded(bound) => *sku < bound.as_str(),
             Bound::Unbounded => true,
         };
         let chunks = self.chunks.range::<Sku, _>((Bound::Unbounded, before)).rev();
-        chunks.flat_map(move |(_, chunk)| chunk[..chunk.partition_point(is_within)].iter().rev())
+        let backwards = move |chunk: &'a Chunk| {
+            let within: Vec<&str> = chunk.iter().take_while(is_within).collect();
+            within.into_iter().rev()
+        };
+        chunks.flat_map(move |(_, chunk)| backwards(chunk)).map(whole)
     }
 }
 
-/// Whether every SKU is greater than the one before it, and no chunk too long.
-fn are_in_order(chunks: &[Vec<Sku>]) -> bool {
-    chunks.iter().all(|chunk| chunk.len() <= CHUNK_SKUS_MAX)
-        && chunks.iter().flatten().is_sorted_by(|before, after| before < after)
+fn whole(text: &str) -> Sku {
+    Sku::new(text).expect("only SKUs were put in")
+}
+
+/// A chunk of these and its key.
+fn keyed(skus: &[Sku]) -> (Sku, Chunk) {
+    let mut chunk = Chunk::default();
+    for sku in skus {
+        chunk.push(sku);
+    }
+    chunk.shrink();
+    (skus[0].clone(), chunk)
+}
+
+/// Whether every SKU is greater than the one before it.
+fn are_in_order(chunks: &[Chunk]) -> bool {
+    chunks.iter().flat_map(Chunk::iter).is_sorted_by(|before, after| before < after)
 }
 
 #[cfg(test)]
@@ -134,14 +243,15 @@ mod tests {
 
     /// The order holds what the set holds, from every bound and both ways.
     fn check(order: &SkuOrder, set: &BTreeSet<Sku>, bounds: &[Sku]) {
-        assert!(order.ascending(Bound::Unbounded).eq(set));
-        assert!(order.descending(Bound::Unbounded).eq(set.iter().rev()));
-        assert!(order.chunks.values().all(|chunk| (1..=CHUNK_SKUS_MAX).contains(&chunk.len())));
+        assert!(order.ascending(Bound::Unbounded).eq(set.iter().cloned()));
+        assert!(order.descending(Bound::Unbounded).eq(set.iter().rev().cloned()));
+        assert!(order.chunks.values().all(|chunk| chunk.count == chunk.iter().count()));
+        assert!(order.chunks.values().all(|chunk| (1..=CHUNK_SKUS_MAX).contains(&chunk.count)));
         for bound in bounds {
             for bound in [Bound::Included(bound), Bound::Excluded(bound)] {
-                let above = set.range::<Sku, _>((bound, Bound::Unbounded));
+                let above = set.range::<Sku, _>((bound, Bound::Unbounded)).cloned();
                 assert!(order.ascending(bound).eq(above), "from {bound:?}");
-                let below = set.range::<Sku, _>((Bound::Unbounded, bound)).rev();
+                let below = set.range::<Sku, _>((Bound::Unbounded, bound)).rev().cloned();
                 assert!(order.descending(bound).eq(below), "down from {bound:?}");
             }
         }
@@ -163,11 +273,11 @@ mod tests {
             }
             let others: Vec<Sku> = others.into_iter().map(sku).collect();
             let mut set: BTreeSet<Sku> = skus.iter().chain(&others).cloned().collect();
-            let chunks = skus.chunks(CHUNK_SKUS_MAX).map(<[Sku]>::to_vec).collect();
+            let chunks = skus.chunks(CHUNK_SKUS_MAX).map(|skus| keyed(skus).1).collect();
             let mut order = SkuOrder::of(chunks, others);
             for (is_new, number) in changes {
                 if is_new {
-                    order.insert(sku(number));
+                    order.insert(&sku(number));
                     set.insert(sku(number));
                 } else {
                     order.remove(&sku(number));
@@ -189,7 +299,7 @@ mod tests {
         let (mut order, mut set) = (SkuOrder::default(), BTreeSet::new());
         for number in (0..2000).rev().chain(2000..4000) {
             let sku = Sku::new(&format!("S{number:05}")).unwrap();
-            order.insert(sku.clone());
+            order.insert(&sku);
             set.insert(sku);
         }
         check(&order, &set, &[sku(0), Sku::new("S02000").unwrap(), Sku::new("T").unwrap()]);

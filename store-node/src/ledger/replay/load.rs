@@ -8,11 +8,11 @@ use event_log::snapshot::{Section, SnapshotInfo, SnapshotReadError, SnapshotRead
 use event_log::storage::Storage;
 use parking_lot::Mutex;
 use shared::codec::SnapshotItem;
-use shared::{Sku, Timestamp, digest};
+use shared::{Timestamp, digest};
 
 use super::Replay;
 use crate::idempotency::KeyTable;
-use crate::ledger::items::{CHUNK_SKUS_MAX, ITEM_SHARDS, LoadShard, PackedItem, hash_of, shard_of};
+use crate::ledger::items::{Chunk, ITEM_SHARDS, LoadShard, PackedItem, hash_of, shard_of};
 use crate::ledger::recovery::LedgerOpenError;
 use crate::ledger::tables::{
     SECTION_COUNTS, SECTION_ITEMS, SECTION_KEYS, TableError, read_counts, read_items, read_keys,
@@ -39,7 +39,7 @@ struct Loader<'a> {
 #[derive(Default)]
 struct Loaded {
     /// SKUs of each section in chunks, with the section's number.
-    runs: Vec<(usize, Vec<Vec<Sku>>)>,
+    runs: Vec<(usize, Vec<Chunk>)>,
     with_reservations: Vec<(usize, u32)>,
     digest: u128,
     keys: u64,
@@ -171,14 +171,17 @@ impl<'a> Loader<'a> {
                 self.keys.restore_if_alive(entry, self.now);
             }),
             SECTION_ITEMS => {
-                let mut chunks: Vec<Vec<Sku>> = Vec::new();
+                let (mut chunks, mut chunk) = (Vec::new(), Chunk::default());
                 read_items(&section.bytes, |item, state| {
-                    let sku = self.load_item(item, state);
-                    match chunks.last_mut().filter(|chunk| chunk.len() < CHUNK_SKUS_MAX) {
-                        Some(chunk) => chunk.push(sku),
-                        None => chunks.push(first_of_chunk(sku)),
+                    chunk.push(&item.sku);
+                    self.load_item(item, state);
+                    if chunk.is_full() {
+                        chunk.shrink();
+                        chunks.push(std::mem::take(&mut chunk));
                     }
                 })?;
+                chunk.shrink();
+                chunks.push(chunk);
                 self.loaded.runs.push((number, chunks));
                 Ok(())
             }
@@ -186,16 +189,15 @@ impl<'a> Loader<'a> {
         }
     }
 
-    fn load_item(&mut self, SnapshotItem { sku, item, .. }: SnapshotItem, state: &[u8]) -> Sku {
+    fn load_item(&mut self, SnapshotItem { sku, item, .. }: SnapshotItem, state: &[u8]) {
         let digest = digest::item_digest(&sku, item.cell());
         self.loaded.digest = self.loaded.digest.wrapping_add(digest);
         let hash = hash_of(sku.as_str().as_bytes());
         let shard = shard_of(hash);
-        self.waiting[shard].push(PackedItem::new(hash, sku.clone(), state, item));
+        self.waiting[shard].push(PackedItem::new(hash, sku, state, item));
         if self.waiting[shard].len() == ITEMS_TOGETHER {
             self.hand_over(shard);
         }
-        sku
     }
 
     /// Puts the waiting items of a shard into it.
@@ -209,10 +211,4 @@ impl<'a> Loader<'a> {
             }
         }
     }
-}
-
-fn first_of_chunk(sku: Sku) -> Vec<Sku> {
-    let mut chunk = Vec::with_capacity(CHUNK_SKUS_MAX);
-    chunk.push(sku);
-    chunk
 }
