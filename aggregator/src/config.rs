@@ -129,7 +129,7 @@ pub struct Settings {
     pub backoff_min_ms: u64,
     /// The longest such wait, in ms.
     pub backoff_max_ms: u64,
-    /// How long a store's circuit breaker stays open, in ms.
+    /// How long a store's circuit breaker stays open at most, in ms; the first time it is a second.
     pub breaker_open_ms: u64,
     /// A node that says nothing for so long is unreachable, in ms.
     pub silence_ms: u64,

@@ -12,6 +12,7 @@
 //! takes its place once the node's digest has proved it.
 
 mod bootstrap;
+mod breaker;
 mod compare;
 mod pace;
 mod parts;
@@ -26,7 +27,6 @@ use std::time::Duration;
 
 use event_log::storage::Storage;
 use event_log::{LogId, Seq};
-use recloser::AsyncRecloser;
 use shared::StoreId;
 use shared::wire::global_sync::SyncState;
 use tokio::sync::{mpsc, watch};
@@ -41,7 +41,8 @@ use crate::persistence::{LoadedStore, StoreFiles, highest_generation};
 use crate::source::{Identity, LogSource};
 use crate::store_state::StoreShared;
 use crate::view::ViewStore;
-use pace::{Backoff, breaker};
+use breaker::Breaker;
+use pace::Backoff;
 use saving::Saver;
 
 pub use bootstrap::ITEMS_SECTION_KIND;
@@ -67,7 +68,7 @@ pub struct SyncWorker<L: LogSource, S: Storage, V: ViewStore> {
     order: Option<Order<V>>,
     /// The job of the order that waits or is at hand.
     order_job: Option<JobWatch>,
-    breaker: AsyncRecloser,
+    breaker: Breaker,
     backoff: Backoff,
     inbox: Inbox,
     /// How far the node was when it last said so.
@@ -144,7 +145,7 @@ impl<L: LogSource, S: Storage, V: ViewStore> SyncWorker<L, S, V> {
             saver: None,
             order: None,
             order_job: None,
-            breaker: breaker(options.breaker_open),
+            breaker: Breaker::new(options.breaker_open),
             backoff: Backoff::new(options.backoff_min, options.backoff_max, options.backoff_seed),
             inbox: Inbox { control: parts.control, shutdown: parts.shutdown },
             node_seq: None,
@@ -239,7 +240,11 @@ impl<L: LogSource, S: Storage, V: ViewStore> SyncWorker<L, S, V> {
     }
 
     async fn wait_for_contact(&mut self, reason: String) -> Option<End> {
-        let wait = self.backoff.next_wait();
+        let mut wait = self.backoff.next_wait();
+        if let Err(left) = self.breaker.admit() {
+            // Nothing is tried before the next probe; workers that wait for one spread a little.
+            wait = left + wait.min(left / 4);
+        }
         tracing::debug!(
             store = self.name(),
             reason,
@@ -324,7 +329,8 @@ impl<L: LogSource, S: Storage, V: ViewStore> SyncWorker<L, S, V> {
             ticket.cancelled();
         }
         self.backoff.reset();
-        self.breaker = breaker(self.options.breaker_open);
+        self.breaker = Breaker::new(self.options.breaker_open);
+        self.show_circuit(false);
     }
 
     /// Tries open letters again that pass the test, oldest first.

@@ -1,17 +1,12 @@
-//! How soon a lost node is tried again: exponential backoff with full jitter, behind a circuit
-//! breaker. Nothing here knows what is tried.
+//! How soon a lost node is tried again: exponential backoff with full jitter. Nothing here knows what
+//! is tried.
 
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
-use recloser::{AsyncRecloser, Recloser};
 
 use crate::source::SourceError;
 
-/// Failures in a row that open the breaker.
-const BREAKER_FAILURES: usize = 5;
-/// Successes that close it again.
-const BREAKER_SUCCESSES: usize = 3;
 /// Doublings of the backoff; the bound is reached long before.
 const BACKOFF_STEPS_MAX: usize = 1_000_000;
 
@@ -60,23 +55,6 @@ fn jittered(builder: ExponentialBuilder, seed: Option<u64>) -> ExponentialBackof
     }
 }
 
-/// A breaker that opens after five failures in a row, and closes after three good calls.
-pub(super) fn breaker(open_for: Duration) -> AsyncRecloser {
-    let recloser = Recloser::custom()
-        .error_rate_closed(1.0)
-        .closed_len(BREAKER_FAILURES)
-        .error_rate_half_open(0.1)
-        // It rates with the call after the ring is full, here the third.
-        .half_open_len(BREAKER_SUCCESSES - 1)
-        .open_wait(open_for)
-        .build();
-    for _ in 0..BREAKER_FAILURES {
-        // Begins as if all had been well, for the same reason.
-        let _ = recloser.call(|| Ok::<(), ()>(()));
-    }
-    AsyncRecloser::from(recloser)
-}
-
 /// Whether an error says that the node or the line is in trouble; every other one is an answer.
 pub(super) fn is_failure(error: &SourceError) -> bool {
     match error {
@@ -110,28 +88,5 @@ mod tests {
             }
         }
         assert!(longest > max / 2 && distinct.len() > 300, "{longest:?}, {} waits", distinct.len());
-    }
-
-    #[tokio::test]
-    async fn five_failures_open_the_breaker_and_three_successes_close_it() {
-        let breaker = breaker(Duration::from_millis(50));
-        let call = async |is_ok: bool| {
-            let work = async { if is_ok { Ok(()) } else { Err(()) } };
-            match breaker.call(work).await {
-                Ok(()) => "ok",
-                Err(recloser::Error::Inner(())) => "failed",
-                Err(recloser::Error::Rejected) => "rejected",
-            }
-        };
-        for _ in 0..BREAKER_FAILURES {
-            assert_eq!(call(false).await, "failed");
-        }
-        assert_eq!(call(true).await, "rejected");
-        tokio::time::sleep(Duration::from_millis(60)).await;
-        for _ in 0..BREAKER_SUCCESSES {
-            assert_eq!(call(true).await, "ok");
-        }
-        assert_eq!(call(false).await, "failed");
-        assert_eq!(call(true).await, "ok");
     }
 }

@@ -33,7 +33,7 @@ pub struct WorkerOptions {
     pub backoff_max: Duration,
     /// Where the chance of the waits begins, for runs that must repeat; none = anywhere.
     pub backoff_seed: Option<u64>,
-    /// How long the breaker stays open.
+    /// How long the breaker stays open at most; the first time it is a second.
     pub breaker_open: Duration,
     /// How often a node that sends no keep-alives is asked how far it is.
     pub probe_interval: Duration,

@@ -4,12 +4,12 @@
 use event_log::frame::{Frame, FrameKind};
 use event_log::storage::Storage;
 use event_log::{LogId, Seq};
-use recloser::Error as BreakerError;
 use shared::wire::global_sync::SyncState;
 use shared::{StoreId, Timestamp};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
+use super::breaker::Moved;
 use super::pace::is_failure;
 use super::{End, SyncWorker, TICK};
 use crate::dead_letter::DeadLetter;
@@ -75,16 +75,35 @@ impl<L: LogSource, S: Storage, V: ViewStore> SyncWorker<L, S, V> {
         &mut self,
         work: impl Future<Output = Result<T, SourceError>>,
     ) -> Result<T, End> {
-        let call = self.breaker.call_with(|error: &SourceError| is_failure(error), work);
-        match self.interruptible(call).await? {
-            Ok(done) => Ok(done),
-            Err(BreakerError::Inner(error)) => Err(end_of(&error)),
-            Err(BreakerError::Rejected) => {
-                let reason = self.shared.status().reason.unwrap_or_default();
-                let reason = reason.strip_prefix("circuit open: ").unwrap_or(&reason);
-                Err(End::Lost(format!("circuit open: {reason}")))
-            }
+        if self.breaker.admit().is_err() {
+            let reason = self.shared.status().reason.unwrap_or_default();
+            let reason = reason.strip_prefix("circuit open: ").unwrap_or(&reason);
+            return Err(End::Lost(format!("circuit open: {reason}")));
         }
+        let done = self.interruptible(work).await?;
+        let moved = match &done {
+            Err(error) if is_failure(error) => self.breaker.note_failure(),
+            Ok(_) | Err(_) => self.breaker.note_success(),
+        };
+        let store = self.name();
+        match moved {
+            Moved::Opened(wait) => {
+                tracing::warn!(store, wait_ms = wait.as_millis() as u64, "circuit open");
+                self.show_circuit(true);
+            }
+            Moved::Closed => {
+                tracing::info!(store, "circuit closed");
+                self.show_circuit(false);
+            }
+            Moved::Nothing => {}
+        }
+        done.map_err(|error| end_of(&error))
+    }
+
+    /// Shows whether the node is left alone for now.
+    pub(super) fn show_circuit(&self, is_open: bool) {
+        let gauge = metrics::gauge!("aggregator_circuit_open", "store" => self.name());
+        gauge.set(f64::from(u8::from(is_open)));
     }
 
     fn begin_session(&mut self, session: &Session<L>) -> Result<(), End> {
