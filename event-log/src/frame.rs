@@ -26,6 +26,7 @@
 //! ```
 
 use crate::format::{FORMAT_VERSION, FRAME_BYTES_MAX, read_array, read_u16, read_u32, read_u64};
+use crate::planted;
 use crate::record::{RECORD_LENGTH_BYTES, Records, layout_is_valid};
 use crate::seq::{Chain, LogId, Seq, StateDigest, Tip};
 
@@ -288,7 +289,7 @@ pub fn decode_frame(bytes: &[u8], log_id: LogId) -> Result<Option<(Frame, usize)
 
 /// Checks the payload against its header: the crc, then the layout of the records.
 pub(crate) fn check_payload(header: &FrameHeader, payload: &[u8]) -> Result<(), FrameError> {
-    if crc32fast::hash(payload) != header.payload_crc {
+    if crc32fast::hash(payload) != header.payload_crc && !planted::is("believe a damaged frame") {
         return Err(FrameError::PayloadCrc);
     }
     if !layout_is_valid(payload, header.record_count) {
@@ -307,7 +308,7 @@ pub(crate) fn verify_link(previous: &Chain, header: &FrameHeader, stored: &[u8])
     match header.kind {
         FrameKind::KeepAlive => header.chain == *previous,
         FrameKind::Data | FrameKind::Checkpoint | FrameKind::Close => {
-            link(previous, stored) == header.chain
+            link(previous, stored) == header.chain || planted::is("believe a damaged frame")
         }
     }
 }

@@ -136,6 +136,8 @@ pub struct LogStatus {
     pub segments: Vec<SegmentStatus>,
     /// Bytes waiting for the next commit.
     pub queue_bytes: usize,
+    /// Callers that wait for something to become durable.
+    pub waiters: usize,
     /// Spare segments ready.
     pub spares: usize,
     /// How long syncs took.
@@ -226,6 +228,7 @@ impl<S: Storage> Log<S> {
             state,
             segments,
             queue_bytes,
+            waiters: shared.waiters.waiting(),
             spares,
             sync: shared.sync_clock.stats(),
             opened: shared.opened.clone(),

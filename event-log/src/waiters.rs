@@ -101,6 +101,11 @@ impl Waiters {
         Poll::Pending
     }
 
+    /// How many futures wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.table.lock().wakers.len()
+    }
+
     fn forget(&self, seq: Seq, ticket: u64) {
         self.table.lock().wakers.remove(&(seq.get(), ticket));
     }

@@ -148,7 +148,7 @@ impl<S: Storage> Ledger<S> {
     pub fn sweep_expired(&self, now: Timestamp) -> usize {
         let mut changed = 0;
         for _ in 0..SWEEP_SKUS_MAX {
-            let Some((queued_at, sku)) = self.expiries.pop_due(now) else {
+            let Some((queued_at, sku)) = self.expiries.pop_due(swept_until(now)) else {
                 break;
             };
             let Some(handle) = self.items.get(&sku) else {
@@ -209,7 +209,12 @@ impl<S: Storage> Ledger<S> {
         slot: &mut Slot,
         now: Timestamp,
     ) -> Result<usize, AppendError> {
-        let events = rules::expirations(&slot.item, sku, now);
+        let mut events = rules::expirations(&slot.item, sku, swept_until(now));
+        if planted::is("expire early") {
+            for event in &mut events {
+                event.recorded_at = now;
+            }
+        }
         if !events.is_empty() {
             self.append_events(sku, slot, None, &events, now)?;
         }
@@ -283,6 +288,17 @@ impl<S: Storage> Ledger<S> {
             slot.set_queued_expiry(Some(next));
         }
     }
+}
+
+/// What ends by this moment is overdue at `now`: nothing but that moment itself, bugs aside.
+fn swept_until(now: Timestamp) -> Timestamp {
+    if planted::is("expire early") {
+        return now.plus_seconds(2);
+    }
+    if planted::is("expire late") {
+        return Timestamp::from_micros(now.as_micros() - 3_000_000);
+    }
+    now
 }
 
 fn is_overdue(item: &Item, now: Timestamp) -> bool {

@@ -12,8 +12,10 @@
 //! | one key, one effect, one answer | [`evidence`] |
 //! | per SKU linearizable | [`linearizable`] |
 //! | nodes, logs and the view agree | [`agreement`] |
+//! | a reservation ends at its deadline | [`deadlines`] |
 
 pub mod agreement;
+pub mod deadlines;
 pub mod evidence;
 pub mod history;
 pub mod linearizable;
@@ -22,6 +24,7 @@ pub mod shelf;
 use std::fmt;
 
 pub use agreement::{Held, agreement};
+pub use deadlines::{Uptime, deadlines};
 pub use evidence::{LogEvent, LogReceipt, StoreLog, evidence};
 pub use history::{Answer, History, Line, LineAnswer, Operation, Outcome, Verb};
 
@@ -51,6 +54,8 @@ pub enum Promise {
     Converged,
     /// Memory, queues, files stay within bounds.
     Bounded,
+    /// A reservation holds until its deadline, and not much longer.
+    OnTime,
 }
 
 impl fmt::Display for Fault {

@@ -11,6 +11,7 @@ use super::{
     bytes_crc, seeded_crc,
 };
 use crate::format::{read_u16, read_u32};
+use crate::planted;
 use crate::storage::{FileReader, OpenMode, Storage, StorageFile, read_exact_at};
 
 const READ_BUFFER_BYTES: usize = 256 << 10;
@@ -106,7 +107,8 @@ impl<R: Read> SnapshotStream<R> {
         if bytes.len() != length {
             return Err(self.damaged("it ends inside a section"));
         }
-        if bytes_crc(&self.header, &bytes) != read_u32(&head, 16) {
+        let is_whole = bytes_crc(&self.header, &bytes) == read_u32(&head, 16);
+        if !is_whole && !planted::is("believe a damaged snapshot") {
             return Err(self.damaged("a section's crc doesn't match"));
         }
         self.offset += (SECTION_HEADER_BYTES + length) as u64;

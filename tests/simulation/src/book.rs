@@ -8,7 +8,7 @@ use event_log::storage::sim::SimStorage;
 use event_log::{Chain, Cursor, Log, Seq};
 use parking_lot::Mutex;
 use shared::codec::{Record, decode_record};
-use shared::{Change, Event};
+use shared::{Change, Event, Timestamp};
 use tests::audit::{LogEvent, LogReceipt, StoreLog};
 
 /// The book of one store. Clones are the same book.
@@ -21,23 +21,34 @@ struct Pages {
     seq: Seq,
     chain: Option<Chain>,
     broken: Vec<String>,
+    is_damaged: bool,
 }
 
 impl Book {
     /// An empty book.
     pub fn new(store: &str) -> Self {
         let log = StoreLog { store: store.to_owned(), ..StoreLog::default() };
-        Self(Arc::new(Mutex::new(Pages { log, seq: Seq::ZERO, chain: None, broken: Vec::new() })))
+        let (seq, broken) = (Seq::ZERO, Vec::new());
+        Self(Arc::new(Mutex::new(Pages { log, seq, chain: None, broken, is_damaged: false })))
     }
 
-    /// Reads on, up to the watermark.
-    pub fn catch_up(&self, log: &Log<SimStorage>) {
+    /// Reads on, up to the watermark; says whether it got there.
+    pub fn catch_up(&self, log: &Log<SimStorage>) -> bool {
         let mut pages = self.0.lock();
-        if let Err(what) = pages.read(log)
+        let read = pages.read(log);
+        let is_there = read.is_ok();
+        if let Err(what) = read
+            && !pages.is_damaged
             && !log.storage().is_off()
         {
             pages.broken.push(what);
         }
+        is_there
+    }
+
+    /// Whether the log is known to be damaged: then it may say so.
+    pub fn set_damaged(&self, is_damaged: bool) {
+        self.0.lock().is_damaged = is_damaged;
     }
 
     /// The last seq in the book.
@@ -95,7 +106,7 @@ fn plain(seq: Seq, event: &Event) -> LogEvent {
         }
         Change::Deducted { quantity, .. } => (-units(quantity), -units(quantity), units(quantity)),
     };
-    LogEvent {
+    let mut told = LogEvent {
         seq: seq.get(),
         sku: event.sku.to_string(),
         version: event.version.get(),
@@ -104,5 +115,12 @@ fn plain(seq: Seq, event: &Event) -> LogEvent {
         after: (after.stock.get(), after.reserved.get(), after.sold.get()),
         order: event.change.order_id().map(ToString::to_string).unwrap_or_default(),
         request_id: event.context.request_id.as_ref().map(ToString::to_string).unwrap_or_default(),
+        at_us: event.recorded_at.as_micros(),
+        expires_at_us: None,
+    };
+    if let Change::Reserved { expires_at, .. } | Change::Extended { expires_at, .. } = &event.change
+    {
+        told.expires_at_us = expires_at.map(Timestamp::as_micros);
     }
+    told
 }

@@ -6,11 +6,13 @@
 //! real thread or an unseeded hash.
 
 pub mod book;
+pub mod bounds;
 pub use tests::dice;
 pub mod mischief;
 pub mod network;
 pub mod node;
 pub mod office;
+pub mod rot;
 pub mod run;
 pub mod signal;
 pub mod till;

@@ -19,12 +19,15 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::book::Book;
 use crate::dice::Dice;
-use crate::network::Network;
+use crate::network::{Life, Network};
+use crate::rot::{self, Damage, Outcome};
 use crate::signal::Signal;
 use crate::trace::Trace;
 
 /// Simulated time begins here: 2027-01-15T08:00:00Z.
 pub const EPOCH_US: i64 = 1_800_000_000_000_000;
+/// How long archived segments are kept, µs: 30 days, more than a run is long.
+const ARCHIVE_KEEP_US: i64 = 30 * 24 * 3600 * 1_000_000;
 /// How long a clean stop may wait for requests.
 const DRAIN: Duration = Duration::from_secs(2);
 
@@ -62,6 +65,8 @@ pub struct Node {
     pub disk: SimStorage,
     /// What its log has told, for ever.
     pub book: Book,
+    /// When it couldn't write, by its own clock.
+    pub obstacles_us: Arc<Mutex<Vec<i64>>>,
     /// How far its wall clock is wrong, µs.
     pub clock_error_us: Arc<Mutex<i64>>,
     network: Network,
@@ -70,11 +75,12 @@ pub struct Node {
     running: Option<Running>,
     began: Instant,
     boots: u64,
+    damage: Option<Damage>,
 }
 
 struct Running {
     app: Arc<App<SimStorage>>,
-    alive: Signal<bool>,
+    life: Signal<Life>,
     tasks: Vec<AbortHandle>,
 }
 
@@ -83,10 +89,20 @@ impl Node {
     pub fn new(options: NodeOptions, network: Network, trace: Trace, mut dice: Dice) -> Self {
         let disk = SimStorage::new(dice.number());
         let book = Book::new(&options.name);
-        let clock_error_us = Arc::new(Mutex::new(0));
-        let began = Instant::now();
-        let running = None;
-        Self { options, disk, book, clock_error_us, network, trace, dice, running, began, boots: 0 }
+        Self {
+            options,
+            disk,
+            book,
+            obstacles_us: Arc::default(),
+            clock_error_us: Arc::default(),
+            network,
+            trace,
+            dice,
+            running: None,
+            began: Instant::now(),
+            boots: 0,
+            damage: None,
+        }
     }
 
     /// Whether a process runs (its disk may be dead, and it not know yet).
@@ -135,14 +151,15 @@ impl Node {
             report.keys,
             report.digest
         ));
+        self.obstacles_us.lock().push(now().as_micros());
         let app = App::new(ledger, now, self.app_options());
-        let alive = Signal::new(true);
+        let life = Signal::new(Life::Running);
         let routes = router(Arc::clone(&app));
-        self.network.listen(&self.options.name, routes, alive.clone(), self.disk.clone());
+        self.network.listen(&self.options.name, routes, life.clone(), self.disk.clone());
         let mut tasks = vec![
             tokio::spawn(commit(Arc::clone(&log), self.dice.fork(), self.options.sync_ms)),
             tokio::spawn(preallocate(Arc::clone(&log))),
-            tokio::spawn(expire(Arc::clone(&app))),
+            tokio::spawn(expire(Arc::clone(&app), Arc::clone(&self.obstacles_us))),
         ];
         if self.options.maintenance_ms > 0 {
             let (book, pause_ms) = (self.book.clone(), self.options.maintenance_ms);
@@ -151,13 +168,13 @@ impl Node {
             tasks.push(tokio::spawn(maintain(Arc::clone(&app), book, trace, dice, pause_ms)));
         }
         let tasks = tasks.iter().map(tokio::task::JoinHandle::abort_handle).collect();
-        self.running = Some(Running { app, alive, tasks });
+        self.running = Some(Running { app, life, tasks });
         Ok(())
     }
 
     /// Ends the process.
     pub async fn end(&mut self, death: Death) {
-        let Some(Running { app, alive, tasks }) = self.running.take() else {
+        let Some(Running { app, life, tasks }) = self.running.take() else {
             return;
         };
         self.trace.note(format_args!("{} ends: {death:?}", self.options.name));
@@ -178,11 +195,78 @@ impl Node {
         }
         // Whatever still has a handle can do nothing with it.
         let _dark = disk.crash(0);
-        alive.set(false);
+        let is_dark = death == Death::PowerCut && self.dice.chance(500);
+        life.set(if is_dark { Life::Dark } else { Life::Ended });
         for task in tasks {
             task.abort();
         }
         tokio::task::yield_now().await;
+    }
+
+    /// Takes a snapshot; says whether there is a new one.
+    pub async fn snapshot(&self) -> bool {
+        let Some(running) = &self.running else {
+            return false;
+        };
+        let made = snapshot(&running.app).await;
+        self.trace.note(format_args!("{} takes a snapshot: {made:?}", self.options.name));
+        made.is_ok()
+    }
+
+    /// Lets go what nobody needs any more.
+    pub fn compact(&self) {
+        if let Some(running) = &self.running {
+            compact(&running.app, &self.trace);
+        }
+    }
+
+    /// Bits rot while the machine is off; says whether the node refuses to open for it. An error is
+    /// damage that nobody names.
+    pub fn rot(&mut self) -> Result<bool, String> {
+        let store = StoreId::new(&self.options.name).map_err(|error| error.to_string())?;
+        let options = self.log_options();
+        let outcome = rot::strike(&self.disk, &store, &options, &mut self.dice);
+        self.trace.note(format_args!("{} rots: {outcome}", self.options.name));
+        match outcome {
+            Outcome::Nothing | Outcome::Harmless => Ok(false),
+            Outcome::Refused(copy) => {
+                self.disk = copy;
+                Ok(true)
+            }
+            Outcome::Limit(copy) => {
+                self.disk = copy;
+                Ok(false)
+            }
+            Outcome::Named(damage) => {
+                self.book.set_damaged(true);
+                self.network.set_damaged(&self.options.name, true);
+                self.damage = Some(damage);
+                Ok(false)
+            }
+            Outcome::Unnoticed(what) => Err(format!("{}: {what}", self.options.name)),
+        }
+    }
+
+    /// Whether something of its log is damaged.
+    pub fn is_damaged(&self) -> bool {
+        self.damage.is_some()
+    }
+
+    /// The operator stops the node and repairs what is damaged.
+    pub async fn repair(&mut self) {
+        if self.damage.is_none() {
+            return;
+        }
+        self.end(Death::Stop).await;
+        if self.disk.is_off() {
+            self.disk = self.disk.crashed(self.dice.number());
+        }
+        if let Some(damage) = self.damage.take() {
+            self.trace.note(format_args!("{} repairs {}", self.options.name, damage.path));
+            damage.repair(&self.disk);
+        }
+        self.book.set_damaged(false);
+        self.network.set_damaged(&self.options.name, false);
     }
 
     /// Tells why it didn't start.
@@ -224,7 +308,7 @@ impl Node {
             drain_body_deadline: Duration::from_secs(1),
             retention: Retention {
                 archive: self.options.archive,
-                archive_keep_us: i64::MAX,
+                archive_keep_us: ARCHIVE_KEEP_US,
                 snapshots_keep: 2,
                 disk_budget_bytes: None,
             },
@@ -289,10 +373,13 @@ async fn preallocate(log: Arc<Log<SimStorage>>) {
 }
 
 /// What time asks for.
-async fn expire(app: Arc<App<SimStorage>>) {
+async fn expire(app: Arc<App<SimStorage>>, obstacles_us: Arc<Mutex<Vec<i64>>>) {
     loop {
         sleep(Duration::from_millis(250)).await;
         let now = app.now();
+        if app.log().state() != LogState::Writable {
+            obstacles_us.lock().push(now.as_micros());
+        }
         app.ledger().sweep_expired(now);
         app.ledger().forget_expired_keys(now);
     }
@@ -316,17 +403,22 @@ async fn maintain(
             }
         }
         // What is deleted now must have been told before.
-        book.catch_up(app.log());
-        let now_us = app.now().as_micros();
-        match app.log().compact(&app.options().retention, now_us, &mut event_log::go_on) {
-            Ok(report) => trace.note(format_args!(
-                "{} is compacted to {}, held by {:?}",
-                app.store_id(),
-                report.floor,
-                report.floor_held_by
-            )),
-            Err(error) => trace.note(format_args!("{} isn't compacted: {error}", app.store_id())),
+        if book.catch_up(app.log()) {
+            compact(&app, &trace);
         }
+    }
+}
+
+fn compact(app: &App<SimStorage>, trace: &Trace) {
+    let now_us = app.now().as_micros();
+    match app.log().compact(&app.options().retention, now_us, &mut event_log::go_on) {
+        Ok(report) => trace.note(format_args!(
+            "{} is compacted to {}, held by {:?}",
+            app.store_id(),
+            report.floor,
+            report.floor_held_by
+        )),
+        Err(error) => trace.note(format_args!("{} isn't compacted: {error}", app.store_id())),
     }
 }
 

@@ -18,6 +18,7 @@ use axum::body::Bytes;
 use axum::http::{Method, Request, Response, StatusCode};
 use event_log::storage::sim::SimStorage;
 use parking_lot::Mutex;
+use serde_json::Value;
 use shared::Timestamp;
 use tests::audit::Held;
 use tests::audit::history::State;
@@ -26,6 +27,7 @@ use tokio::time::Instant;
 use crate::dice::Dice;
 use crate::network::{Broken, Network, Pieces};
 use crate::node::{Death, EPOCH_US};
+use crate::rot;
 use crate::signal::Signal;
 use crate::trace::Trace;
 
@@ -47,14 +49,42 @@ pub struct Office {
     promises: Arc<Mutex<Promises>>,
 }
 
-/// What nodes promised the office: what it has acknowledged, it never has to ask for again.
+/// What nodes and the office promised each other: what the office has acknowledged, it has after
+/// any death of its own, and never has to ask for again.
 #[derive(Debug, Default)]
 struct Promises {
     acknowledged: BTreeSet<String>,
+    /// The last seq that each store was told the office has.
+    told: BTreeMap<String, u64>,
     broken: Vec<String>,
 }
 
 impl Promises {
+    /// Something leaves the office.
+    fn note_request(&mut self, store: &str, request: &Request<Bytes>) {
+        if *request.method() == Method::PUT {
+            let body: Value = serde_json::from_slice(request.body()).unwrap_or_default();
+            self.told.insert(store.to_owned(), body["seq"].as_u64().unwrap_or(u64::MAX));
+        } else if request.uri().path() == "/api/log/snapshot" || asks_anew(request) {
+            // Whoever begins anew may go back.
+            self.told.remove(store);
+        }
+    }
+
+    /// What the office had on its disk is damaged: it may go back, and ask for what is gone.
+    fn forget(&mut self) {
+        self.acknowledged.clear();
+        self.told.clear();
+    }
+
+    /// The office comes back, and stands here with a store.
+    fn note_return(&mut self, store: &str, seq: u64) {
+        if let Some(told) = self.told.get(store).filter(|told| **told > seq) {
+            let what = format!("{store} was told that the office has {told}, it has {seq}");
+            self.broken.push(what);
+        }
+    }
+
     fn note(&mut self, store: &str, method: &Method, status: StatusCode) {
         if *method == Method::PUT && status.is_success() {
             self.acknowledged.insert(store.to_owned());
@@ -66,10 +96,17 @@ impl Promises {
     }
 }
 
+/// Whether a request is for the log from its beginning on: everybody may ask for that, and be told
+/// that it is gone.
+fn asks_anew(request: &Request<Bytes>) -> bool {
+    request.uri().query().is_some_and(|query| query.contains("after=0"))
+}
+
 struct Running {
     hub: Arc<Hub>,
     view: MemoryView,
     alive: Signal<bool>,
+    open: Arc<Mutex<BTreeMap<String, Arc<()>>>>,
 }
 
 impl Office {
@@ -99,8 +136,11 @@ impl Office {
         let line = OfficeLine {
             network: self.network.clone(),
             alive: alive.clone(),
+            disk: self.disk.clone(),
             promises: Arc::clone(&self.promises),
+            open: Arc::default(),
         };
+        let open = Arc::clone(&line.open);
         let http = HttpOptions {
             connect: Duration::from_secs(1),
             answer: Duration::from_secs(2),
@@ -123,14 +163,18 @@ impl Office {
         let spec = |name: &String| StoreSpec::at(format!("http://{name}"));
         let specs: Vec<StoreSpec> = self.stores.iter().map(spec).collect();
         let hub = Hub::start(parts, &specs).map_err(|error| error.to_string())?;
+        for store in &self.stores {
+            let seq = hub.store(store).map_or(0, |handle| handle.shared.status().seq);
+            self.promises.lock().note_return(store, seq);
+        }
         self.trace.note("the office starts");
-        self.running = Some(Running { hub, view, alive });
+        self.running = Some(Running { hub, view, alive, open });
         Ok(())
     }
 
     /// Ends the process.
     pub async fn end(&mut self, death: Death) {
-        let Some(Running { hub, view: _, alive }) = self.running.take() else {
+        let Some(Running { hub, alive, .. }) = self.running.take() else {
             return;
         };
         self.trace.note(format_args!("the office ends: {death:?}"));
@@ -147,6 +191,21 @@ impl Office {
         alive.set(false);
         drop(hub);
         tokio::task::yield_now().await;
+    }
+
+    /// Bits rot while the machine is off. If the office then can't start it gets its copy back;
+    /// otherwise it may be further back than it was, and knows it.
+    pub fn rot(&mut self) {
+        let clean = self.disk.fork();
+        let Some(damage) = rot::flip(&self.disk, &mut self.dice) else {
+            return;
+        };
+        self.trace.note(format_args!("the office rots: {}", damage.path));
+        self.promises.lock().forget();
+        if let Err(error) = self.start() {
+            self.trace.note(format_args!("the office doesn't start: {error}"));
+            self.disk = clean;
+        }
     }
 
     /// What it says about a store; none if it doesn't run or never met it.
@@ -198,7 +257,13 @@ impl Office {
         held
     }
 
-    /// Promises that nodes broke.
+    /// How many answers of a store the office is reading, or holds without reading.
+    pub fn connections(&self, store: &str) -> usize {
+        let open = self.running.as_ref().map(|running| running.open.lock().get(store).cloned());
+        open.flatten().map_or(0, |open| Arc::strong_count(&open) - 2)
+    }
+
+    /// Promises that were broken.
     pub fn broken(&self) -> Vec<String> {
         self.promises.lock().broken.clone()
     }
@@ -211,18 +276,20 @@ fn worker_options(dice: &mut Dice) -> WorkerOptions {
         backoff_min: Duration::from_millis(50),
         backoff_max: Duration::from_secs(2),
         backoff_seed: Some(dice.number()),
-        // The breaker's clock is the real one: it may fail over, but never wait.
-        breaker_open: Duration::ZERO,
+        breaker_open: Duration::from_secs(dice.between(1, 30)),
         probe_interval: Duration::from_secs(1),
     }
 }
 
-/// The office's way to the nodes, as long as its process lives.
+/// The office's way to the nodes, as long as its process lives and its machine has power.
 #[derive(Clone)]
 struct OfficeLine {
     network: Network,
     alive: Signal<bool>,
+    disk: SimStorage,
     promises: Arc<Mutex<Promises>>,
+    /// By store: shared with each of its connections.
+    open: Arc<Mutex<BTreeMap<String, Arc<()>>>>,
 }
 
 impl OfficeLine {
@@ -230,6 +297,9 @@ impl OfficeLine {
         &self,
         work: impl Future<Output = Result<T, Broken>> + Send,
     ) -> Result<T, SourceError> {
+        if self.disk.is_off() {
+            return std::future::pending().await;
+        }
         tokio::select! {
             biased;
             () = self.alive.until(|alive| !alive) => std::future::pending().await,
@@ -246,15 +316,18 @@ impl Transport for OfficeLine {
 
     async fn send(&self, request: Request<Bytes>) -> Result<Response<OfficeBody>, SourceError> {
         let to = request.uri().host().unwrap_or_default().to_owned();
-        // From the beginning on everybody may ask, and be told that it is gone.
-        let asks_anew = request.uri().query().is_some_and(|query| query.contains("after=0"));
+        let asks_anew = asks_anew(&request);
         let method = request.method().clone();
+        if !self.disk.is_off() {
+            self.promises.lock().note_request(&to, &request);
+        }
         let response = self.while_alive(self.network.send(OFFICE, &to, request)).await?;
         if !asks_anew {
             self.promises.lock().note(&to, &method, response.status());
         }
         let line = self.clone();
-        Ok(response.map(|pieces| OfficeBody { pieces, line }))
+        let open = Arc::clone(self.open.lock().entry(to).or_default());
+        Ok(response.map(|pieces| OfficeBody { pieces, line, _open: open }))
     }
 }
 
@@ -262,11 +335,13 @@ impl Transport for OfficeLine {
 struct OfficeBody {
     pieces: Pieces,
     line: OfficeLine,
+    /// Counts as long as it lives.
+    _open: Arc<()>,
 }
 
 impl TransportBody for OfficeBody {
     async fn chunk(&mut self) -> Result<Option<Bytes>, SourceError> {
-        let Self { pieces, line } = self;
+        let Self { pieces, line, .. } = self;
         line.while_alive(pieces.next()).await
     }
 }

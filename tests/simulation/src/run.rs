@@ -8,10 +8,13 @@ use axum::body::Bytes;
 use axum::http::Request;
 use serde_json::Value;
 use tests::audit::history::State;
-use tests::audit::{Fault, Faults, Held, History, Promise, agreement, evidence, linearizable};
+use tests::audit::{
+    Fault, Faults, Held, History, Promise, Uptime, agreement, deadlines, evidence, linearizable,
+};
 use tests::till::Till;
 use tokio::time::{Instant, sleep};
 
+use crate::bounds;
 use crate::dice::Dice;
 use crate::mischief::{Counts, Mischief, Mix};
 use crate::network::Network;
@@ -115,6 +118,9 @@ async fn live(plan: Plan) -> Report {
     mischief.heal(&mut world).await;
     let healed = Instant::now();
     let mut faults = Faults::default();
+    for what in mischief.unnoticed() {
+        faults.note(Promise::Durable, what);
+    }
     for task in tasks {
         while !task.is_finished() && healed.elapsed() < LIVENESS {
             mischief.revive(&mut world).await;
@@ -131,6 +137,7 @@ async fn live(plan: Plan) -> Report {
     settle(&mut world, &mut mischief, healed, &mut faults).await;
     let converged = healed.elapsed().saturating_sub(LONGEST_PROMISE);
     let records = judge(&world, &history, &mut faults).await;
+    bounds::check(&mut world, &mut mischief, &mut faults).await;
     let simulated = began.elapsed();
     let faults = faults.into_vec();
     for fault in &faults {
@@ -186,6 +193,11 @@ async fn judge(world: &World, history: &History, faults: &mut Faults) -> usize {
         }
         evidence(&operations, &log, faults);
         linearizable::linearizability(&operations, &log, faults);
+        if let Some(app) = node.app() {
+            let obstacles_us = node.obstacles_us.lock().clone();
+            let uptime = Uptime { obstacles_us, seen_us: app.now().as_micros() };
+            deadlines(&log, Some(&uptime), faults);
+        }
         let store = &node.options.name;
         match holds(&world.network, store).await {
             Ok(held) => agreement(&log, &held, &world.office.held(store), faults),

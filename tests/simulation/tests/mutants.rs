@@ -5,17 +5,25 @@ use simulation::{Plan, run};
 use tests::audit::Promise;
 
 /// A bug, what must see it, and within how many seeds.
-const MUTANTS: [(&str, u64); 11] = [
+const MUTANTS: [(&str, u64); 19] = [
     ("acknowledge before sync", 20),
+    ("acknowledge before the state is saved", 50),
     ("apply twice", 5),
+    ("believe a damaged frame", 100),
+    ("believe a damaged snapshot", 100),
+    ("compact nothing", 50),
     ("compact past a consumer", 100),
     ("drop the last frame of a batch", 20),
+    ("expire early", 5),
+    ("expire late", 20),
     ("forget the keys at a restart", 50),
     ("forget to move the digest", 5),
-    ("read what isn't durable", 100),
-    ("serve without rewriting the tail", 300),
+    ("read what isn't durable", 200),
+    ("remember keys for ever", 5),
+    ("serve without rewriting the tail", 100),
     ("skip the directory sync", 100),
-    ("snapshot without keys", 200),
+    ("snapshot what isn't durable", 50),
+    ("snapshot without keys", 50),
     ("swallow an I/O error", 100),
 ];
 

@@ -153,6 +153,8 @@ fn sound() -> (History, StoreLog) {
         after,
         order: String::new(),
         request_id,
+        at_us: 0,
+        expires_at_us: None,
     };
     let created = told(Verb::Create(10), None, state(10, 0, 1));
     let sold = told(Verb::Sell(3), Some("k"), state(7, 3, 2));

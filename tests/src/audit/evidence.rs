@@ -25,6 +25,10 @@ pub struct LogEvent {
     pub order: String,
     /// The request that made it, or nothing.
     pub request_id: String,
+    /// When it happened by the node's clock, µs since 1970 in UTC.
+    pub at_us: i64,
+    /// When the promise that it makes or moves ends, likewise; none = never, or it isn't one.
+    pub expires_at_us: Option<i64>,
 }
 
 impl LogEvent {

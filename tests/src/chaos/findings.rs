@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
+use shared::Timestamp;
 
 use super::system::{Store, System};
 use crate::audit::history::State;
 use crate::audit::{
     Fault, Faults, Held, History, LogEvent, LogReceipt, Operation, Promise, StoreLog, agreement,
-    evidence, linearizable,
+    deadlines, evidence, linearizable,
 };
 use crate::http::percent_encode;
 
@@ -66,6 +67,7 @@ impl Findings {
             evidence(&self.operations, log, &mut faults);
             linearizable::linearizability(&self.operations, log, &mut faults);
             agreement(log, node, view, &mut faults);
+            deadlines(log, None, &mut faults);
         }
         let mut all = self.noted.clone();
         all.extend(faults.into_vec());
@@ -121,7 +123,18 @@ fn event(seq: u64, record: &Value) -> Result<LogEvent> {
         after: (number(record, "stock")?, number(record, "reserved")?, number(record, "sold")?),
         order: text("orderId"),
         request_id: text("requestId"),
+        at_us: micros(record, "recordedAt")?.context("no time")?,
+        expires_at_us: micros(record, "expiresAt")?,
     })
+}
+
+/// A time, if there is one.
+fn micros(value: &Value, field: &str) -> Result<Option<i64>> {
+    let Some(text) = value[field].as_str() else {
+        return Ok(None);
+    };
+    let time = Timestamp::parse(text).with_context(|| format!("{field} in {value}"))?;
+    Ok(Some(time.as_micros()))
 }
 
 /// The SKU of a row, and the figures in it or in a part of it.
