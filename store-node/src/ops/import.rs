@@ -5,6 +5,7 @@
 //!
 //! It must never hold the whole file in memory, nor send a file that isn't valid as a whole.
 
+mod csv_lines;
 mod lines;
 mod offline;
 mod online;

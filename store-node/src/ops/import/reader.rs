@@ -7,11 +7,12 @@ use std::path::Path;
 use clap::ValueEnum;
 use serde_json::Value;
 
+use super::csv_lines::CsvLines;
 use super::lines::{Fields, ImportLine, Kind, LineError, parse_line};
 use crate::ops::OpError;
 
-/// The longest line of NDJSON, in bytes.
-const LINE_BYTES_MAX: u64 = 64 << 10;
+/// The longest line, in bytes; of CSV without its quotes and commas.
+pub(super) const LINE_BYTES_MAX: u64 = 64 << 10;
 
 /// How a file is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -33,7 +34,7 @@ pub struct LineReader {
 }
 
 enum Source {
-    Csv { reader: Box<csv::Reader<Hashing>>, headers: csv::StringRecord },
+    Csv { reader: Box<CsvLines<Hashing>>, names: Vec<String> },
     Ndjson { reader: Box<BufReader<Hashing>>, number: u64 },
 }
 
@@ -53,19 +54,22 @@ impl LineReader {
         let hashing = Hashing { file, hasher: blake3::Hasher::new(), bytes: 0 };
         let source = match format {
             FileFormat::Csv => {
-                let mut reader = csv::ReaderBuilder::new()
-                    .flexible(true)
-                    .trim(csv::Trim::Headers)
-                    .from_reader(hashing);
-                let headers = reader.headers().map_err(|e| OpError::Failed(e.to_string()))?.clone();
-                Source::Csv { reader: Box::new(reader), headers }
+                let mut reader = Box::new(CsvLines::new(hashing));
+                let names = match reader.next_line().map_err(failed)? {
+                    None => Vec::new(),
+                    Some((number, line)) => {
+                        let refused = |what| OpError::Failed(format!("line {number} {what}"));
+                        line.map_err(refused)?.iter().map(|name| name.trim().to_owned()).collect()
+                    }
+                };
+                Source::Csv { reader, names }
             }
             FileFormat::Ndjson => {
                 Source::Ndjson { reader: Box::new(BufReader::new(hashing)), number: 0 }
             }
         };
         let kind = kind.or(match &source {
-            Source::Csv { headers, .. } if headers.iter().any(|name| name == "op") => {
+            Source::Csv { names, .. } if names.iter().any(|name| name == "op") => {
                 Some(Kind::Movements)
             }
             Source::Csv { .. } => Some(Kind::Items),
@@ -87,7 +91,7 @@ impl LineReader {
     /// The next line that isn't empty; none at the end.
     pub fn next_line(&mut self) -> Result<Option<ReadLine>, OpError> {
         let fields = match &mut self.source {
-            Source::Csv { reader, headers } => next_csv(reader, headers)?,
+            Source::Csv { reader, names } => next_csv(reader, names)?,
             Source::Ndjson { reader, number } => next_ndjson(reader, number)?,
         };
         let Some((number, fields)) = fields else {
@@ -114,7 +118,7 @@ impl LineReader {
     /// BLAKE3 of the whole file, as hex; to be called at the end.
     pub(super) fn finish_hash(mut self) -> Result<String, OpError> {
         let hashing = match &mut self.source {
-            Source::Csv { reader, .. } => reader.get_mut(),
+            Source::Csv { reader, .. } => reader.source_mut(),
             Source::Ndjson { reader, .. } => reader.get_mut(),
         };
         std::io::copy(hashing, &mut std::io::sink()).map_err(OpError::failed)?;
@@ -123,7 +127,7 @@ impl LineReader {
 
     fn hashing(&self) -> &Hashing {
         match &self.source {
-            Source::Csv { reader, .. } => reader.get_ref(),
+            Source::Csv { reader, .. } => reader.source(),
             Source::Ndjson { reader, .. } => reader.get_ref(),
         }
     }
@@ -131,29 +135,19 @@ impl LineReader {
 
 type Numbered = Option<(u64, Result<Fields, String>)>;
 
-fn next_csv(
-    reader: &mut csv::Reader<Hashing>,
-    headers: &csv::StringRecord,
-) -> Result<Numbered, OpError> {
-    let mut record = csv::StringRecord::new();
-    match reader.read_record(&mut record) {
-        Ok(true) => {}
-        Ok(false) => return Ok(None),
-        Err(error) if error.is_io_error() => return Err(OpError::failed(error)),
-        Err(error) => {
-            let line = error.position().map_or(0, csv::Position::line);
-            return Ok(Some((line, Err(error.to_string()))));
+fn next_csv(reader: &mut CsvLines<Hashing>, names: &[String]) -> Result<Numbered, OpError> {
+    let Some((number, line)) = reader.next_line().map_err(OpError::failed)? else {
+        return Ok(None);
+    };
+    let fields = line.and_then(|texts| {
+        if texts.len() != names.len() {
+            return Err(format!("has {} fields, the header {}", texts.len(), names.len()));
         }
-    }
-    let number = record.position().map_or(0, csv::Position::line);
-    if record.len() != headers.len() {
-        let message = format!("has {} fields, the header {}", record.len(), headers.len());
-        return Ok(Some((number, Err(message))));
-    }
-    let named = headers.iter().zip(&record);
-    let filled = named.filter(|(name, text)| !text.is_empty() || *name == "sku");
-    let fields = filled.map(|(name, text)| (name.to_owned(), Value::from(text))).collect();
-    Ok(Some((number, Ok(fields))))
+        let pairs = names.iter().zip(texts);
+        let filled = pairs.filter(|(name, text)| !text.is_empty() || *name == "sku");
+        Ok(filled.map(|(name, text)| (name.clone(), Value::from(text))).collect())
+    });
+    Ok(Some((number, fields)))
 }
 
 fn next_ndjson(reader: &mut BufReader<Hashing>, number: &mut u64) -> Result<Numbered, OpError> {

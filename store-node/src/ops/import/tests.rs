@@ -110,3 +110,39 @@ fn a_ragged_csv_names_its_lines() {
     ];
     assert_eq!(messages(&lines), expected);
 }
+
+#[test]
+fn a_line_has_a_longest_length_in_both_formats() {
+    const BYTES_MAX: usize = 64 << 10;
+    let long = "x".repeat(BYTES_MAX);
+    let csv = format!("sku,stock\nA,1\n{long},1\nB,2\n\"C{long}\n{long}\n");
+    let too_long = "is longer than 65536 bytes";
+    let reads_on = "(a quote that isn't closed reads on)";
+    let lines = read("items.csv", &csv);
+    let expected =
+        [format!("line 3 {too_long} {reads_on}"), format!("line 5 {too_long} {reads_on}")];
+    assert_eq!(messages(&lines), expected);
+    let taken: Vec<u64> = lines.iter().flatten().map(|line| line.number).collect();
+    assert_eq!(taken, [2, 4], "the lines beside them are read");
+
+    let ndjson = format!("{{\"sku\":\"{long}\"}}\n{{\"sku\":\"A\"}}\n");
+    assert_eq!(messages(&read("items.ndjson", &ndjson)), [format!("line 1 {too_long}")]);
+
+    // The longest that fits is told what is wrong with it, and only that.
+    let fits = format!("sku,stock\n{},1\n", &long[1..]);
+    assert_eq!(
+        messages(&read("items.csv", &fits)),
+        ["line 2: sku must be at most 64 bytes of UTF-8, is 65535"]
+    );
+}
+
+#[test]
+fn a_csv_of_too_many_fields_or_a_header_without_end_is_refused() {
+    let wide = format!("sku,stock\nA{}\nB,1\n", ",".repeat(3000));
+    assert_eq!(messages(&read("items.csv", &wide)), ["line 2 has more than 1024 fields"]);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("items.csv");
+    std::fs::write(&path, format!("\"sku{}", "x".repeat(70_000))).unwrap();
+    let Err(error) = LineReader::open(&path, None, None) else { panic!("a header of 70 kB") };
+    assert!(error.to_string().contains("line 1 is longer than 65536 bytes"), "{error}");
+}
