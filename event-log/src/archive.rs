@@ -8,7 +8,9 @@ use std::io::{self, BufReader, Read, Write};
 
 use crate::compaction::SealedSegment;
 use crate::error::Damage;
-use crate::format::{ARCHIVE_DIR, SegmentHeader, parse_segment_file_name, segment_file_name};
+use crate::format::{
+    ARCHIVE_DIR, SEGMENT_BYTES_MAX, SegmentHeader, parse_segment_file_name, segment_file_name,
+};
 use crate::frame::verify_link;
 use crate::seq::Seq;
 use crate::storage::{
@@ -17,6 +19,9 @@ use crate::storage::{
 use crate::walk::{SegmentWalk, Step, read_segment};
 
 const COMPRESSION_LEVEL: i32 = 3;
+/// No archive looks back further, as a power of two of bytes: what is compressed at this level needs
+/// 2 MiB, and nobody makes room for more because a damaged one says so.
+const WINDOW_LOG_MAX: u32 = 24;
 const WRITE_PIECE_BYTES: usize = 1 << 20;
 const ARCHIVE_SUFFIX: &str = ".zst";
 
@@ -61,8 +66,31 @@ pub(crate) fn list<S: Storage>(storage: &S) -> io::Result<Vec<Seq>> {
 /// Opens the archive of the segment that begins with `first`.
 pub(crate) fn open<S: Storage>(storage: &S, first: Seq) -> io::Result<ArchiveReader<S>> {
     let file = storage.open(&archive_file_name(first), OpenMode::Read)?;
-    let decoder = zstd::stream::read::Decoder::new(FileReader::new(file, 0))?;
+    let mut decoder = zstd::stream::read::Decoder::new(FileReader::new(file, 0))?;
+    decoder.window_log_max(WINDOW_LOG_MAX)?;
     Ok(ArchiveReader { decoder })
+}
+
+/// Reads a whole archived segment: what came out, and whether that was all. However much a damaged
+/// archive decompresses to, it is never more than its segment had room for.
+pub(crate) fn read_whole<S: Storage>(storage: &S, first: Seq) -> (Vec<u8>, io::Result<()>) {
+    let mut bytes = Vec::new();
+    let read = open(storage, first).and_then(|reader| read_bounded(reader, &mut bytes));
+    (bytes, read)
+}
+
+fn read_bounded(mut reader: impl Read, bytes: &mut Vec<u8>) -> io::Result<()> {
+    let page_bytes = crate::format::SEGMENT_HEADER_BYTES as u64;
+    reader.by_ref().take(page_bytes).read_to_end(bytes)?;
+    // Only the page's crc vouches for what follows; without it there is nothing to make of it.
+    let Ok(header) = SegmentHeader::decode(bytes) else { return Ok(()) };
+    let room = header.capacity_bytes.min(SEGMENT_BYTES_MAX).saturating_sub(page_bytes);
+    let count = reader.take(room.saturating_add(1)).read_to_end(bytes)?;
+    if count as u64 > room {
+        let what = "it holds more than the segment had room for";
+        return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+    }
+    Ok(())
 }
 
 /// Reads only the header page of an archived segment.

@@ -145,20 +145,6 @@ pub(crate) fn read_sealed_segment<S: Storage>(
     (bytes, Ok(()))
 }
 
-/// Reads a whole archived segment; fails rather than read more than a segment can hold.
-pub(crate) fn read_all<R: Read>(reader: R) -> (Vec<u8>, std::io::Result<()>) {
-    let mut bytes = Vec::new();
-    let read = reader.take(SEGMENT_BYTES_MAX + 1).read_to_end(&mut bytes);
-    let result = match read {
-        Ok(count) if count as u64 > SEGMENT_BYTES_MAX => {
-            Err(std::io::Error::from(std::io::ErrorKind::FileTooLarge))
-        }
-        Ok(_) => Ok(()),
-        Err(error) => Err(error),
-    };
-    (bytes, result)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

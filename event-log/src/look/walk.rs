@@ -14,7 +14,7 @@ use crate::headers::Page;
 use crate::recovery::{TailError, ask_witnesses, scan_tail};
 use crate::seq::{LogId, Seq, Tip};
 use crate::storage::{OpenMode, Storage, StorageFile};
-use crate::walk::{SegmentWalk, Step, read_all, read_segment};
+use crate::walk::{SegmentWalk, Step, read_segment};
 use crate::window::{SegmentReader, empty_frame};
 
 /// How much is read at once from a disk that refuses some of it, bytes.
@@ -274,10 +274,7 @@ impl<S: Storage> Walk<'_, S> {
         let first = page.header.first_seq;
         let file = segment_file_name(first);
         let (bytes, read) = if page.archived {
-            match archive::open(self.storage, first) {
-                Ok(reader) => read_all(reader),
-                Err(error) => (Vec::new(), Err(error)),
-            }
+            archive::read_whole(self.storage, first)
         } else {
             match read_segment(self.storage, &file) {
                 Ok(bytes) => (bytes, Ok(())),

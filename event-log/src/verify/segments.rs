@@ -13,7 +13,7 @@ use crate::leftovers::{Leftover, nothing_needs_what_is_before};
 use crate::recovery::scan_tail;
 use crate::seq::{Chain, LogId, Seq};
 use crate::storage::{OpenMode, Storage};
-use crate::walk::{SegmentWalk, Step, read_all, read_sealed_segment, read_segment};
+use crate::walk::{SegmentWalk, Step, read_sealed_segment, read_segment};
 
 /// How often the active segment is read, because a process writes it meanwhile.
 const ACTIVE_READS_MAX: usize = 3;
@@ -123,7 +123,7 @@ impl<'storage, S: Storage> Walker<'storage, S> {
 
     fn read(&mut self, first: Seq, is_archive: bool, file: &str) -> Option<Vec<u8>> {
         let (bytes, result) = if is_archive {
-            self.read_archive(first)
+            archive::read_whole(self.storage, first)
         } else if self.live.last() == Some(&first) {
             match self.read_active(file) {
                 Ok(bytes) => (bytes, Ok(())),
@@ -151,13 +151,6 @@ impl<'storage, S: Storage> Walker<'storage, S> {
         self.place = None;
         // What came out before the damage is still worth a look.
         (!bytes.is_empty()).then_some(bytes)
-    }
-
-    fn read_archive(&self, first: Seq) -> (Vec<u8>, io::Result<()>) {
-        match archive::open(self.storage, first) {
-            Ok(reader) => read_all(reader),
-            Err(error) => (Vec::new(), Err(error)),
-        }
     }
 
     /// Reads the segment that a process may be writing: again where what was read can't be, for

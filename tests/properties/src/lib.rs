@@ -8,6 +8,7 @@
 //! encoder that shares its decoder's mistake would hide it. Nothing here may depend on time,
 //! randomness or anything but the bytes, except the scratch file of [`import`].
 
+pub mod archive;
 pub mod batch;
 pub mod bound;
 pub mod consumers;
@@ -35,7 +36,8 @@ pub struct Target {
 }
 
 /// Every decoder that takes bytes from a disk, a network or a person.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 13] = [
+    Target { name: "archive", check: archive::check },
     Target { name: "batch", check: batch::check },
     Target { name: "consumers", check: consumers::check },
     Target { name: "cursor", check: cursor::check },

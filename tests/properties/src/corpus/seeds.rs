@@ -14,6 +14,7 @@ mod view;
 #[must_use]
 pub fn of(target: &str) -> Vec<(String, Vec<u8>)> {
     match target {
+        "archive" => log::archives(),
         "batch" => texts::batches(),
         "consumers" => log::consumers(),
         "cursor" => texts::cursors(),

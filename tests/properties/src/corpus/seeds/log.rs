@@ -6,6 +6,7 @@ use event_log::storage::sim::SimStorage;
 use event_log::{Chain, LogId, Seq, SnapshotFile, SnapshotHeader, Tip};
 
 use super::{fixture, named};
+use crate::archive::compressed;
 use crate::seal;
 
 const GOLDEN: &str = "event-log-v1/00000000000000000013.log";
@@ -88,6 +89,38 @@ pub(super) fn segments() -> Vec<(String, Vec<u8>)> {
     files.push(("nasty-last-frame-of-a-newer-build".to_owned(), newer));
     files.push(("nasty-only-a-header-page".to_owned(), golden[..PAGE_BYTES].to_vec()));
     files.push(("nasty-only-zeros".to_owned(), vec![0; 8192]));
+    files
+}
+
+/// Archives as they were released, whole segments compressed, and files that decompress to more, or
+/// to less, than a segment.
+pub(super) fn archives() -> Vec<(String, Vec<u8>)> {
+    let golden = fixture("event-log-v1/archive/00000000000000000007.log.zst");
+    let first = fixture("event-log-v1/archive/00000000000000000001.log.zst");
+    let segment = fixture(GOLDEN);
+    let cut = |length: usize| compressed(&segment[..length]);
+    let mut bomb = segment[..PAGE_BYTES].to_vec();
+    bomb.resize(512 << 10, 0xee);
+    let two = [&golden[..], &first[..]].concat();
+    let mut beheaded = segment[PAGE_BYTES..].to_vec();
+    beheaded.truncate(1024);
+    // Skippable frames are what zstd passes over without a word.
+    let skipped = [b"\x50\x2a\x4d\x18\x04\0\0\0ABCD", &golden[..]].concat();
+    // A frame that asks for a window of 128 MiB, to repeat one byte.
+    let wide = b"\x28\xb5\x2f\xfd\x00\x88\x0b\x00\x00A".to_vec();
+    let mut files = named([("golden-1", &first), ("golden-7", &golden)]);
+    files.extend([
+        ("whole-segment".to_owned(), cut(segment.len())),
+        ("nasty-only-a-header-page".to_owned(), cut(PAGE_BYTES)),
+        ("nasty-half-a-page".to_owned(), cut(PAGE_BYTES / 2)),
+        ("nasty-no-page".to_owned(), compressed(&beheaded)),
+        ("nasty-more-than-a-segment".to_owned(), compressed(&bomb)),
+        ("nasty-two-archives".to_owned(), two),
+        ("nasty-skippable-frame".to_owned(), skipped),
+        ("nasty-window-of-128-mib".to_owned(), wide),
+        ("nasty-breaks-off".to_owned(), golden[..golden.len() - 9].to_vec()),
+        ("nasty-empty".to_owned(), Vec::new()),
+    ]);
     files
 }
 
