@@ -4,15 +4,16 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use tests::audit::{History, LineAnswer, Outcome, Promise};
+use tests::audit::{Outcome, Promise};
 use tests::chaos::disk::{Disk, Kind as DiskKind};
-use tests::chaos::load::Load;
 use tests::chaos::strikes::Kind;
 use tests::chaos::system::{Store, System};
-use tests::chaos::{Findings, Plan, run};
+use tests::chaos::{Plan, run};
 use tests::dice::Dice;
+use tests::findings::Findings;
+use tests::load::{Crew, Load};
 use tests::skip::leave_out;
-use tests::world::{Binaries, World, strace, until};
+use tests::world::{Binaries, World, strace};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_round_of_every_fault_breaks_no_promise_and_a_broken_one_would_be_seen() -> Result<()> {
@@ -40,32 +41,33 @@ fn expect_tampering_seen(findings: &Findings) -> Result<()> {
     };
     let seq = acknowledged_last(findings).context("the last event of a log was acknowledged")?;
     let mut lost = findings.clone();
-    lost.stores[0].0.events.retain(|event| event.seq < seq);
-    lost.stores[0].0.receipts.retain(|receipt| receipt.seq < seq);
+    lost.stores[0].log.events.retain(|event| event.seq < seq);
+    lost.stores[0].log.receipts.retain(|receipt| receipt.seq < seq);
     seen("a lost tail", &lost, Promise::Durable);
 
     // Node and view that lost it too agree with the log; the tills remember.
-    let log = lost.stores[0].0.clone();
-    lost.stores[0].1 = log.last_states();
-    lost.stores[0].2 = log.last_states();
+    let told = lost.stores[0].log.last_states();
+    lost.stores[0].view = Some(told.clone());
+    lost.stores[0].node = told;
     seen("a tail that everybody lost", &lost, Promise::Durable);
 
     let mut skipped = findings.clone();
-    skipped.stores[0].0.events.remove(3);
+    skipped.stores[0].log.events.remove(3);
     seen("an event cut out", &skipped, Promise::Gapless);
 
     let mut doubled = findings.clone();
-    let again = doubled.stores[0].0.events[3].clone();
-    doubled.stores[0].0.events.insert(4, again);
+    let again = doubled.stores[0].log.events[3].clone();
+    doubled.stores[0].log.events.insert(4, again);
     seen("an event twice", &doubled, Promise::Durable);
 
     let mut shifted = findings.clone();
-    shifted.stores[0].2.values_mut().next().context("it holds something")?.sold += 1;
+    let view = shifted.stores[0].view.as_mut().context("there is an aggregator")?;
+    view.values_mut().next().context("it holds something")?.sold += 1;
     seen("a view that is off by one", &shifted, Promise::Converged);
 
     let mut forgotten = findings.clone();
     let mut operations = forgotten.operations.iter_mut();
-    let sale = operations.find(|operation| is_acknowledged(&operation.outcome));
+    let sale = operations.find(|operation| operation.outcome.is_acknowledged());
     sale.context("something was acknowledged")?.outcome =
         Outcome::Refused { status: 409, error: "InsufficientStockError".to_owned() };
     seen("a refusal with an effect", &forgotten, Promise::Durable);
@@ -74,28 +76,9 @@ fn expect_tampering_seen(findings: &Findings) -> Result<()> {
 
 /// The seq of the first store's last acknowledged event.
 fn acknowledged_last(findings: &Findings) -> Option<u64> {
-    let (log, _, _) = findings.stores.first()?;
-    let operations = findings.operations.iter();
-    let own = operations.filter(|operation| operation.store == log.store);
-    let seqs = own.filter_map(|operation| match &operation.outcome {
-        Outcome::Answered(answer) => answer.lines.iter().filter_map(seq).max(),
-        Outcome::Refused { .. } | Outcome::Unknown => None,
-    });
-    seqs.max()
-}
-
-fn is_acknowledged(outcome: &Outcome) -> bool {
-    match outcome {
-        Outcome::Answered(answer) => answer.lines.iter().any(|line| seq(line).is_some()),
-        Outcome::Refused { .. } | Outcome::Unknown => false,
-    }
-}
-
-fn seq(line: &LineAnswer) -> Option<u64> {
-    match line {
-        LineAnswer::State(state) => state.seq,
-        LineAnswer::Rejected(_) | LineAnswer::NotApplied | LineAnswer::Absent => None,
-    }
+    let store = &findings.stores.first()?.log.store;
+    let own = findings.operations.iter().filter(|operation| operation.store == *store);
+    own.filter_map(|operation| operation.outcome.last_seq()).max()
 }
 
 /// A bug on purpose in a real process: its syncs are answered without being done, so that a power
@@ -115,24 +98,18 @@ async fn a_disk_that_lies_about_syncs_loses_sales_and_that_is_seen() -> Result<(
     system.kill_node(number)?;
     system.begin_injected(number, "fdatasync,fsync:retval=0", &told)?;
     system.stores[number].node.wait_ready().await?;
-    let history = History::default();
+    let history = system.history.clone();
     let store = &system.stores[number];
     let store = (store.name().to_owned(), store.tills.url());
-    let load = Load::start(&[store], &history, &mut Dice::new(1))?;
-    until("acknowledged operations", Duration::from_mins(1), || async {
-        let operations = history.operations();
-        let acknowledged =
-            operations.iter().filter(|operation| is_acknowledged(&operation.outcome));
-        (acknowledged.count() > 100).then_some(())
-    })
-    .await?;
+    let load = Load::start(&[store], Crew::default(), &history, &mut Dice::new(1))?;
+    load.acknowledge_more(100).await?;
     load.finish().await?;
     assert!(strace::has_struck(&told), "no sync was left out");
     system.stores[number].disk()?.cut_power()?;
     system.kill_node(number)?;
     system.stores[number].disk()?.restore_power().await?;
     system.revive_node(number).await?;
-    let faults = Findings::gather(&mut system, &history).await?.judge();
+    let faults = system.end().await?.judge();
     let is_lost = faults.iter().any(|fault| fault.promise == Promise::Durable);
     assert!(is_lost, "acknowledged sales are gone, and nobody sees it: {faults:?}");
     Ok(())

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rustix::process::{Signal, geteuid};
-use tests::workload::create_items;
 use tests::world::{ServiceSpec, World, free_address};
 
-use crate::support::{contents, create, expect_untouched, item, leave_out, skus, succeeds};
+use crate::support::{
+    contents, create, create_items, expect_untouched, item, leave_out, skus, succeeds,
+};
 
 const END_DEADLINE: Duration = Duration::from_secs(30);
 

@@ -1,50 +1,49 @@
 //! What was acknowledged survives kill -9, exactly once; what was refused has no effect.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::json;
-use tests::checker::{Outcome, check, found};
-use tests::workload::{Tills, create_items, sell};
+use tests::audit::{History, LineAnswer, Outcome};
+use tests::findings::held_by_node;
+use tests::load::Crew;
 use tests::world::World;
 
+use crate::audited::{expect_sound, open_items, sell_one, till_at, tills_at};
 use crate::support::{create, item, skus};
 
-const OPENING: u64 = 1_000_000;
 const KILLS: usize = 3;
-const SALES_BETWEEN_KILLS: usize = 300;
+const OPERATIONS_BETWEEN_KILLS: usize = 300;
 
-/// Tills sell while the node is killed again and again.
-async fn sell_through_kills(keyed: bool) -> Result<()> {
+/// Tills work while the node is killed again and again.
+async fn work_through_kills(may_key: bool) -> Result<()> {
     let world = World::new()?;
     let mut node = world.node("store-a").await?;
-    let skus = skus("SKU", 6);
-    create_items(node.client(), &skus, OPENING).await?;
-    let tills = Tills::start(node.client(), &skus, keyed, 12);
+    let history = History::default();
+    let crew = Crew { tills: 12, may_key, pause_ms: 5 };
+    let load = tills_at(&[&node], crew, &history)?;
     for _ in 0..KILLS {
-        tills.sell_more(SALES_BETWEEN_KILLS).await?;
+        load.acknowledge_more(OPERATIONS_BETWEEN_KILLS).await?;
         node.kill()?;
         node.restart().await?;
     }
-    tills.sell_more(SALES_BETWEEN_KILLS).await?;
-    let attempts = tills.finish().await?;
+    load.acknowledge_more(OPERATIONS_BETWEEN_KILLS).await?;
+    load.finish().await?;
     node.kill()?;
     node.restart().await?;
-    check(&attempts, OPENING, &found(node.client()).await?)?;
-    if keyed {
-        let unknown = attempts.iter().filter(|attempt| attempt.outcome == Outcome::Unknown);
-        assert_eq!(unknown.count(), 0, "a keyed sale is repeated until it is answered");
-    }
-    node.stop().await?;
-    Ok(())
+    let keyed = history.count(|operation| operation.key.is_some());
+    let unanswered =
+        history.count(|operation| operation.key.is_some() && operation.outcome == Outcome::Unknown);
+    assert_eq!((keyed > 0, unanswered), (may_key, 0), "with a key it is asked until it is told");
+    expect_sound(&world, &mut [&mut node], None, &history).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn unkeyed_sales_survive_kills_under_load() -> Result<()> {
-    sell_through_kills(false).await
+async fn unkeyed_operations_survive_kills_under_load() -> Result<()> {
+    work_through_kills(false).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn keyed_sales_happen_exactly_once_through_kills_under_load() -> Result<()> {
-    sell_through_kills(true).await
+async fn keyed_operations_happen_exactly_once_through_kills_under_load() -> Result<()> {
+    work_through_kills(true).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -105,51 +104,49 @@ async fn a_repeated_key_gets_the_first_answer_also_after_restarts() -> Result<()
 async fn the_last_units_are_sold_once() -> Result<()> {
     let world = World::new()?;
     let mut node = world.node("store-a").await?;
-    create_items(node.client(), &skus("last", 2), 40).await?;
-    let tills: Vec<_> = (0..16)
-        .map(|till| {
-            let client = node.client().clone();
-            tokio::spawn(async move {
-                let mut outcomes = Vec::new();
-                for sale in 0..10 {
-                    let sku = format!("last-{}", (till + sale) % 2);
-                    outcomes.push(sell(&client, &sku, None).await?);
-                }
-                anyhow::Ok(outcomes)
-            })
-        })
-        .collect();
+    let history = History::default();
+    open_items(&mut till_at(&node, "opening", &history)?, &skus("last", 2), 40).await?;
+    let mut tills = Vec::new();
+    for number in 0..16 {
+        let mut till = till_at(&node, &format!("till-{number}"), &history)?;
+        tills.push(tokio::spawn(async move {
+            let mut outcomes = Vec::new();
+            for sale in 0..10 {
+                outcomes.push(sell_one(&mut till, &format!("last-{}", (number + sale) % 2)).await);
+            }
+            outcomes
+        }));
+    }
     let mut outcomes = Vec::new();
     for till in tills {
-        outcomes.extend(till.await??);
+        outcomes.extend(till.await?);
     }
-    let sold = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Acknowledged { .. }));
+    let sold = outcomes.iter().filter(|outcome| outcome.is_acknowledged());
     assert_eq!(sold.count(), 80, "160 tried, 80 units were there");
+    let insufficient = LineAnswer::Rejected("InsufficientStockError".to_owned());
     let refusals = outcomes.iter().filter(|outcome| match outcome {
-        Outcome::Refused { status, error } => {
-            (*status, error.as_str()) == (409, "InsufficientStockError")
-        }
-        Outcome::Acknowledged { .. } | Outcome::Unknown => false,
+        Outcome::Answered(answer) => answer.lines.contains(&insufficient),
+        Outcome::Refused { .. } | Outcome::Unknown => false,
     });
     assert_eq!(refusals.count(), 80);
     node.kill()?;
     node.restart().await?;
-    for item in found(node.client()).await?.values() {
+    for item in held_by_node(node.client()).await?.values() {
         assert_eq!((item.stock, item.sold, item.version), (0, 40, 41));
     }
-    Ok(())
+    expect_sound(&world, &mut [&mut node], None, &history).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sigterm_under_load_ends_cleanly_and_keeps_every_promise() -> Result<()> {
     let world = World::new()?;
     let mut node = world.node("store-a").await?;
-    let skus = skus("SKU", 4);
-    create_items(node.client(), &skus, OPENING).await?;
-    let tills = Tills::start(node.client(), &skus, false, 8);
-    tills.sell_more(200).await?;
+    let history = History::default();
+    let crew = Crew { tills: 8, may_key: false, pause_ms: 5 };
+    let load = tills_at(&[&node], crew, &history)?;
+    load.acknowledge_more(200).await?;
     let status = node.stop().await?;
-    let attempts = tills.finish().await?;
+    load.finish().await?;
     assert_eq!(status.code(), Some(0), "exit code after SIGTERM");
     let directory = world.data_dir("store-a").display().to_string();
     let verified = world.store_node(&["verify", "--data-dir", &directory, "--json"])?;
@@ -157,5 +154,5 @@ async fn sigterm_under_load_ends_cleanly_and_keeps_every_promise() -> Result<()>
     let report: serde_json::Value = serde_json::from_str(&verified.stdout)?;
     assert_eq!(report["sound"], true, "{report}");
     node.restart().await?;
-    check(&attempts, OPENING, &found(node.client()).await?).context("after SIGTERM")
+    expect_sound(&world, &mut [&mut node], None, &history).await
 }

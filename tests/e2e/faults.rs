@@ -2,23 +2,22 @@
 //! latches, nothing acknowledged is lost.
 
 use anyhow::{Context, Result, bail};
-use tests::checker::{Attempt, Outcome, check, found};
-use tests::workload::{create_items, sell};
+use tests::audit::{History, Outcome};
+use tests::load::Street;
+use tests::till::Till;
 use tests::world::{Service, ServiceSpec, World, strace};
 
+use crate::audited::{expect_sound, open_items, sell_one, till_at};
 use crate::support::{item, leave_out, skus};
 
 const OPENING: u64 = 1_000;
 
-/// Sells until the first sale that isn't acknowledged (included).
-async fn sell_until_trouble(node: &Service) -> Result<Vec<Attempt>> {
-    let mut attempts = Vec::new();
-    for _ in 0..OPENING {
-        let outcome = sell(node.client(), "SKU-0", None).await?;
-        let trouble = !matches!(outcome, Outcome::Acknowledged { .. });
-        attempts.push(Attempt { sku: "SKU-0".to_owned(), key: None, outcome });
-        if trouble {
-            return Ok(attempts);
+/// Sells until the first sale that isn't acknowledged: how many were, and what that one was told.
+async fn sell_until_trouble(till: &mut Till<Street>) -> Result<(u64, Outcome)> {
+    for acknowledged in 0..OPENING {
+        let outcome = sell_one(till, "SKU-0").await;
+        if !outcome.is_acknowledged() {
+            return Ok((acknowledged, outcome));
         }
     }
     bail!("{OPENING} sales and no sync failed")
@@ -34,10 +33,10 @@ fn can_trace(test: &str) -> bool {
 }
 
 /// A world with a stopped node that has two items.
-async fn stopped_store() -> Result<(World, Service)> {
+async fn stopped_store(history: &History) -> Result<(World, Service)> {
     let world = World::new()?;
     let mut node = world.node("store-a").await?;
-    create_items(node.client(), &skus("SKU", 2), OPENING).await?;
+    open_items(&mut till_at(&node, "opening", history)?, &skus("SKU", 2), OPENING).await?;
     node.stop().await?;
     Ok((world, node))
 }
@@ -50,14 +49,15 @@ fn injected(world: &World, injection: &str) -> Result<ServiceSpec> {
 
 /// From its eighth on, this call fails in every thread: the committer's is met first, by a sale.
 async fn expect_poisoned(call: &str) -> Result<()> {
-    let (world, mut plain) = stopped_store().await?;
+    let history = History::default();
+    let (world, mut plain) = stopped_store(&history).await?;
     let injection = format!("{call}:error=EIO:when=8+");
     let mut node = Service::start(injected(&world, &injection)?).await?;
-    let attempts = sell_until_trouble(&node).await?;
-    let last = attempts.last().map(|attempt| attempt.outcome.clone());
-    assert_eq!(last, Some(Outcome::Unknown), "the sale in flight can't be promised either way");
-    assert!(attempts.len() > 1, "no sale was acknowledged before the fault");
-    let next = sell(node.client(), "SKU-0", None).await?;
+    let mut till = till_at(&node, "till", &history)?;
+    let (acknowledged, last) = sell_until_trouble(&mut till).await?;
+    assert_eq!(last, Outcome::Unknown, "the sale in flight can't be promised either way");
+    assert!(acknowledged > 0, "no sale was acknowledged before the fault");
+    let next = sell_one(&mut till, "SKU-0").await;
     let poisoned = Outcome::Refused { status: 503, error: "LogPoisoned".to_owned() };
     assert_eq!(next, poisoned, "the fault latches");
     let settled = item(node.client(), "SKU-1").await?;
@@ -68,7 +68,7 @@ async fn expect_poisoned(call: &str) -> Result<()> {
     assert_eq!(ready.status, 503, "{}", ready.text());
     node.kill()?;
     plain.restart().await?;
-    check(&attempts, OPENING, &found(plain.client()).await?)
+    expect_sound(&world, &mut [&mut plain], None, &history).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -92,20 +92,19 @@ async fn killed_at_a_chosen_write_or_sync_it_keeps_every_promise() -> Result<()>
     if !can_trace("killed_at_a_chosen_write_or_sync_it_keeps_every_promise") {
         return Ok(());
     }
-    let (world, mut plain) = stopped_store().await?;
-    let mut attempts = Vec::new();
+    let history = History::default();
+    let (world, mut plain) = stopped_store(&history).await?;
     for call in ["pwrite64", "fdatasync"] {
         for when in [7, 8, 11] {
             let injection = format!("{call}:signal=KILL:when={when}");
             let spec = injected(&world, &injection)?;
             let node = Service::start(spec).await.with_context(|| injection.clone())?;
-            let told = sell_until_trouble(&node).await?;
-            let last = told.last().map(|attempt| attempt.outcome.clone());
-            assert_eq!(last, Some(Outcome::Unknown), "{injection}");
-            attempts.extend(told);
+            let mut till = till_at(&node, &injection, &history)?;
+            let (_, last) = sell_until_trouble(&mut till).await?;
+            assert_eq!(last, Outcome::Unknown, "{injection}");
             plain.restart().await?;
-            check(&attempts, OPENING, &found(plain.client()).await?).context(injection)?;
-            plain.kill()?;
+            let sound = expect_sound(&world, &mut [&mut plain], None, &history).await;
+            sound.context(injection)?;
         }
     }
     Ok(())

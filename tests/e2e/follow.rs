@@ -6,11 +6,13 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use rustix::process::Signal;
 use serde_json::json;
-use tests::workload::{Tills, create_items};
+use tests::audit::History;
+use tests::load::Crew;
 use tests::world::{Service, ServiceSpec, World, free_address, until};
 
+use crate::audited::{expect_sound, tills_at};
 use crate::maintenance::{fill, snapshot_and_compact};
-use crate::support::{VIEW_DEADLINE, create, expect_equal, skus, wait_for_state};
+use crate::support::{VIEW_DEADLINE, create, create_items, expect_equal, skus, wait_for_state};
 
 /// An aggregator that reads the store's data directory instead of asking its node.
 async fn beside(world: &World, store_id: &str) -> Result<Service> {
@@ -28,22 +30,20 @@ async fn aggregator(world: &World, nodes: &[String], options: &[String]) -> Resu
 async fn a_directory_is_followed_while_its_node_sells_and_is_killed() -> Result<()> {
     let world = World::new()?;
     let mut node = world.node("store-a").await?;
-    let skus = skus("SKU", 20);
-    create_items(node.client(), &skus, 100_000).await?;
+    let history = History::default();
+    let load = tills_at(&[&node], Crew::default(), &history)?;
+    load.acknowledge_more(50).await?;
     let aggregator = beside(&world, "store-a").await?;
-    expect_equal(aggregator.client(), &[&node]).await?;
-    let tills = Tills::start(node.client(), &skus, true, 3);
     for _ in 0..5 {
-        tills.sell_more(100).await?;
+        load.acknowledge_more(100).await?;
         node.kill()?;
         // Whoever reads beside it must never keep the lock from it.
         node.restart().await?;
     }
-    tills.finish().await?;
-    expect_equal(aggregator.client(), &[&node]).await?;
+    load.finish().await?;
     let consumers = node.client().get("/api/log/consumers").await?.ok()?.json()?;
     assert_eq!(consumers["consumers"], json!([]), "the node doesn't know who reads its files");
-    Ok(())
+    expect_sound(&world, &mut [&mut node], Some(aggregator.client()), &history).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

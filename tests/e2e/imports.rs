@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::Value;
-use tests::workload::create_items;
 use tests::world::process::Output;
 use tests::world::{Process, World, until};
 
-use crate::support::skus;
+use crate::support::{create_items, skus};
 
 const SKUS: usize = 10;
 const OPENING: u64 = 100;

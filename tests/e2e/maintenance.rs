@@ -2,12 +2,15 @@
 
 use anyhow::Result;
 use serde_json::{Value, json};
+use tests::audit::History;
+use tests::findings::nothing_runs_out;
 use tests::http::Client;
+use tests::load::Crew;
 use tests::retail::play::until_answered;
-use tests::workload::{Tills, create_items};
 use tests::world::{Service, World};
 
-use crate::support::{create, expect_equal, item, run_job, skus, wait_for_state};
+use crate::audited::tills_at;
+use crate::support::{create, create_items, expect_equal, item, run_job, skus, wait_for_state};
 
 /// Fills several small segments: so many batches of [`LINES`] receipts with a note each.
 const BATCHES: usize = 24;
@@ -70,14 +73,15 @@ async fn snapshot_and_compaction_run_beside_sales_and_a_follower() -> Result<()>
 
     // The aggregator's cursor must have passed what is to go; it acknowledges what it has kept.
     expect_equal(aggregator.client(), &[&node]).await?;
-    let tills = Tills::start(node.client(), &skus, false, 4);
+    let load = tills_at(&[&node], Crew::default(), &History::default())?;
     tests::world::until("the floor to rise", crate::support::VIEW_DEADLINE, || async {
         let job = snapshot_and_compact(&node).await.ok()?;
         (job["result"]["archived"].as_u64() > Some(0)).then_some(())
     })
     .await?;
-    tills.sell_more(50).await?;
-    tills.finish().await?;
+    load.acknowledge_more(50).await?;
+    load.finish().await?;
+    nothing_runs_out(&[node.client()]).await?;
     assert!(segment_count(node.client()).await? < before, "no segment went");
     expect_equal(aggregator.client(), &[&node]).await?;
 

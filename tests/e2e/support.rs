@@ -28,6 +28,15 @@ pub(crate) async fn create(client: &Client, sku: &str, stock: u64) -> Result<()>
     Ok(())
 }
 
+/// Creates items with the same stock each, in one atomic batch.
+pub(crate) async fn create_items(client: &Client, skus: &[String], stock: u64) -> Result<()> {
+    let operations: Vec<Value> =
+        skus.iter().map(|sku| json!({"op": "create", "sku": sku, "stock": stock})).collect();
+    let body = json!({"atomic": true, "operations": operations});
+    client.post("/api/batch", &body).await?.ok()?;
+    Ok(())
+}
+
 /// The item as the service shows it.
 pub(crate) async fn item(client: &Client, sku: &str) -> Result<Value> {
     client.get(&format!("/api/inventory/{sku}")).await?.ok()?.json()

@@ -1,53 +1,55 @@
 //! The global view: equals the sum of the stores, says how old each part is, resumes, and fences a
 //! store that isn't what it was.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, Result};
 use serde_json::json;
-use tests::workload::{Tills, create_items};
+use tests::audit::History;
+use tests::findings::{held_by_node, nothing_runs_out};
+use tests::load::Crew;
 use tests::world::{World, until};
 
+use crate::audited::{expect_sound, tills_at};
 use crate::support::{
-    VIEW_DEADLINE, create, expect_equal, item, run_job, skus, store_sync, wait_for_state,
+    VIEW_DEADLINE, create, expect_equal, item, run_job, store_sync, wait_for_state,
 };
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_view_equals_the_sum_of_the_stores_under_load() -> Result<()> {
     let world = World::new()?;
-    let (a, b, c) =
+    let (mut a, mut b, mut c) =
         (world.node("store-a").await?, world.node("store-b").await?, world.node("store-c").await?);
-    let nodes = [&a, &b, &c];
-    let aggregator = world.aggregator(&nodes).await?;
-    let skus = skus("SKU", 30);
-    let mut tills = Vec::new();
-    for node in nodes {
-        create_items(node.client(), &skus, 100_000).await?;
-        tills.push(Tills::start(node.client(), &skus, false, 3));
+    let aggregator = world.aggregator(&[&a, &b, &c]).await?;
+    let history = History::default();
+    let load = tills_at(&[&a, &b, &c], Crew::default(), &history)?;
+    load.acknowledge_more(600).await?;
+    load.finish().await?;
+    let mut nodes = [&mut a, &mut b, &mut c];
+    nothing_runs_out(&nodes.each_ref().map(|node| node.client())).await?;
+    expect_equal(aggregator.client(), &nodes.each_ref().map(|node| &**node)).await?;
+    let mut totals: BTreeMap<String, u64> = BTreeMap::new();
+    for node in &nodes {
+        for (sku, state) in held_by_node(node.client()).await? {
+            *totals.entry(sku).or_default() += state.stock;
+        }
     }
-    for till in tills {
-        till.sell_more(200).await?;
-        till.finish().await?;
-    }
-    expect_equal(aggregator.client(), &nodes).await?;
-    let mut total = 0;
-    for node in nodes {
-        total += item(node.client(), "SKU-3").await?["stock"].as_u64().context("stock")?;
-    }
-    let global = item(aggregator.client(), "SKU-3").await?;
-    assert_eq!(global["total"]["stock"], total, "{global}");
+    let (sku, total) = totals.first_key_value().context("something was sold")?;
+    let global = item(aggregator.client(), sku).await?;
+    assert_eq!(global["total"]["stock"], *total, "{global}");
     assert_eq!(global["stores"].as_array().map(Vec::len), Some(3));
     let summary = aggregator.client().get("/api/summary").await?.ok()?.json()?;
-    assert_eq!(summary["total"]["items"], 30, "{summary}");
-    Ok(())
+    assert_eq!(summary["total"]["items"], totals.len(), "{summary}");
+    expect_sound(&world, &mut nodes, Some(aggregator.client()), &history).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_aggregator_killed_under_load_resumes_where_it_was() -> Result<()> {
     let world = World::new()?;
-    let node = world.node("store-a").await?;
+    let mut node = world.node("store-a").await?;
     let mut aggregator = world.aggregator(&[&node]).await?;
-    let skus = skus("SKU", 10);
-    create_items(node.client(), &skus, 100_000).await?;
-    let tills = Tills::start(node.client(), &skus, false, 4);
+    let history = History::default();
+    let load = tills_at(&[&node], Crew::default(), &history)?;
     // A cursor at the node means: the view has kept that much durably.
     until("the view to keep something", VIEW_DEADLINE, || async {
         let consumers = node.client().get("/api/log/consumers").await.ok()?.json().ok()?;
@@ -55,16 +57,17 @@ async fn an_aggregator_killed_under_load_resumes_where_it_was() -> Result<()> {
     })
     .await?;
     for _ in 0..2 {
-        tills.sell_more(200).await?;
+        load.acknowledge_more(200).await?;
         aggregator.kill()?;
-        tills.sell_more(100).await?;
+        load.acknowledge_more(100).await?;
         aggregator.restart().await?;
     }
-    tills.finish().await?;
+    load.finish().await?;
+    nothing_runs_out(&[node.client()]).await?;
     expect_equal(aggregator.client(), &[&node]).await?;
     assert_eq!(aggregator.stop().await?.code(), Some(0), "SIGTERM ends it cleanly");
     aggregator.restart().await?;
-    expect_equal(aggregator.client(), &[&node]).await
+    expect_sound(&world, &mut [&mut node], Some(aggregator.client()), &history).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,24 +7,22 @@
 //! finds is brought into the simulation, which does.
 
 pub mod disk;
-pub mod findings;
 pub mod line;
-pub mod load;
 pub mod report;
 pub mod strikes;
 pub mod system;
+pub mod upkeep;
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use crate::audit::History;
 use crate::dice::Dice;
-use crate::http::Client;
+use crate::findings::{Findings, nothing_runs_out};
+use crate::load::{Crew, Load};
 use crate::retail::incidents::{is_verified_at, sync_status};
 use crate::world::{Binaries, until};
 
-pub use findings::Findings;
 pub use report::{Report, Told};
 use strikes::{Counts, Kind, Strike, pause};
 use system::System;
@@ -54,11 +52,11 @@ pub async fn run(binaries: Binaries, plan: Plan) -> Result<(Report, Findings)> {
     let mut dice = Dice::new(plan.seed);
     let minutes = plan.duration.as_secs().div_ceil(60);
     let mut system = System::start(binaries, minutes).await?;
-    let history = History::default();
+    let history = system.history.clone();
     let stores = system.stores.iter();
     let stores: Vec<_> = stores.map(|store| (store.name().to_owned(), store.tills.url())).collect();
     let began = Instant::now();
-    let load = load::Load::start(&stores, &history, &mut dice)?;
+    let load = Load::start(&stores, Crew::default(), &history, &mut dice)?;
     let mut counts = Counts::new();
     let result = async {
         loop {
@@ -72,10 +70,10 @@ pub async fn run(binaries: Binaries, plan: Plan) -> Result<(Report, Findings)> {
         load.finish().await?;
         converged(&system).await?;
         let converged_in = healed.elapsed();
-        // What can run out runs out before anybody compares.
-        nothing_runs_out(&system).await?;
+        let nodes: Vec<_> = system.stores.iter().map(|store| store.node.client()).collect();
+        nothing_runs_out(&nodes).await?;
         converged(&system).await?;
-        let findings = Findings::gather(&mut system, &history).await?;
+        let findings = system.end().await?;
         Ok::<_, anyhow::Error>((duration, converged_in, findings))
     };
     let result = result.await;
@@ -112,13 +110,15 @@ async fn round(
                 None => index += 1,
             }
         }
+        strikes.sort_by_key(Strike::is_last);
         if plan.aloud {
             let names: Vec<String> = strikes.iter().map(|strike| strike.kind().name()).collect();
             eprintln!("{:>7.1} s  {}", began.elapsed().as_secs_f64(), names.join(" + "));
         }
         pause(dice, PAUSE_MS / 2).await;
-        for strike in &strikes {
-            strike.begin(system, dice).await.with_context(|| format!("{strike:?}"))?;
+        for strike in &mut strikes {
+            let struck = strike.begin(system, dice).await;
+            struck.with_context(|| format!("{strike:?}"))?;
         }
         pause(dice, PAUSE_MS).await;
         for strike in &strikes {
@@ -152,20 +152,4 @@ async fn converged(system: &System) -> Result<()> {
         return waited.with_context(|| format!("the aggregator says {status}"));
     }
     Ok(())
-}
-
-/// Waits until no store holds a reservation that time would end.
-async fn nothing_runs_out(system: &System) -> Result<()> {
-    let clients: Vec<&Client> = system.stores.iter().map(|store| store.node.client()).collect();
-    until("reservations to run out", CONVERGES_WITHIN, || async {
-        for client in &clients {
-            let path = "/api/reservations?expiresBefore=2999-01-01T00:00:00Z";
-            let rows = client.list_all(path).await.ok()?;
-            if !rows.is_empty() {
-                return None;
-            }
-        }
-        Some(())
-    })
-    .await
 }

@@ -5,12 +5,12 @@
 pub mod audit;
 pub mod bench;
 pub mod chaos;
-pub mod checker;
 pub mod dice;
+pub mod findings;
 pub mod http;
+pub mod load;
 pub mod retail;
 pub mod sample;
 pub mod skip;
 pub mod till;
-pub mod workload;
 pub mod world;

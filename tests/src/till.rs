@@ -1,6 +1,6 @@
 //! A till: asks for one thing at a time, tries again under the same key when it has one, and writes
-//! down exactly what it was told. The simulation and the chaos runs put the same tills to work; what
-//! differs is the way to the store ([`Way`]). It must never know more than a till can.
+//! down exactly what it was told. The simulation, the end-to-end tests and the chaos runs put the same
+//! tills to work; what differs is the way to the store ([`Way`]). It must never know more than a till can.
 
 mod wire;
 
@@ -105,8 +105,8 @@ impl<W: Way> Till<W> {
         }
     }
 
-    /// Asks, and asks again while that is safe.
-    async fn carry_out(&mut self, lines: Vec<Line>, atomic: bool, is_keyed: bool) {
+    /// Asks, and asks again while that is safe; what the till was told, which is in the history too.
+    pub async fn carry_out(&mut self, lines: Vec<Line>, atomic: bool, is_keyed: bool) -> Outcome {
         let key = is_keyed.then(|| format!("{}-{}", self.name, self.dice.number()));
         let number = self.history.begin(&self.store, key.clone(), lines.clone(), atomic);
         let mut outcome = Outcome::Unknown;
@@ -137,7 +137,8 @@ impl<W: Way> Till<W> {
             brief(&lines),
             say(&outcome)
         ));
-        self.history.end(number, outcome);
+        self.history.end(number, outcome.clone());
+        outcome
     }
 
     /// A request that the network delivers twice, as a proxy does that tries again by itself.

@@ -93,6 +93,21 @@ pub enum Outcome {
     Unknown,
 }
 
+impl Outcome {
+    /// Whether something was done and told: an answer that names an event.
+    pub fn is_acknowledged(&self) -> bool {
+        self.last_seq().is_some()
+    }
+
+    /// The highest seq that was told.
+    pub fn last_seq(&self) -> Option<u64> {
+        match self {
+            Self::Answered(answer) => answer.lines.iter().filter_map(LineAnswer::seq).max(),
+            Self::Refused { .. } | Self::Unknown => None,
+        }
+    }
+}
+
 /// An answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
@@ -115,6 +130,16 @@ pub enum LineAnswer {
     NotApplied,
     /// There is no such item.
     Absent,
+}
+
+impl LineAnswer {
+    /// The seq of the event that it tells of.
+    fn seq(&self) -> Option<u64> {
+        match self {
+            Self::State(state) => state.seq,
+            Self::Rejected(_) | Self::NotApplied | Self::Absent => None,
+        }
+    }
 }
 
 /// An item as an answer shows it.
@@ -183,6 +208,12 @@ impl History {
     /// What was done so far.
     pub fn operations(&self) -> Vec<Operation> {
         self.0.lock().operations.clone()
+    }
+
+    /// How many operations are of this sort so far.
+    pub fn count(&self, is_of_sort: impl Fn(&Operation) -> bool) -> usize {
+        let book = self.0.lock();
+        book.operations.iter().filter(|operation| is_of_sort(operation)).count()
     }
 
     /// How many operations there are.

@@ -12,6 +12,7 @@ use serde_json::json;
 use super::disk::Kind as DiskKind;
 use super::line::Condition;
 use super::system::{Store, System};
+use super::upkeep;
 use crate::dice::Dice;
 use crate::world::{strace, until};
 
@@ -25,6 +26,11 @@ const STRIKES_WITHIN: Duration = Duration::from_secs(4);
 const NEEDS_ROOM_WITHIN: Duration = Duration::from_secs(20);
 /// How long a node may take to notice that there is room again.
 const HAS_ROOM_WITHIN: Duration = Duration::from_mins(1);
+
+/// How far into a compaction it is struck at most, ms.
+const INTO_COMPACTION_MS: u64 = 10;
+/// Compactions that are begun until one is still at work when it is to be struck, at most.
+const COMPACTIONS_MAX: usize = 5;
 
 /// A kind of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -55,11 +61,24 @@ pub enum Kind {
     PowerCut,
     /// No fault: a node is told to write a snapshot while it works.
     Snapshot,
+    /// Two snapshots and a compaction of a node while it works, and how they end.
+    Compaction(Ending),
+}
+
+/// How a compaction ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Ending {
+    /// By itself while the aggregator is cut off, which stays to be sent what it hasn't got.
+    Finished,
+    /// `kill -9` in the middle of it.
+    Killed,
+    /// The power of its disk fails in the middle of it.
+    PowerCut,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 24] = [
         Self::NodeKilled,
         Self::NodeStopped,
         Self::NodeFrozen,
@@ -81,6 +100,9 @@ impl Kind {
         Self::DiskFull,
         Self::PowerCut,
         Self::Snapshot,
+        Self::Compaction(Ending::Finished),
+        Self::Compaction(Ending::Killed),
+        Self::Compaction(Ending::PowerCut),
     ];
 
     /// What the report calls it.
@@ -99,7 +121,14 @@ impl Kind {
             Self::DiskFull => "disk full".to_owned(),
             Self::PowerCut => "power cut (ext4 shut down)".to_owned(),
             Self::Snapshot => "(no fault) snapshot under load".to_owned(),
+            Self::Compaction(Ending::Finished) => "compaction: aggregator cut off".to_owned(),
+            Self::Compaction(Ending::Killed) => "compaction: kill -9".to_owned(),
+            Self::Compaction(Ending::PowerCut) => "compaction: power cut".to_owned(),
         }
+    }
+
+    fn is_struck_compaction(self) -> bool {
+        matches!(self, Self::Compaction(Ending::Killed | Ending::PowerCut))
     }
 
     /// Something in this system that can be struck so, if there is anything.
@@ -117,7 +146,8 @@ impl Kind {
             | Self::NodeStopped
             | Self::NodeFrozen
             | Self::NodeStorm
-            | Self::Snapshot => (Part::Node, Some(any)),
+            | Self::Snapshot
+            | Self::Compaction(Ending::Finished | Ending::Killed) => (Part::Node, Some(any)),
             Self::AggregatorKilled | Self::AggregatorFrozen | Self::AggregatorStorm => {
                 (Part::Aggregator, Some(0))
             }
@@ -125,7 +155,9 @@ impl Kind {
             Self::FeedLine(_) => (Part::FeedLine, Some(any)),
             Self::Call(..) => (Part::Node, system.can_trace.then_some(any)),
             Self::DiskFull => (Part::Node, on(DiskKind::Memory)),
-            Self::PowerCut => (Part::Node, on(DiskKind::Image)),
+            Self::PowerCut | Self::Compaction(Ending::PowerCut) => {
+                (Part::Node, on(DiskKind::Image))
+            }
         };
         Some(Target { part, store: store? })
     }
@@ -148,6 +180,13 @@ struct Target {
     store: usize,
 }
 
+impl Target {
+    /// Whether the aggregator's cursors stand still meanwhile.
+    fn holds_cursors(self) -> bool {
+        matches!(self.part, Part::Aggregator | Part::FeedLine)
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Part {
     Node,
@@ -166,6 +205,8 @@ pub struct Strike {
     target: Target,
     /// Where an injection tells that it struck.
     told: PathBuf,
+    /// A compaction's job, from its beginning on, and whether it was at work when it was struck.
+    job: Option<(String, bool)>,
 }
 
 impl Strike {
@@ -177,10 +218,17 @@ impl Strike {
             let starves = strike.target.store == target.store
                 && [strike.kind, kind].contains(&Kind::DiskFull)
                 && [strike.target.part, target.part].contains(&Part::TillsLine);
-            strike.target == target || starves
+            // What the aggregator still needs isn't compacted, and can't be struck there.
+            let holds = [strike.kind, kind].iter().any(|kind| kind.is_struck_compaction())
+                && [strike.target, target].iter().any(|target| target.holds_cursors());
+            // The line that a compaction cuts by itself.
+            let cuts = strike.target.store == target.store
+                && [strike.kind, kind].contains(&Kind::Compaction(Ending::Finished))
+                && [strike.target.part, target.part].contains(&Part::FeedLine);
+            strike.target == target || starves || holds || cuts
         });
         let told = system.world.path().join("logs").join(format!("strace-{}", dice.number()));
-        (!is_taken).then_some(Self { kind, target, told })
+        (!is_taken).then_some(Self { kind, target, told, job: None })
     }
 
     /// Whether there is anything of the sort to strike.
@@ -193,8 +241,13 @@ impl Strike {
         self.kind
     }
 
+    /// Whether it comes after the other faults and is mended after them: it is to meet them at work.
+    pub fn is_last(&self) -> bool {
+        matches!(self.kind, Kind::Compaction(_))
+    }
+
     /// Strikes.
-    pub async fn begin(&self, system: &mut System, dice: &mut Dice) -> Result<()> {
+    pub async fn begin(&mut self, system: &mut System, dice: &mut Dice) -> Result<()> {
         let number = self.target.store;
         let store = &mut system.stores[number];
         match self.kind {
@@ -225,12 +278,12 @@ impl Strike {
                 system.begin_injected(number, &injection, &self.told)?;
             }
             Kind::DiskFull => store.disk()?.fill()?,
-            Kind::PowerCut => {
-                store.disk()?.cut_power()?;
-                system.break_ground(number);
-            }
+            Kind::PowerCut => cut_power(system, number)?,
             Kind::Snapshot => {
                 store.node.client().post("/api/admin/snapshot", &json!({})).await?.ok()?;
+            }
+            Kind::Compaction(ending) => {
+                self.job = Some(begin_compaction(system, number, ending, dice).await?);
             }
         }
         Ok(())
@@ -262,14 +315,67 @@ impl Strike {
                 is_ready(store, 200, HAS_ROOM_WITHIN).await.context("there is room again")?;
                 return Ok(is_noticed);
             }
-            Kind::PowerCut => {
-                system.kill_node(number)?;
-                system.stores[number].disk()?.restore_power().await?;
-                system.revive_node(number).await?;
+            Kind::PowerCut => restore_power(system, number).await?,
+            Kind::Compaction(ending) => {
+                let (job, is_struck) = self.job.clone().context("it was begun")?;
+                match ending {
+                    Ending::Finished => {
+                        upkeep::judge_compaction(system, number, &job).await?;
+                        system.stores[number].feed.set(Condition::Up);
+                        upkeep::compact_all(system, number).await?;
+                        return Ok(true);
+                    }
+                    Ending::Killed => system.revive_node(number).await?,
+                    Ending::PowerCut => restore_power(system, number).await?,
+                }
+                return Ok(is_struck);
             }
         }
         Ok(true)
     }
+}
+
+/// Begins a compaction, and ends it as it is to end; its job, and whether it was at work when it
+/// was struck.
+async fn begin_compaction(
+    system: &mut System,
+    number: usize,
+    ending: Ending,
+    dice: &mut Dice,
+) -> Result<(String, bool)> {
+    let is_struck = ending != Ending::Finished;
+    if !is_struck {
+        system.stores[number].feed.set(Condition::Cut);
+    }
+    let mut job = upkeep::begin_compaction(system, number, is_struck).await?;
+    let mut is_at_work = false;
+    for _ in 1..COMPACTIONS_MAX {
+        pause(dice, INTO_COMPACTION_MS).await;
+        is_at_work = upkeep::is_running(system.stores[number].node.client(), &job).await;
+        if is_at_work || !is_struck {
+            break;
+        }
+        // It was over too fast to be struck.
+        job = upkeep::begin_compaction(system, number, is_struck).await?;
+    }
+    match ending {
+        Ending::Finished => {}
+        Ending::Killed => system.kill_node(number)?,
+        Ending::PowerCut => cut_power(system, number)?,
+    }
+    Ok((job, is_at_work))
+}
+
+fn cut_power(system: &mut System, number: usize) -> Result<()> {
+    system.stores[number].disk()?.cut_power()?;
+    system.break_ground(number);
+    Ok(())
+}
+
+async fn restore_power(system: &mut System, number: usize) -> Result<()> {
+    system.kill_node(number)?;
+    system.stores[number].disk()?.restore_power().await?;
+    system.revive_node(number).await
 }
 
 /// Waits until a node answers the question for readiness with this status.

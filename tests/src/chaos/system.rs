@@ -4,11 +4,12 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use super::disk::{Disk, Kind as DiskKind};
 use super::line::{Condition, Line};
-use crate::audit::{Faults, Promise};
+use crate::audit::{Faults, History, Promise, StoreLog};
+use crate::findings::{Findings, StoreFindings, held_by_node, held_by_view, log_of_dump};
 use crate::world::process::{self, Output};
 use crate::world::{Binaries, SMALL_SEGMENTS, Service, ServiceSpec, World, free_address, strace};
 
@@ -42,6 +43,10 @@ pub struct System {
     pub stores: Vec<Store>,
     /// The aggregator.
     pub aggregator: Service,
+    /// What was asked of the stores, by tills and by whoever fills segments.
+    pub history: History,
+    /// How often segments were filled.
+    pub fillings: u64,
     /// Promises that were seen broken on the way.
     pub faults: Faults,
     /// What can't be done here, and why.
@@ -88,6 +93,8 @@ impl System {
             world,
             stores,
             aggregator,
+            history: History::default(),
+            fillings: 0,
             faults: Faults::default(),
             left_out,
             can_trace: can_trace.is_ok(),
@@ -147,8 +154,44 @@ impl System {
         self.aggregator.wait_ready().await
     }
 
+    /// Ends all processes in order, for only a log that was closed can be read to its last record
+    /// from outside; what they showed before, and what they left.
+    pub async fn end(&mut self) -> Result<Findings> {
+        let mut held = Vec::new();
+        for store in &self.stores {
+            let node = held_by_node(store.node.client()).await?;
+            held.push((node, held_by_view(self.aggregator.client(), store.name()).await?));
+        }
+        self.stop().await?;
+        let mut stores = Vec::new();
+        let mut faults = std::mem::take(&mut self.faults);
+        let program = self.world.binaries().store_node();
+        for (store, (node, view)) in self.stores.iter().zip(held) {
+            let log = self.dumped(store, &program)?;
+            let verified = store.command(&program, &["verify"])?;
+            if verified.code != Some(0) {
+                let what = format!("{}: {}{}", store.name(), verified.stdout, verified.stderr);
+                faults.note(Promise::Durable, what);
+            }
+            stores.push(StoreFindings { log, node, view: Some(view) });
+        }
+        Ok(Findings { operations: self.history.operations(), stores, noted: faults.into_vec() })
+    }
+
+    /// The log of a stopped store.
+    fn dumped(&self, store: &Store, program: &Path) -> Result<StoreLog> {
+        let dumped = store.command(program, &["dump", "--json"])?;
+        if dumped.code != Some(0) {
+            bail!("{} can't be read: {}", store.name(), dumped.stderr);
+        }
+        // For whoever looks into a failure.
+        let kept = self.world.path().join(format!("{}.jsonl", store.name()));
+        std::fs::write(kept, &dumped.stdout)?;
+        log_of_dump(store.name(), &dumped.stdout)
+    }
+
     /// SIGTERM to everything; whatever doesn't end cleanly is noted.
-    pub async fn stop(&mut self) -> Result<()> {
+    async fn stop(&mut self) -> Result<()> {
         for store in &mut self.stores {
             stop(&mut store.node, &mut self.faults).await?;
         }

@@ -1,72 +1,55 @@
-//! What is there when everything is whole again: each log as `store-node dump` tells it, what its
-//! node and the aggregator hold, and what the tills were told. The verdict is the one checker's. It
-//! must never be lenient with a log that can't be read.
+//! What stores leave when they have ended: each log as `store-node dump` tells it, what its node and
+//! the aggregator held, and what the callers were told. The verdict is the one checker's
+//! ([`crate::audit`]); the end-to-end tests and the chaos runs gather the same. It must never be
+//! lenient with a log that can't be read.
 
-use std::collections::BTreeMap;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use shared::Timestamp;
 
-use super::system::{Store, System};
 use crate::audit::history::State;
 use crate::audit::{
-    Fault, Faults, Held, History, LogEvent, LogReceipt, Operation, Promise, StoreLog, agreement,
-    deadlines, evidence, linearizable,
+    Fault, Faults, Held, LogEvent, LogReceipt, Operation, StoreLog, agreement, deadlines, evidence,
+    linearizable,
 };
-use crate::http::percent_encode;
+use crate::http::{Client, percent_encode};
+use crate::world::until;
+
+/// How long reservations may take to run out; tills make none for longer than seconds.
+const RUNS_OUT_WITHIN: Duration = Duration::from_mins(1);
 
 /// All of it, as plain values.
 #[derive(Debug, Clone, Default)]
 pub struct Findings {
-    /// What the tills did and were told.
+    /// What the callers did and were told.
     pub operations: Vec<Operation>,
-    /// By store: its log, what its node holds, what the aggregator holds of it.
-    pub stores: Vec<(StoreLog, Held, Held)>,
+    /// What each store left.
+    pub stores: Vec<StoreFindings>,
     /// What was noted before anybody compared.
     pub noted: Vec<Fault>,
 }
 
-impl Findings {
-    /// Reads everything, and ends all processes in order on the way: only a log that was closed
-    /// can be read to its last record from outside.
-    pub async fn gather(system: &mut System, history: &History) -> Result<Self> {
-        let mut held = Vec::new();
-        for store in &system.stores {
-            let rows = store.node.client().list_all("/api/inventory").await?;
-            let node = rows.iter().map(|row| row_state(row, row)).collect::<Result<Held>>()?;
-            let path = format!("/api/inventory?storeId={}", percent_encode(store.name()));
-            let mut view = BTreeMap::new();
-            for row in system.aggregator.client().list_all(&path).await? {
-                let parts = row["stores"].as_array().with_context(|| format!("{row}"))?;
-                for part in parts.iter().filter(|part| part["storeId"] == store.name()) {
-                    view.extend([row_state(&row, part)?]);
-                }
-            }
-            held.push((node, view));
-        }
-        system.stop().await?;
-        let mut stores = Vec::new();
-        let mut faults = std::mem::take(&mut system.faults);
-        for (store, (node, view)) in system.stores.iter().zip(held) {
-            let log = dumped(store, system)?;
-            let verified = store.command(&system.world.binaries().store_node(), &["verify"])?;
-            if verified.code != Some(0) {
-                let what = format!("{}: {}{}", store.name(), verified.stdout, verified.stderr);
-                faults.note(Promise::Durable, what);
-            }
-            stores.push((log, node, view));
-        }
-        Ok(Self { operations: history.operations(), stores, noted: faults.into_vec() })
-    }
+/// What one store left.
+#[derive(Debug, Clone, Default)]
+pub struct StoreFindings {
+    /// Its log from the first record on.
+    pub log: StoreLog,
+    /// What its node showed.
+    pub node: Held,
+    /// What the aggregator showed of it, if there was one.
+    pub view: Option<Held>,
+}
 
+impl Findings {
     /// Every promise that was broken.
     pub fn judge(&self) -> Vec<Fault> {
         let mut faults = Faults::default();
-        for (log, node, view) in &self.stores {
+        for StoreFindings { log, node, view } in &self.stores {
             evidence(&self.operations, log, &mut faults);
             linearizable::linearizability(&self.operations, log, &mut faults);
-            agreement(log, node, view, &mut faults);
+            agreement(log, node, view.as_ref().unwrap_or(node), &mut faults);
             deadlines(log, None, &mut faults);
         }
         let mut all = self.noted.clone();
@@ -75,16 +58,44 @@ impl Findings {
     }
 }
 
-/// The log of a stopped store.
-fn dumped(store: &Store, system: &System) -> Result<StoreLog> {
-    let dumped = store.command(&system.world.binaries().store_node(), &["dump", "--json"])?;
-    if dumped.code != Some(0) {
-        bail!("{} can't be read: {}", store.name(), dumped.stderr);
+/// What a node shows of all its items.
+pub async fn held_by_node(node: &Client) -> Result<Held> {
+    let rows = node.list_all("/api/inventory").await?;
+    rows.iter().map(|row| row_state(row, row)).collect()
+}
+
+/// What an aggregator shows of all items of a store.
+pub async fn held_by_view(aggregator: &Client, store: &str) -> Result<Held> {
+    let path = format!("/api/inventory?storeId={}", percent_encode(store));
+    let mut view = Held::new();
+    for row in aggregator.list_all(&path).await? {
+        let parts = row["stores"].as_array().with_context(|| format!("{row}"))?;
+        for part in parts.iter().filter(|part| part["storeId"] == store) {
+            view.extend([row_state(&row, part)?]);
+        }
     }
-    // For whoever looks into a failure.
-    std::fs::write(system.world.path().join(format!("{}.jsonl", store.name())), &dumped.stdout)?;
-    let mut log = StoreLog { store: store.name().to_owned(), ..StoreLog::default() };
-    for line in dumped.stdout.lines() {
+    Ok(view)
+}
+
+/// Waits until no node holds a reservation that time would end: what can run out runs out before
+/// anybody compares.
+pub async fn nothing_runs_out(nodes: &[&Client]) -> Result<()> {
+    until("reservations to run out", RUNS_OUT_WITHIN, || async {
+        for node in nodes {
+            let path = "/api/reservations?expiresBefore=2999-01-01T00:00:00Z";
+            if !node.list_all(path).await.ok()?.is_empty() {
+                return None;
+            }
+        }
+        Some(())
+    })
+    .await
+}
+
+/// A store's log, from the lines that `store-node dump` writes.
+pub fn log_of_dump(store: &str, dumped: &str) -> Result<StoreLog> {
+    let mut log = StoreLog { store: store.to_owned(), ..StoreLog::default() };
+    for line in dumped.lines() {
         let record: Value = serde_json::from_str(line).with_context(|| line.to_owned())?;
         let seq = number(&record, "seq")?;
         if record["type"] == "receipt" {

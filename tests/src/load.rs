@@ -1,49 +1,83 @@
-//! The tills of a chaos run: the simulation's, over real sockets. They work in shifts, each with
-//! items of its own, so that every item's history stays short enough to be searched. It must never
-//! ask a store past its line.
+//! The tills of end-to-end tests and chaos runs: the simulation's, over real sockets. They work in
+//! shifts, each with items of its own, so that every item's history stays short enough to be
+//! searched. It must never ask a store past the address it was given.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::{fmt, future::Future};
+use std::time::Duration;
 
 use anyhow::Result;
 use axum::body::Bytes;
 use axum::http::{Request, StatusCode};
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::audit::History;
+use crate::audit::linearizable::CALLS_MAX;
+use crate::audit::{History, Operation};
 use crate::dice::Dice;
 use crate::http::Client;
 use crate::till::{NoReply, Reply, Till, Way};
+use crate::world::until;
 
-/// Tills of each store.
-pub const TILLS_PER_STORE: usize = 4;
 /// Items of each shift.
 const ITEMS: usize = 3;
-/// Operations of a till in a shift: all tills together stay below the search's bound for an item
-/// even if they never ask for another one.
-const OPERATIONS_MAX: u32 = 300;
-/// Between two operations of a till, ms, at most.
-const PAUSE_MS: u64 = 40;
+/// Operations of all tills of a store in a shift: below the search's bound for an item even if
+/// nobody ever asks for another one, with room for what time ends by itself.
+const SHIFT_OPERATIONS_MAX: usize = CALLS_MAX / 5 * 3;
+/// How long tills may take to be told what is waited for.
+const ACKNOWLEDGED_WITHIN: Duration = Duration::from_mins(1);
+
+/// The tills of each store.
+#[derive(Debug, Clone, Copy)]
+pub struct Crew {
+    /// How many.
+    pub tills: usize,
+    /// Whether they may send keys.
+    pub may_key: bool,
+    /// Between two operations of a till, ms, at most.
+    pub pause_ms: u64,
+}
+
+impl Default for Crew {
+    fn default() -> Self {
+        Self { tills: 4, may_key: true, pause_ms: 40 }
+    }
+}
 
 /// Tills at work.
 #[derive(Debug)]
 pub struct Load {
     closing: Arc<AtomicBool>,
+    history: History,
     crews: Vec<JoinHandle<()>>,
 }
 
 impl Load {
-    /// Begins work at all stores: their names and the lines' URLs.
-    pub fn start(stores: &[(String, String)], history: &History, dice: &mut Dice) -> Result<Self> {
+    /// Begins work at all stores: their names and where their tills reach them.
+    pub fn start(
+        stores: &[(String, String)],
+        crew: Crew,
+        history: &History,
+        dice: &mut Dice,
+    ) -> Result<Self> {
         let closing = Arc::new(AtomicBool::new(false));
         let mut crews = Vec::new();
         for (store, url) in stores {
             let way = Street { client: Client::new(url.clone())?, closing: Arc::clone(&closing) };
-            let crew = crew(store.clone(), way, history.clone(), dice.fork());
-            crews.push(tokio::spawn(crew));
+            let work = work(store.clone(), crew, way, history.clone(), dice.fork());
+            crews.push(tokio::spawn(work));
         }
-        Ok(Self { closing, crews })
+        Ok(Self { closing, history: history.clone(), crews })
+    }
+
+    /// Waits until so many more operations are acknowledged, of all stores together.
+    pub async fn acknowledge_more(&self, operations: usize) -> Result<()> {
+        let is_acknowledged = |operation: &Operation| operation.outcome.is_acknowledged();
+        let target = self.history.count(is_acknowledged) + operations;
+        until("acknowledged operations", ACKNOWLEDGED_WITHIN, || async {
+            (self.history.count(is_acknowledged) >= target).then_some(())
+        })
+        .await
     }
 
     /// Lets each till bring to its end what it is at.
@@ -56,14 +90,31 @@ impl Load {
     }
 }
 
+/// A till that does what a test tells it to, one thing after another. No two share a name: keys are
+/// made of it.
+pub fn till(name: &str, store: &str, url: &str, history: &History) -> Result<Till<Street>> {
+    let way = Street { client: Client::new(url)?, closing: Arc::default() };
+    Ok(Till {
+        name: name.to_owned(),
+        store: store.to_owned(),
+        skus: Arc::default(),
+        way,
+        history: history.clone(),
+        dice: Dice::new(1),
+        may_key: true,
+        pause_ms: 0,
+        operations_max: 0,
+    })
+}
+
 /// Shift after shift until the shop closes.
-async fn crew(store: String, way: Street, history: History, mut dice: Dice) {
+async fn work(store: String, crew: Crew, way: Street, history: History, mut dice: Dice) {
     let mut shift = 0;
     while !way.is_closing() {
         let skus: Vec<String> = (0..ITEMS).map(|item| format!("sku-{shift}-{item}")).collect();
         let skus = Arc::new(skus);
         let mut tills = JoinSet::new();
-        for number in 0..TILLS_PER_STORE {
+        for number in 0..crew.tills {
             let till = Till {
                 name: format!("{store}-till-{number}-{shift}"),
                 store: store.clone(),
@@ -71,9 +122,9 @@ async fn crew(store: String, way: Street, history: History, mut dice: Dice) {
                 way: way.clone(),
                 history: history.clone(),
                 dice: dice.fork(),
-                may_key: true,
-                pause_ms: PAUSE_MS,
-                operations_max: OPERATIONS_MAX,
+                may_key: crew.may_key,
+                pause_ms: crew.pause_ms,
+                operations_max: (SHIFT_OPERATIONS_MAX / crew.tills) as u32,
             };
             tills.spawn(till.work());
         }
@@ -82,9 +133,9 @@ async fn crew(store: String, way: Street, history: History, mut dice: Dice) {
     }
 }
 
-/// The way from the tills of a store to its line.
+/// The way from the tills of a store to where it is reached.
 #[derive(Debug, Clone)]
-struct Street {
+pub struct Street {
     client: Client,
     closing: Arc<AtomicBool>,
 }
