@@ -228,7 +228,7 @@ impl Node {
         let outcome = rot::strike(&self.disk, &store, &options, &mut self.dice);
         self.trace.note(format_args!("{} rots: {outcome}", self.options.name));
         match outcome {
-            Outcome::Nothing | Outcome::Harmless => Ok(false),
+            Outcome::Nothing | Outcome::Harmless(_) => Ok(false),
             Outcome::Refused(copy) => {
                 self.disk = copy;
                 Ok(true)

@@ -10,7 +10,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use event_log::storage::sim::SimStorage;
-use event_log::{Cursor, FrameKind, Log, LogOptions, Seq, verify};
+use event_log::{Chain, Cursor, FrameHeader, Log, LogOptions, Seq, verify};
 use shared::{StoreId, Timestamp};
 use store_node::ledger::{Ledger, LedgerOptions};
 
@@ -41,8 +41,8 @@ pub enum Outcome {
     Refused(SimStorage),
     /// It opens, with the state that it had, and the damage is named by who verifies it.
     Named(Damage),
-    /// It opens, and nothing that counts was hit.
-    Harmless,
+    /// It opens, and nothing that counts was hit in this file.
+    Harmless(String),
     /// The very last frame was hit and nothing proves that it was ever there: that reads as a torn
     /// tail, as documented. The directory is taken from the copy.
     Limit(SimStorage),
@@ -56,15 +56,17 @@ struct Told {
     state: State,
     /// The hash of all records; or why they can't be read.
     records: Result<blake3::Hash, String>,
-    last_frame: Option<(FrameKind, Seq)>,
-    /// Up to here something besides the frames proves that the log was durable.
-    proven: Seq,
+    /// The chain before the last frame; none if there is no frame.
+    before_last: Option<Chain>,
+    /// Whether something besides the frames proves that the last one was durable.
+    is_last_proven: bool,
 }
 
 /// What opening makes of a directory.
 #[derive(Debug, PartialEq, Eq)]
 struct State {
     last: Seq,
+    chain: Chain,
     digest: u128,
     items: u64,
     keys: u64,
@@ -76,7 +78,7 @@ impl fmt::Display for Outcome {
             Self::Nothing => write!(f, "nothing to damage"),
             Self::Refused(_) => write!(f, "it refuses to open"),
             Self::Named(damage) => write!(f, "{} is named", damage.path),
-            Self::Harmless => write!(f, "nothing that counts"),
+            Self::Harmless(path) => write!(f, "nothing that counts in {path}"),
             Self::Limit(_) => write!(f, "the very last frame"),
             Self::Unnoticed(what) => write!(f, "UNNOTICED {what}"),
         }
@@ -133,7 +135,7 @@ pub fn strike(
     let is_covered = damage.path.starts_with("snapshots/") || damage.path == "CONSUMERS";
     match (is_named, is_covered || after.records.is_err()) {
         (true, _) => Outcome::Named(damage),
-        (false, false) => Outcome::Harmless,
+        (false, false) => Outcome::Harmless(damage.path),
         (false, true) => Outcome::Unnoticed(format!("{}: sound to verify", damage.path)),
     }
 }
@@ -172,14 +174,9 @@ fn names_nothing(disk: &SimStorage) -> bool {
     verify(disk, &mut |_, _| ()).is_ok_and(|report| report.is_sound())
 }
 
-/// The last frame is gone, and only frames ever knew of it.
+/// The last frame is gone, be it one without records, and only frames ever knew of it.
 fn is_limit(before: &Told, after: &Told) -> bool {
-    before.last_frame.is_some_and(|(kind, first)| {
-        kind == FrameKind::Data
-            && after.state.last == first.previous()
-            && before.proven < first
-            && after.records.is_ok()
-    })
+    !before.is_last_proven && before.before_last == Some(after.state.chain) && after.records.is_ok()
 }
 
 /// Opens a copy of a directory and reads all of it.
@@ -194,28 +191,44 @@ fn read(disk: &SimStorage, store: &StoreId, options: &LogOptions) -> Result<Told
         &mut |_, _| (),
     );
     let (ledger, report) = opened.map_err(|error| error.to_string())?;
-    let state =
-        State { last: log.last(), digest: report.digest, items: report.items, keys: report.keys };
+    let state = State {
+        last: log.last(),
+        chain: log.tip().chain,
+        digest: report.digest,
+        items: report.items,
+        keys: report.keys,
+    };
     drop(ledger);
+    let (mut before_last, mut last) = (None, None);
+    let records = read_records(&log, &mut |header, previous| {
+        (before_last, last) = (Some(previous), Some(header.clone()));
+    });
     let snapshots = log.snapshots().map_err(|error| error.to_string())?;
-    let proven = snapshots.iter().map(event_log::SnapshotInfo::hi);
-    let proven = proven.chain(log.consumers().iter().map(|consumer| consumer.seq)).max();
-    let mut last_frame = None;
-    let records = read_records(&log, &mut last_frame);
-    Ok(Told { state, records, last_frame, proven: proven.unwrap_or(Seq::ZERO) })
+    let consumers = log.consumers();
+    let cursors = snapshots.iter().map(|info| (info.hi(), info.header.chain));
+    let mut cursors =
+        cursors.chain(consumers.iter().map(|consumer| (consumer.seq, consumer.chain)));
+    let is_last_proven = last.is_some_and(|last| {
+        cursors.any(|(seq, chain)| seq >= last.first_seq || chain == last.chain)
+    });
+    Ok(Told { state, records, before_last, is_last_proven })
 }
 
+/// Reads all records, and tells of each frame with the chain before it.
 fn read_records(
     log: &Log<SimStorage>,
-    last_frame: &mut Option<(FrameKind, Seq)>,
+    tell: &mut dyn FnMut(&FrameHeader, Chain),
 ) -> Result<blake3::Hash, String> {
-    let status = log.status();
-    let oldest = status.segments.first().map_or(Seq::ZERO, |segment| segment.first.previous());
-    let cursor = Cursor { seq: oldest, chain: None };
+    let segments = log.status().segments;
+    let oldest = segments.first().map_or(Seq::ZERO, |segment| segment.first.previous());
     let mut hasher = blake3::Hasher::new();
+    let cursor = Cursor { seq: oldest, chain: None };
     let mut reader = log.reader(cursor).map_err(|error| error.to_string())?;
+    let mut previous = reader.cursor().chain;
     while let Some(frame) = reader.next().map_err(|error| error.to_string())? {
-        *last_frame = Some((frame.header.kind, frame.header.first_seq));
+        if let Some(previous) = previous.replace(frame.header.chain) {
+            tell(&frame.header, previous);
+        }
         for (seq, record) in frame.records() {
             hasher.update(&seq.get().to_le_bytes());
             hasher.update(record);

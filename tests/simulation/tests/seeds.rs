@@ -38,6 +38,14 @@ fn no_promise_is_broken_in_the_fourth_part() {
     run_part(3);
 }
 
+/// A flip in a close frame takes it away, and whoever had read it then holds a chain that the log
+/// doesn't have: the very last frame, which nothing else proved, and not a harmless place.
+#[test]
+fn seed_747_a_rotten_close_frame_is_the_documented_limit() {
+    let report = run(Plan::of(747));
+    assert!(report.faults.is_empty(), "{:?}", report.faults);
+}
+
 #[test]
 fn a_seed_repeats_bit_for_bit() {
     for seed in [3, 5, 9, 101, 366] {
