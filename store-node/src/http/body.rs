@@ -1,6 +1,9 @@
 //! Reading bodies: bounded in bytes and in time, and more so once the node leaves. A body over its bound is read to its end (within
 //! another bound) before the refusal, so that the refusal arrives.
 
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
@@ -43,13 +46,19 @@ pub(super) async fn read<S: Storage>(
     // A caller that waits for `100 Continue` is answered before it sends what is too much.
     let is_asking = call.headers().contains_key(EXPECT);
     let mut body = call.take_body();
-    let reading = tokio::time::timeout(deadline, read_bounded(&mut body, bytes_max));
-    let read = tokio::select! {
-        biased;
-        read = reading => read,
-        () = cut_off(call.app()) => {
-            let detail = "this node is leaving, and the body was not complete";
-            return Err(Failure::new(ErrorCode::ShuttingDown, detail));
+    let read = {
+        let mut reading = std::pin::pin!(read_bounded(&mut body, bytes_max));
+        if let Some(read) = promptly(reading.as_mut()).await {
+            Ok(read)
+        } else {
+            tokio::select! {
+                biased;
+                read = tokio::time::timeout(deadline, reading) => read,
+                () = cut_off(call.app()) => {
+                    let detail = "this node is leaving, and the body was not complete";
+                    return Err(Failure::new(ErrorCode::ShuttingDown, detail));
+                }
+            }
         }
     };
     match read {
@@ -75,6 +84,23 @@ pub(super) async fn read<S: Storage>(
             Err(Failure::new(ErrorCode::RequestTimeout, detail))
         }
     }
+}
+
+/// What comes of `work` if it is ready at the second look at the latest; the first look is what
+/// makes the connection hand over a body that came with its head. For most requests no clock has
+/// to be set then.
+async fn promptly<F: Future>(mut work: Pin<&mut F>) -> Option<F::Output> {
+    let mut is_second = false;
+    poll_fn(|context| match work.as_mut().poll(context) {
+        Poll::Ready(done) => Poll::Ready(Some(done)),
+        Poll::Pending if is_second => Poll::Ready(None),
+        Poll::Pending => {
+            is_second = true;
+            context.waker().wake_by_ref();
+            Poll::Pending
+        }
+    })
+    .await
 }
 
 /// Resolves when a node that leaves waits for bodies no longer.
