@@ -152,9 +152,14 @@ pub fn flip(disk: &SimStorage, dice: &mut Dice) -> Option<Damage> {
     // One place rots at a time.
     let sector = dice.between(0, written) / SECTOR_BYTES * SECTOR_BYTES;
     let last = written.min(sector + SECTOR_BYTES - 1);
+    let mut flipped = Vec::new();
     for _ in 0..dice.between(1, FLIPS_MAX) {
         let (offset, bit) = (dice.between(sector, last), dice.between(0, 7) as u8);
-        disk.flip_bit(&path, offset, bit).ok()?;
+        // A bit that is flipped twice is whole again.
+        if !flipped.contains(&(offset, bit)) {
+            disk.flip_bit(&path, offset, bit).ok()?;
+            flipped.push((offset, bit));
+        }
     }
     let newest = files.iter().map(|(path, _)| path).rfind(|path| is_segment(path));
     let is_closed = newest != Some(&path);

@@ -46,6 +46,13 @@ fn seed_747_a_rotten_close_frame_is_the_documented_limit() {
     assert!(report.faults.is_empty(), "{:?}", report.faults);
 }
 
+/// Two flips of one bit of CONSUMERS were none, and the simulation called that unnoticed rot.
+#[test]
+fn seed_103160_a_bit_that_is_flipped_twice_is_no_rot() {
+    let report = run(Plan::of(103_160));
+    assert!(report.faults.is_empty(), "{:?}", report.faults);
+}
+
 #[test]
 fn a_seed_repeats_bit_for_bit() {
     for seed in [3, 5, 9, 101, 366] {
