@@ -64,36 +64,33 @@ pub(super) struct Load {
     limits: LoadLimits,
     /// How full the log's next batch was when it was last looked at.
     log_percent: AtomicU8,
-    log_streams: Arc<Semaphore>,
-    snapshot_downloads: Arc<Semaphore>,
-    searches: Arc<Semaphore>,
+    log_streams: Places,
+    snapshot_downloads: Places,
+    searches: Places,
     /// Searches that run or wait.
     searches_begun: AtomicUsize,
 }
 
 impl Load {
     pub(super) fn new(limits: LoadLimits) -> Self {
-        let semaphore =
-            |permits: usize| Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS)));
         Self {
             limits,
             log_percent: AtomicU8::new(0),
-            log_streams: semaphore(limits.log_streams_max),
-            snapshot_downloads: semaphore(limits.snapshot_downloads_max),
-            searches: semaphore(limits.searches_max),
+            log_streams: Places::new(limits.log_streams_max),
+            snapshot_downloads: Places::new(limits.snapshot_downloads_max),
+            searches: Places::new(limits.searches_max),
             searches_begun: AtomicUsize::new(0),
         }
     }
 
     /// How many log streams there are.
     pub(super) fn log_streams(&self) -> usize {
-        self.limits.log_streams_max.saturating_sub(self.log_streams.available_permits())
+        self.log_streams.taken()
     }
 
     /// How many snapshots are being downloaded.
     pub(super) fn snapshot_downloads(&self) -> usize {
-        let places = self.snapshot_downloads.available_permits();
-        self.limits.snapshot_downloads_max.saturating_sub(places)
+        self.snapshot_downloads.taken()
     }
 
     /// How many searches run or wait.
@@ -115,18 +112,12 @@ impl Load {
 
     /// A place for a log stream, to be held as long as it lasts.
     pub(super) fn begin_log_stream(&self) -> Result<OwnedSemaphorePermit, Failure> {
-        Arc::clone(&self.log_streams).try_acquire_owned().map_err(|_| {
-            let max = self.limits.log_streams_max;
-            overloaded(format!("{max} log streams are open, as many as log_streams_max allows"))
-        })
+        self.log_streams.take("log streams are open, as many as log_streams_max allows")
     }
 
     /// A place for the download of a snapshot, to be held as long as it lasts.
     pub(super) fn begin_snapshot_download(&self) -> Result<OwnedSemaphorePermit, Failure> {
-        Arc::clone(&self.snapshot_downloads).try_acquire_owned().map_err(|_| {
-            let max = self.limits.snapshot_downloads_max;
-            overloaded(format!("{max} snapshots are being downloaded, as many as there may be"))
-        })
+        self.snapshot_downloads.take("snapshots are being downloaded, as many as there may be")
     }
 
     /// The refusal of a request that has to wait for better times.
@@ -135,6 +126,30 @@ impl Load {
         let percent = self.percent(in_flight);
         (percent >= max)
             .then(|| overloaded(format!("the node is at {percent} % of its load, try again soon")))
+    }
+}
+
+/// Room for so many of a kind at a time.
+#[derive(Debug)]
+struct Places {
+    max: usize,
+    free: Arc<Semaphore>,
+}
+
+impl Places {
+    fn new(max: usize) -> Self {
+        Self { max, free: Arc::new(Semaphore::new(max.min(Semaphore::MAX_PERMITS))) }
+    }
+
+    /// How many are held.
+    fn taken(&self) -> usize {
+        self.max.saturating_sub(self.free.available_permits())
+    }
+
+    /// One of them, or the refusal: how many there are, and `all_taken` in words.
+    fn take(&self, all_taken: &str) -> Result<OwnedSemaphorePermit, Failure> {
+        let place = Arc::clone(&self.free).try_acquire_owned();
+        place.map_err(|_| overloaded(format!("{} {all_taken}", self.max)))
     }
 }
 
@@ -190,7 +205,7 @@ impl<S: Storage> App<S> {
             let detail = format!("{} searches are running or waiting", begun.before);
             return Err(overloaded(detail));
         }
-        let place = Arc::clone(&self.load.searches).acquire_owned().await;
+        let place = Arc::clone(&self.load.searches.free).acquire_owned().await;
         let place = place.map_err(Failure::internal)?;
         let app = Arc::clone(self);
         let found = blocking(move || {

@@ -13,10 +13,7 @@ const FILE: &str = "CONSUMERS";
 
 /// Checks the bytes as they are, then with a right crc.
 pub fn check(bytes: &[u8]) {
-    examine(bytes);
-    let mut sealed = bytes.to_vec();
-    seal::consumers(&mut sealed);
-    examine(&sealed);
+    seal::as_is_and_sealed(bytes, seal::consumers, examine);
 }
 
 fn examine(bytes: &[u8]) {

@@ -15,10 +15,10 @@ const BOUND: Bound = Bound { fixed_bytes: 0, per_byte: 1 };
 /// Checks the bytes as they are, then with right crcs.
 pub fn check(bytes: &[u8]) {
     let Some((log_id, bytes)) = bytes.split_first_chunk::<16>() else { return };
-    examine(bytes, *log_id);
-    let mut sealed = bytes.to_vec();
-    seal::frame(&mut sealed, log_id, None);
-    examine(&sealed, *log_id);
+    let seal = |bytes: &mut [u8]| {
+        seal::frame(bytes, log_id, None);
+    };
+    seal::as_is_and_sealed(bytes, seal, |bytes| examine(bytes, *log_id));
 }
 
 fn examine(bytes: &[u8], id: [u8; 16]) {

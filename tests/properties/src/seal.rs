@@ -9,6 +9,14 @@ const PAGE_BYTES: usize = 4096;
 /// Bytes of a frame's header.
 pub const FRAME_HEADER_BYTES: usize = 128;
 
+/// Examines the bytes as they are, and once more with what `seal` makes right in a copy of them.
+pub fn as_is_and_sealed(bytes: &[u8], seal: impl Fn(&mut [u8]), examine: impl Fn(&[u8])) {
+    examine(bytes);
+    let mut sealed = bytes.to_vec();
+    seal(&mut sealed);
+    examine(&sealed);
+}
+
 /// The crc32 of several pieces, one after the other.
 #[must_use]
 pub fn crc(pieces: &[&[u8]]) -> u32 {

@@ -24,12 +24,10 @@ const FIRST_SEQ: usize = 48;
 
 /// Checks the bytes as they are, then with right crcs and chains.
 pub fn check(bytes: &[u8]) {
-    check_header(bytes);
-    check_directory(bytes);
-    let mut sealed = bytes.to_vec();
-    seal::segment(&mut sealed);
-    check_header(&sealed);
-    check_directory(&sealed);
+    seal::as_is_and_sealed(bytes, seal::segment, |bytes| {
+        check_header(bytes);
+        check_directory(bytes);
+    });
 }
 
 fn check_header(bytes: &[u8]) {

@@ -19,10 +19,7 @@ type Whole = (SnapshotHeader, Vec<Section>, SnapshotFooter);
 
 /// Checks the bytes as they are, then with right crcs.
 pub fn check(bytes: &[u8]) {
-    examine(bytes);
-    let mut sealed = bytes.to_vec();
-    seal::snapshot(&mut sealed);
-    examine(&sealed);
+    seal::as_is_and_sealed(bytes, seal::snapshot, examine);
 }
 
 fn examine(bytes: &[u8]) {

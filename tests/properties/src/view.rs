@@ -19,10 +19,7 @@ const BOUND: Bound = Bound { fixed_bytes: 1 << 20, per_byte: 64 };
 
 /// Checks the bytes as they are, then with right crcs.
 pub fn check(bytes: &[u8]) {
-    examine(bytes);
-    let mut sealed = bytes.to_vec();
-    seal::snapshot(&mut sealed);
-    examine(&sealed);
+    seal::as_is_and_sealed(bytes, seal::snapshot, examine);
 }
 
 fn examine(bytes: &[u8]) {

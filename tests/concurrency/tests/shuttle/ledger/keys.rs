@@ -19,12 +19,7 @@ fn one_key_from_several_threads_has_one_effect_and_one_answer() {
 /// The same request twice, and another one, a batch, with the same key.
 pub(crate) fn same_key() {
     let world = World::started(&[("A", 5)]);
-    let same: Vec<_> = (0..2)
-        .map(|_| {
-            let world = world.clone();
-            thread::spawn(move || world.insist("A", &sell(1), key(1)))
-        })
-        .collect();
+    let same = two_senders(&world);
     let other = {
         let world = world.clone();
         thread::spawn(move || world.batch(true, &[("A", sell(2))], Some(key(2))))
@@ -45,6 +40,15 @@ pub(crate) fn same_key() {
     assert_eq!(world.stock_and_sold("A"), (4, 1));
 }
 
+/// Two threads that send the same request until they are told.
+fn two_senders(world: &World) -> Vec<thread::JoinHandle<Result<Executed, LedgerError>>> {
+    let send = |_| {
+        let world = world.clone();
+        thread::spawn(move || world.insist("A", &sell(1), key(1)))
+    };
+    (0..2).map(send).collect()
+}
+
 fn seq_of(executed: &Executed) -> Seq {
     match &executed.outcome {
         Ok(Answer::Changed { seq, .. }) => *seq,
@@ -60,12 +64,7 @@ fn a_key_whose_request_failed_is_free_for_who_waits() {
 /// The log is closed beside two senders of one key: each has the answer, or the error, in the end.
 pub(crate) fn given_up() {
     let world = World::started(&[("A", 5)]);
-    let same: Vec<_> = (0..2)
-        .map(|_| {
-            let world = world.clone();
-            thread::spawn(move || world.insist("A", &sell(1), key(1)))
-        })
-        .collect();
+    let same = two_senders(&world);
     world.ledger.log().close().unwrap();
     let mut sold = 0;
     for answer in same {
