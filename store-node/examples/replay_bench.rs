@@ -161,7 +161,7 @@ fn measure(options: &Options) -> Report {
 
 fn measure_snapshot(options: &Options) -> SnapshotReport {
     let dir = options.dir.join(format!("snapshot-{}", options.snapshot_items));
-    generate::snapshot(&dir, options.snapshot_items);
+    generate::snapshot(&dir, options.snapshot_items, 0, generate::never_short);
     open(&dir);
     let mut seconds = Vec::new();
     let mut bytes = 0;

@@ -19,15 +19,19 @@ type Store = Arc<Ledger<DiskStorage>>;
 
 /// Items made by one batch.
 const CREATE_LINES: u64 = 10_000;
-/// A file that says that a directory is complete.
+/// Keyed requests that wait for one commit together.
+const KEYS_A_FRAME: u64 = 64;
+/// A file that says that a directory is complete, and what it holds.
 const DONE: &str = "bench-complete";
 
 /// A log of `events` events: creations of `skus` items, then of each ten events about
 /// random ones six sales, two receipts of goods and two reservations.
 pub(crate) fn events(dir: &Path, events: u64, skus: u64, frame_records: u64, keyed_percent: u64) {
-    let Some(store) = begin(dir) else { return };
+    let made =
+        format!("{events} events, {skus} SKUs, {frame_records} a frame, {keyed_percent} % keyed");
+    let Some(store) = begin(dir, &made) else { return };
     let now = wall_now();
-    create(&store, skus, now);
+    create(&store, skus, now, never_short);
     let mut random = 1_u64;
     for number in skus..events {
         random = step(random);
@@ -45,27 +49,41 @@ pub(crate) fn events(dir: &Path, events: u64, skus: u64, frame_records: u64, key
             commit(&store);
         }
     }
-    end(dir, &store);
+    end(dir, &store, &made);
 }
 
-/// A log with a snapshot of `items` items at its end.
-pub(crate) fn snapshot(dir: &Path, items: u64) {
-    let Some(store) = begin(dir) else { return };
+/// A log with a snapshot of `items` items at its end, and behind it `keys` receipts of goods with
+/// an idempotency key each.
+pub(crate) fn snapshot(dir: &Path, items: u64, keys: u64, stock: fn(u64) -> Stock) {
+    let made = format!("{items} SKUs, {keys} keys");
+    let Some(store) = begin(dir, &made) else { return };
     let now = wall_now();
-    create(&store, items, now);
+    create(&store, items, now, stock);
     store.snapshot(now, &mut event_log::go_on).unwrap_or_else(|error| failed(&error));
-    end(dir, &store);
+    for number in 0..keys {
+        let action = Action::Receive { quantity: Quantity::new(1).unwrap_or_default() };
+        let command = Command { sku: sku(number % items), action, expected_version: None };
+        let key = Some(request_key(number));
+        execute(&store, &Request { command, context: Context::default(), key }, now);
+        if number % KEYS_A_FRAME == 0 {
+            commit(&store);
+        }
+    }
+    end(dir, &store, &made);
 }
 
-fn begin(dir: &Path) -> Option<Store> {
-    if dir.join(DONE).exists() {
+fn begin(dir: &Path, made: &str) -> Option<Store> {
+    if let Ok(found) = std::fs::read_to_string(dir.join(DONE)) {
+        if found != made {
+            failed(&format!("{} is there already, with {found} instead of {made}", dir.display()));
+        }
         return None;
     }
     eprintln!("making {}", dir.display());
-    if dir.exists() {
-        std::fs::remove_dir_all(dir).unwrap_or_else(|error| failed(&error));
-    }
     std::fs::create_dir_all(dir).unwrap_or_else(|error| failed(&error));
+    if std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some()) {
+        failed(&format!("{} isn't empty, and no earlier run completed it", dir.display()));
+    }
     let store_id = StoreId::new(STORE).unwrap_or_else(|error| failed(&error));
     let storage = DiskStorage::new(dir.to_owned());
     let log = Log::open(storage, log_options(&store_id)).unwrap_or_else(|error| failed(&error));
@@ -73,17 +91,30 @@ fn begin(dir: &Path) -> Option<Store> {
     Some(opened.unwrap_or_else(|error| failed(&error)).0)
 }
 
-fn end(dir: &Path, store: &Store) {
+fn end(dir: &Path, store: &Store, made: &str) {
     commit(store);
     store.log().close().unwrap_or_else(|error| failed(&error));
-    std::fs::write(dir.join(DONE), b"").unwrap_or_else(|error| failed(&error));
+    std::fs::write(dir.join(DONE), made).unwrap_or_else(|error| failed(&error));
 }
 
-fn create(store: &Store, items: u64, now: Timestamp) {
+/// What there is of an item in the beginning, and at how much it is to be ordered again.
+pub(crate) struct Stock {
+    pub(crate) stock: u64,
+    pub(crate) reorder_point: Option<u64>,
+}
+
+/// Enough of every item for all that a run sells.
+pub(crate) fn never_short(_number: u64) -> Stock {
+    Stock { stock: 1_000_000, reorder_point: None }
+}
+
+fn create(store: &Store, items: u64, now: Timestamp, stock: fn(u64) -> Stock) {
     for first in (0..items).step_by(CREATE_LINES as usize) {
         let line = |number: u64| {
+            let Stock { stock, reorder_point } = stock(number);
             let new = NewItem {
-                stock: Quantity::new(1_000_000).unwrap_or_default(),
+                stock: Quantity::new(stock).unwrap_or_default(),
+                reorder_point: reorder_point.and_then(Quantity::new),
                 name: format!("Item number {number:012}").into(),
                 category: ["kitchen", "garden", "toys"][(number % 3) as usize].into(),
                 location: format!("W-{}", number % 500).into(),
@@ -129,9 +160,10 @@ fn commit(store: &Store) {
     }
 }
 
-/// Twelve bytes, in no order.
+/// Twelve bytes, in no order; those of different numbers below 10^11 differ, because the factor
+/// shares none with 10.
 fn sku(number: u64) -> Sku {
-    let scattered = number.wrapping_mul(2_654_435_761) % 100_000_000_000;
+    let scattered = number.wrapping_mul(7_368_787) % 100_000_000_000;
     Sku::new(&format!("S{scattered:011}")).unwrap_or_else(|error| failed(&error))
 }
 
