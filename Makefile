@@ -3,9 +3,9 @@ SHELL := /bin/bash
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 RELEASE := $(TARGET)/release
-# make run PORT=4200: other ports. make bench P=p1: only one bar. make retail LIMIT=500: a quick look.
+# make run PORT=4200: other ports. make bench P=P1: only one bar. make retail LIMIT=500: a quick look.
 PORT ?= 4100
-P ?= p1,p4,p5
+P ?= all
 LIMIT ?=
 # make sim SEED=7: one seed, told line by line. make soak SEEDS=1000: fewer.
 SEED ?=
@@ -33,7 +33,7 @@ test: ## all tests, end-to-end ones included, and a summary
 fuzz: ## look for bytes that break a decoder, FUZZ_SECONDS (60) for each of TARGETS (all)
 	@CARGO="$(CARGO)" tests/fuzz.sh $(FUZZ_SECONDS) $(TARGETS)
 
-bench: release ## measure against peers, report in bench/report.md (P=p1,p4,p5)
+bench: release ## measure against peers, report in bench/report.md (P=P1: only one bar)
 	@tests/need.sh wrk
 	@mkdir -p bench
 	@$(RELEASE)/bench --parts $(P)

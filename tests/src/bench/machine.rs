@@ -1,21 +1,15 @@
 //! What the numbers were measured on. It must never name the machine or its users.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::process::Command;
-use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::Serialize;
 
-/// How often the disk is asked to sync.
-const SYNCS: usize = 500;
-/// What is written before each sync, in bytes: a small frame with its padding.
-const WRITE_BYTES: usize = 4_096;
+use super::disk::Syncs;
 
 /// Machine, commit and disk.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Machine {
     /// The processor's model.
@@ -35,16 +29,13 @@ pub struct Machine {
     pub commit: String,
     /// The file system of the data directory.
     pub file_system: String,
-    /// A 4 KiB overwrite with fdatasync in the data directory, median, in microseconds.
-    pub fdatasync_p50_us: f64,
-    /// The same, 99th percentile.
-    pub fdatasync_p99_us: f64,
+    /// fdatasync in the data directory, before the first part.
+    pub fdatasync: Syncs,
 }
 
 impl Machine {
     /// Looks at this machine, the repository and the disk of `data`.
     pub fn look(repository: &Path, data: &Path) -> Result<Self> {
-        let (fdatasync_p50_us, fdatasync_p99_us) = fdatasync(data)?;
         let git = |arguments: &[&str]| printed("git", arguments, repository);
         let changes = git(&["status", "--porcelain", "--untracked-files=no"]);
         let mark = if changes.is_empty() { "" } else { "+" };
@@ -67,32 +58,9 @@ impl Machine {
             rustc: printed("rustc", &["--version"], repository),
             commit: format!("{}{mark}", git(&["rev-parse", "--short=12", "HEAD"])),
             file_system,
-            fdatasync_p50_us,
-            fdatasync_p99_us,
+            fdatasync: Syncs::measure(data)?,
         })
     }
-}
-
-/// Median and 99th percentile in microseconds, on a file that is written through first, as the
-/// log's segments are.
-fn fdatasync(folder: &Path) -> Result<(f64, f64)> {
-    let path = folder.join("fdatasync.probe");
-    let file = File::create(&path).with_context(|| format!("making {}", path.display()))?;
-    let bytes = [7_u8; WRITE_BYTES];
-    for block in 0..SYNCS {
-        file.write_all_at(&bytes, (block * WRITE_BYTES) as u64)?;
-    }
-    file.sync_all()?;
-    let mut times = Vec::new();
-    for block in 0..SYNCS {
-        let started = Instant::now();
-        file.write_all_at(&bytes, (block * WRITE_BYTES) as u64)?;
-        file.sync_data()?;
-        times.push(started.elapsed().as_secs_f64() * 1e6);
-    }
-    std::fs::remove_file(&path)?;
-    times.sort_by(f64::total_cmp);
-    Ok((times[SYNCS / 2], times[SYNCS * 99 / 100]))
 }
 
 fn printed(program: &str, arguments: &[&str], folder: &Path) -> String {

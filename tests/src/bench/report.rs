@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use super::machine::Machine;
-use super::parts::{Measured, Verdict};
-use super::reservations::Comparison;
+use super::part::{Asks, Criterion, Verdict};
+use super::suite::Measured;
 
 /// Everything measured in one call.
 #[derive(Debug, Clone, Serialize)]
@@ -14,9 +14,7 @@ use super::reservations::Comparison;
 pub struct Report {
     /// Where.
     pub machine: Machine,
-    /// P1, if it was asked for.
-    pub reservations: Option<Comparison>,
-    /// P4 and P5, as far as they were asked for.
+    /// The parts that were asked for, in order.
     pub parts: Vec<Measured>,
 }
 
@@ -24,103 +22,178 @@ impl Report {
     /// The report as Markdown.
     pub fn markdown(&self) -> String {
         let mut text = "# Benchmark report\n\n".to_owned();
-        let machine = &self.machine;
-        let _ = writeln!(
-            text,
-            "{} × {}, {} MiB, Linux {}, {}; {}; commit {}; load before: {}.\nfdatasync of 4 KiB in the data directory: p50 {:.0} µs, p99 {:.0} µs.\n",
-            machine.cores,
-            machine.cpu,
-            machine.memory_mib,
-            machine.kernel,
-            machine.file_system,
-            machine.rustc,
-            machine.commit,
-            machine.load,
-            machine.fdatasync_p50_us,
-            machine.fdatasync_p99_us
-        );
-        text.push_str(
-            "Absolute figures are of this machine and this hour; the ratios to a peer that ran beside, in turn, are what counts.\n",
-        );
-        let _ = write!(text, "\nThe bars:");
-        for (bar, verdict) in self.verdicts() {
-            let _ = write!(text, " {bar} {}.", verdict.word());
-        }
-        text.push('\n');
-        if let Some(comparison) = &self.reservations {
-            reservations(&mut text, comparison);
-        }
+        machine(&mut text, &self.machine);
+        text.push_str("\n| bar | what | result | measured | asked | verdict |\n");
+        text.push_str("|---|---|---|---|---|---|\n");
         for part in &self.parts {
-            let _ = write!(
-                text,
-                "\n## {}: **{}**\n\n`{}`\n\n```\n{}\n```\n",
-                part.bar,
-                part.verdict.word(),
-                part.command,
-                part.printed.trim_end()
-            );
+            summary(&mut text, part);
+        }
+        let seconds: f64 = self.parts.iter().map(|part| part.seconds).sum();
+        let _ = writeln!(text, "\nAll parts together took {:.1} minutes.", seconds / 60.0);
+        for measured in &self.parts {
+            part(&mut text, measured);
         }
         text
     }
 
-    /// Each bar's name and how it came out.
-    pub fn verdicts(&self) -> Vec<(&'static str, Verdict)> {
-        let mut verdicts = Vec::new();
-        if let Some(comparison) = &self.reservations {
-            let met = comparison.ratio >= comparison.bar && comparison.all_durable;
-            verdicts.push(("P1", if met { Verdict::Met } else { Verdict::Missed }));
-        }
-        verdicts.extend(self.parts.iter().map(|part| (part.bar, part.verdict)));
-        verdicts
+    /// Whether any part has no measurement that counts.
+    pub fn any_failed(&self) -> bool {
+        self.parts.iter().any(|part| part.verdict == Verdict::Failed)
     }
 }
 
-fn reservations(text: &mut String, comparison: &Comparison) {
-    let verdict = if comparison.ratio >= comparison.bar { "met" } else { "MISSED" };
-    let durable = if comparison.all_durable {
-        "every acknowledged reservation of every round was there after kill -9 and a restart"
-    } else {
-        "ACKNOWLEDGED RESERVATIONS WERE LOST OR INVENTED"
-    };
+fn machine(text: &mut String, machine: &Machine) {
     let _ = writeln!(
         text,
-        "\n## P1: single durable reservations over HTTP, 64 connections\n\n\
-         Ratio to the ceiling (a handler that parses and answers the same and keeps nothing): **{:.3}**, bar {}: **{verdict}**; {durable}.\n\n\
-         `{}`\n\n\
-         | round | node /s | p50 µs | p99 µs | ceiling /s | p50 µs | p99 µs | ratio | acknowledged | durable | recovery ms |\n\
-         |---|---|---|---|---|---|---|---|---|---|---|",
-        comparison.ratio, comparison.bar, comparison.command
+        "{} × {}, {} MiB, Linux {}, {}; {}; commit {}; load before: {}.\nfdatasync of 4 KiB in the data directory: p50 {:.0} µs, p99 {:.0} µs.\n",
+        machine.cores,
+        machine.cpu,
+        machine.memory_mib,
+        machine.kernel,
+        machine.file_system,
+        machine.rustc,
+        machine.commit,
+        machine.load,
+        machine.fdatasync.p50_us,
+        machine.fdatasync.p99_us
     );
-    for (number, round) in comparison.rounds.iter().enumerate() {
+    text.push_str(
+        "Absolute figures are of this machine and this hour; the ratios to a peer that ran beside, in turn, are what counts.\nHow each part measures, and why: docs/performance.md.\n",
+    );
+}
+
+/// The part's rows of the table at the top; one for each criterion.
+fn summary(text: &mut String, part: &Measured) {
+    if part.criteria.is_empty() {
+        let _ =
+            writeln!(text, "| {} | {} | no measurement | | | **FAILED** |", part.name, part.title);
+    }
+    for criterion in &part.criteria {
+        let (measured, asked) = judged(criterion);
         let _ = writeln!(
             text,
-            "| {} | {:.0} | {} | {} | {:.0} | {} | {} | {:.3} | {} | {} | {:.0} |",
-            number + 1,
-            round.node.per_second(),
-            round.node.p50_us,
-            round.node.p99_us,
-            round.ceiling.per_second(),
-            round.ceiling.p50_us,
-            round.ceiling.p99_us,
-            round.ratio(),
-            round.acknowledged,
-            round.durable,
-            round.recovery_ms
+            "| {} | {} | {} | {measured} | {asked} | {} |",
+            part.name,
+            criterion.what,
+            criterion.result,
+            emphasised(criterion.verdict())
         );
     }
-    let spread = |rate: &dyn Fn(&super::reservations::Round) -> f64| {
-        let rates: Vec<f64> = comparison.rounds.iter().map(rate).collect();
-        let least = rates.iter().copied().fold(f64::INFINITY, f64::min);
-        let most = rates.iter().copied().fold(0.0, f64::max);
-        (least, most)
-    };
-    let (node_min, node_max) = spread(&|round| round.node.per_second());
-    let (ceiling_min, ceiling_max) = spread(&|round| round.ceiling.per_second());
-    let (ratio_min, ratio_max) = spread(&super::reservations::Round::ratio);
-    let _ = writeln!(
-        text,
-        "| **median** | {:.0} | | | {:.0} | | | {:.3} | | | |\n\
-         | min – max | {node_min:.0} – {node_max:.0} | | | {ceiling_min:.0} – {ceiling_max:.0} | | | {ratio_min:.3} – {ratio_max:.3} | | | |",
-        comparison.node_per_second, comparison.ceiling_per_second, comparison.ratio
-    );
+}
+
+/// The figure and its bar, with their unit.
+fn judged(criterion: &Criterion) -> (String, String) {
+    let unit = &criterion.unit;
+    let show = |value: f64| format!("{} {unit}", rounded(value)).trim().to_owned();
+    let measured = show(criterion.measured);
+    match criterion.asks {
+        Asks::AtLeast(bar) => (measured, format!("≥ {}", show(bar))),
+        Asks::AtMost(bar) => (measured, format!("≤ {}", show(bar))),
+        Asks::Holds if criterion.verdict() == Verdict::Met => ("yes".to_owned(), "yes".to_owned()),
+        Asks::Holds => ("NO".to_owned(), "yes".to_owned()),
+    }
+}
+
+/// Three digits behind the point below 10, one below 1,000, none above.
+fn rounded(value: f64) -> String {
+    match value.abs() {
+        size if size < 10.0 => format!("{value:.3}"),
+        size if size < 1_000.0 => format!("{value:.1}"),
+        _ => format!("{value:.0}"),
+    }
+}
+
+fn emphasised(verdict: Verdict) -> String {
+    match verdict {
+        Verdict::Met => verdict.word().to_owned(),
+        Verdict::Missed | Verdict::Failed => format!("**{}**", verdict.word()),
+    }
+}
+
+fn part(text: &mut String, part: &Measured) {
+    let _ = writeln!(text, "\n## {}: {}: **{}**\n", part.name, part.title, part.verdict.word());
+    for command in &part.commands {
+        let _ = writeln!(text, "- `{command}`");
+    }
+    if let Some((before, after)) = &part.fdatasync {
+        let _ = writeln!(
+            text,
+            "\nfdatasync p50/p99 before {:.0}/{:.0} µs, after {:.0}/{:.0} µs; took {:.0} s.\n",
+            before.p50_us, before.p99_us, after.p50_us, after.p99_us, part.seconds
+        );
+    }
+    if let Some(complaint) = &part.complaint {
+        let _ = writeln!(text, "```\n{}\n```", complaint.trim_end());
+    }
+    let _ = writeln!(text, "{}", part.text.trim_end());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::disk::Syncs;
+    use serde_json::Value;
+
+    fn measured(criteria: Vec<Criterion>, complaint: Option<&str>) -> Measured {
+        Measured {
+            name: "P7",
+            title: "ingest",
+            verdict: Verdict::of(&criteria),
+            seconds: 61.0,
+            fdatasync: Some((Syncs::default(), Syncs { p50_us: 100.0, p99_us: 170.0 })),
+            commands: vec!["wrk -c64".to_owned()],
+            criteria,
+            text: "a table\n".to_owned(),
+            figures: Value::Null,
+            complaint: complaint.map(str::to_owned),
+        }
+    }
+
+    fn rows(part: &Measured) -> Vec<String> {
+        let mut text = String::new();
+        summary(&mut text, part);
+        text.lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn every_criterion_has_its_row_and_a_miss_stands_out() {
+        let part = measured(
+            vec![
+                Criterion::ratio("rate", "8/s beside 10/s".to_owned(), 0.8, 0.8),
+                Criterion::at_most("p99", "of 100".to_owned(), (21.04, "ms"), 20.0),
+                Criterion::holds("durable", "9 of 10".to_owned(), false),
+            ],
+            None,
+        );
+        assert_eq!(
+            rows(&part),
+            [
+                "| P7 | rate | 8/s beside 10/s | 0.800 × | ≥ 0.800 × | met |",
+                "| P7 | p99 | of 100 | 21.0 ms | ≤ 20.0 ms | **MISSED** |",
+                "| P7 | durable | 9 of 10 | NO | yes | **FAILED** |",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_part_without_figures_says_why() {
+        let failed = measured(vec![], Some("no server"));
+        assert_eq!(rows(&failed), ["| P7 | ingest | no measurement | | | **FAILED** |"]);
+        let report = Report { machine: Machine::default(), parts: vec![failed] };
+        assert!(report.any_failed());
+        let text = report.markdown();
+        assert!(text.contains("## P7: ingest: **FAILED**"), "{text}");
+        assert!(
+            text.contains("no server") && text.contains("after 100/170 µs; took 61 s"),
+            "{text}"
+        );
+        assert!(text.contains("- `wrk -c64`") && text.contains("a table"), "{text}");
+    }
+
+    #[test]
+    fn large_figures_lose_no_digit_that_matters() {
+        assert_eq!(rounded(1_412_345.6), "1412346");
+        assert_eq!(rounded(123.45), "123.5");
+        assert_eq!(rounded(0.123_4), "0.123");
+    }
 }

@@ -43,6 +43,11 @@ impl Binaries {
         Ok(found)
     }
 
+    /// Programs in a directory of which nothing is known yet.
+    pub fn in_directory(directory: &Path) -> Self {
+        Self { directory: directory.to_path_buf() }
+    }
+
     /// The store node's program.
     pub fn store_node(&self) -> PathBuf {
         self.directory.join("store-node")

@@ -172,6 +172,11 @@ impl Service {
         self.process.as_mut()
     }
 
+    /// The id of its process, if it runs.
+    pub fn id(&self) -> Option<u32> {
+        self.process.as_ref().map(Process::id)
+    }
+
     /// Starts it (again) and waits until it is ready; how long that took.
     pub async fn restart(&mut self) -> Result<Duration> {
         let started = Instant::now();

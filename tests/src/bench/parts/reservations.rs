@@ -1,0 +1,170 @@
+//! P1: single durable reservations over HTTP beside a handler that parses and answers the same and
+//! keeps nothing. After each round the node is killed, started again, and must still hold every
+//! reservation that was acknowledged: a fast answer that isn't durable doesn't count.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::bench::node::{self, Kept, Side};
+use crate::bench::part::{Criterion, Findings, Part, Setup};
+use crate::bench::series::Series;
+use crate::bench::wrk::{CONNECTIONS, Plan};
+use crate::world::Service;
+
+/// SKUs the load is spread over.
+pub const SKUS: usize = 10_000;
+/// How long each side warms up in a round.
+const WARM_UP_SECONDS: u64 = 1;
+/// Of the ceiling's rate.
+const BAR: f64 = 0.8;
+
+/// P1.
+pub const PART: Part = Part {
+    name: "P1",
+    title: "single durable reservations over HTTP/JSON, 64 connections",
+    measure: |setup| Box::pin(measure(setup)),
+};
+
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Round {
+    node: Side,
+    ceiling: Side,
+    kept: Kept,
+}
+
+impl Round {
+    fn ratio(&self) -> f64 {
+        self.node.per_second() / self.ceiling.per_second()
+    }
+}
+
+async fn measure(setup: &Setup) -> Result<Findings> {
+    let mut ceiling = node::start_ceiling(setup).await?;
+    let mut rounds = Vec::new();
+    for number in 0..setup.rounds {
+        let round = round(number, &ceiling, setup).await?;
+        println!(
+            "  round {}: node {:.0}/s (p99 {} µs), ceiling {:.0}/s (p99 {} µs), ratio {:.3}; {} acknowledged, {} durable after kill -9 (ready in {:.0} ms)",
+            number + 1,
+            round.node.per_second(),
+            round.node.load.p99_us,
+            round.ceiling.per_second(),
+            round.ceiling.load.p99_us,
+            round.ratio(),
+            round.kept.acknowledged,
+            round.kept.durable,
+            round.kept.recovery_ms
+        );
+        rounds.push(round);
+    }
+    ceiling.kill()?;
+    Ok(findings(setup, &rounds))
+}
+
+/// wrk reserving one unit a request, spread over `skus` SKUs.
+pub fn plan(repository: &Path, prefix: String, skus: usize, seconds: u64) -> Plan {
+    Plan {
+        script: repository.join("tests/bench/reserve.lua"),
+        connections: CONNECTIONS,
+        seconds,
+        arguments: vec![prefix, skus.to_string()],
+    }
+}
+
+async fn round(number: usize, ceiling: &Service, setup: &Setup) -> Result<Round> {
+    let mut node = node::start(setup, &format!("node-{number}")).await?;
+    node::create_items(node.client(), SKUS).await?;
+    let warm_up = || plan(&setup.repository, format!("w{number}"), SKUS, WARM_UP_SECONDS);
+    let measured = || plan(&setup.repository, format!("r{number}"), SKUS, setup.seconds);
+
+    let warm = node::load(&node, warm_up()).await?;
+    let ours = node::load(&node, measured()).await?;
+    node.kill()?;
+    node::load(ceiling, warm_up()).await?;
+    let peer = node::load(ceiling, measured()).await?;
+
+    let acknowledged = warm.load.acknowledged() + ours.load.acknowledged();
+    let in_flight_max = 2 * CONNECTIONS as u64;
+    let kept = Kept::after_restart(&mut node, SKUS, acknowledged, in_flight_max).await?;
+    node.stop().await?;
+    std::fs::remove_dir_all(&node.spec().data_dir).context("removing a round's data")?;
+    Ok(Round { node: ours, ceiling: peer, kept })
+}
+
+fn findings(setup: &Setup, rounds: &[Round]) -> Findings {
+    let series = |figure: &dyn Fn(&Round) -> f64| Series::of(rounds.iter().map(figure));
+    let node = series(&|round| round.node.per_second());
+    let ceiling = series(&|round| round.ceiling.per_second());
+    let ratio = series(&Round::ratio);
+    let all_durable = rounds.iter().all(|round| round.kept.is_durable());
+    let result = format!("{:.0}/s beside the ceiling's {:.0}/s", node.median, ceiling.median);
+    let counts: Vec<String> = rounds.iter().map(|round| round.kept.durable.to_string()).collect();
+    let criteria = vec![
+        Criterion::ratio("reservations beside the ceiling", result, ratio.median, BAR),
+        Criterion::holds(
+            "every acknowledged one there after kill -9",
+            format!("{} found", counts.join(", ")),
+            all_durable,
+        ),
+    ];
+    let mut text = table(rounds);
+    let _ = writeln!(
+        text,
+        "| **median** | {:.0} | | | {:.0} | | | {:.3} | | | |\n\
+         | min – max | {:.0} – {:.0} | | | {:.0} – {:.0} | | | {:.3} – {:.3} | | | |",
+        node.median,
+        ceiling.median,
+        ratio.median,
+        node.min,
+        node.max,
+        ceiling.min,
+        ceiling.max,
+        ratio.min,
+        ratio.max
+    );
+    let sides = |side: fn(&Round) -> &Side| rounds.iter().map(side).collect::<Vec<_>>();
+    let (ours, peers) = (sides(|round| &round.node), sides(|round| &round.ceiling));
+    text.push_str(&node::usage_table(&[("node", ours), ("ceiling", peers)]));
+    let example = plan(Path::new(""), "r0".to_owned(), SKUS, setup.seconds);
+    Findings {
+        commands: vec![example.command("http://127.0.0.1:4101").join(" ")],
+        criteria,
+        text,
+        figures: json!({
+            "rounds": rounds,
+            "nodePerSecond": node,
+            "ceilingPerSecond": ceiling,
+            "ratio": ratio,
+        }),
+    }
+}
+
+fn table(rounds: &[Round]) -> String {
+    let mut text = "| round | node /s | p50 µs | p99 µs | ceiling /s | p50 µs | p99 µs | ratio | acknowledged | durable | recovery ms |\n\
+         |---|---|---|---|---|---|---|---|---|---|---|\n"
+        .to_owned();
+    for (number, round) in (1..).zip(rounds) {
+        let number: usize = number;
+        let (node, ceiling) = (&round.node.load, &round.ceiling.load);
+        let _ = writeln!(
+            text,
+            "| {number} | {:.0} | {} | {} | {:.0} | {} | {} | {:.3} | {} | {} | {:.0} |",
+            node.per_second(),
+            node.p50_us,
+            node.p99_us,
+            ceiling.per_second(),
+            ceiling.p50_us,
+            ceiling.p99_us,
+            round.ratio(),
+            round.kept.acknowledged,
+            round.kept.durable,
+            round.kept.recovery_ms
+        );
+    }
+    text
+}

@@ -1,0 +1,89 @@
+//! What a process has used, as the kernel counts it: processor time of all of its threads and the
+//! most memory it ever held. It must never estimate.
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+/// One process up to now, or between two looks at it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Usage {
+    /// Processor seconds in the program.
+    pub user_seconds: f64,
+    /// Processor seconds in the kernel on its behalf.
+    pub system_seconds: f64,
+    /// The most resident memory since its start, in bytes (`VmHWM`).
+    pub peak_rss_bytes: u64,
+}
+
+impl Usage {
+    /// Looks at `/proc/<id>`.
+    pub fn of(id: u32) -> Result<Self> {
+        let read = |name: &str| {
+            let path = format!("/proc/{id}/{name}");
+            std::fs::read_to_string(&path).with_context(|| format!("reading {path}"))
+        };
+        let (stat, status) = (read("stat")?, read("status")?);
+        let ticks = rustix::param::clock_ticks_per_second() as f64;
+        Self::parse(&stat, &status, ticks).with_context(|| format!("process {id}: {stat}"))
+    }
+
+    /// What was used since `earlier`; the memory is that of now.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Self {
+        Self {
+            user_seconds: self.user_seconds - earlier.user_seconds,
+            system_seconds: self.system_seconds - earlier.system_seconds,
+            peak_rss_bytes: self.peak_rss_bytes,
+        }
+    }
+
+    /// Processor seconds in all.
+    pub fn cpu_seconds(self) -> f64 {
+        self.user_seconds + self.system_seconds
+    }
+
+    /// The peak in MiB.
+    pub fn peak_rss_mib(self) -> f64 {
+        self.peak_rss_bytes as f64 / f64::from(1 << 20)
+    }
+
+    /// The name in `stat` may hold spaces and brackets: the fields begin after the last one.
+    fn parse(stat: &str, status: &str, ticks_per_second: f64) -> Option<Self> {
+        let (_, fields) = stat.rsplit_once(") ")?;
+        // proc(5): utime and stime are fields 14 and 15; the first here is field 3.
+        let mut times = fields.split_whitespace().skip(11).map(str::parse::<f64>);
+        let mut seconds = || Some(times.next()?.ok()? / ticks_per_second);
+        let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        let kib: u64 = kib.split_whitespace().next()?.parse().ok()?;
+        Some(Self {
+            user_seconds: seconds()?,
+            system_seconds: seconds()?,
+            peak_rss_bytes: kib * 1024,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_kernels_lines_whatever_the_program_is_called() {
+        let stat = "7 (a ) b) S 1 7 7 0 -1 4194304 1 0 0 0 250 50 9 9 20 0 4 0 99 1 1";
+        let status = "Name:\ta ) b\nVmPeak:\t  900 kB\nVmHWM:\t  512 kB\n";
+        let usage = Usage::parse(stat, status, 100.0).unwrap();
+        let expected = Usage { user_seconds: 2.5, system_seconds: 0.5, peak_rss_bytes: 512 * 1024 };
+        assert_eq!(usage, expected);
+        assert!((usage.cpu_seconds() - 3.0).abs() < 1e-9);
+        assert!(Usage::parse("7 (a", status, 100.0).is_none());
+    }
+
+    #[test]
+    fn this_very_process_has_used_something() {
+        let usage = Usage::of(std::process::id()).unwrap();
+        assert!(usage.peak_rss_bytes > 0, "{usage:?}");
+        let later = Usage { user_seconds: usage.user_seconds + 1.5, ..usage };
+        assert!((later.since(usage).cpu_seconds() - 1.5).abs() < 1e-9);
+    }
+}
