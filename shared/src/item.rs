@@ -93,9 +93,9 @@ impl Item {
         })
     }
 
-    /// Takes the promises out, the rest is gone.
-    pub fn into_reservations(self) -> Option<Box<Reservations>> {
-        self.reservations
+    /// Takes the promises out. What is left is an item's state without them: only to be dropped.
+    pub fn take_reservations(&mut self) -> Option<Box<Reservations>> {
+        self.reservations.take()
     }
 
     /// The counted part.

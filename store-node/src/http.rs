@@ -38,7 +38,7 @@ mod sync_status;
 pub use app::{App, AppOptions, Now};
 pub use head::{refuse_head, refuse_overflow, word_refusal};
 pub use jobs::{Job, JobKind, JobState};
-pub use load::{LoadLimits, SNAPSHOT_DOWNLOADS_MAX};
+pub use load::{BATCH_STREAMS_MAX, LoadLimits, SNAPSHOT_DOWNLOADS_MAX};
 
 use std::sync::Arc;
 

@@ -20,7 +20,7 @@ use tokio::net::{TcpListener, TcpSocket};
 
 use crate::clock::LoggedClock;
 use crate::config::{ServeArgs, Settings};
-use crate::http::{App, AppOptions, LoadLimits, Now, SNAPSHOT_DOWNLOADS_MAX};
+use crate::http::{App, AppOptions, BATCH_STREAMS_MAX, LoadLimits, Now, SNAPSHOT_DOWNLOADS_MAX};
 use crate::ledger::{Ledger, LedgerOptions};
 use crate::ops::store::{ledger_error, log_options, open_error, require_log};
 use crate::ops::{EXIT_USAGE, OpError};
@@ -149,6 +149,7 @@ fn load_limits(settings: &Settings) -> LoadLimits {
         requests_max: count(settings.requests_max),
         log_streams_max: count(settings.log_streams_max),
         snapshot_downloads_max: SNAPSHOT_DOWNLOADS_MAX,
+        batch_streams_max: BATCH_STREAMS_MAX,
         searches_max: match count(settings.searches_max) {
             0 => half_the_cores().max(1),
             searches => searches,

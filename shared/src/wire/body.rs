@@ -234,6 +234,7 @@ const RULE_CODES: &[&str] = &[
     "min",
     "max",
     "min_length",
+    "printable",
     "max_length",
     "min_items",
     "max_items",

@@ -5,12 +5,14 @@
 pub mod answers;
 pub mod availability;
 pub mod batch;
+pub mod compact;
 pub mod items;
 pub mod log;
 pub mod movements;
 pub mod reservations;
 pub mod reserved;
 mod rules;
+pub mod stream;
 #[cfg(test)]
 mod tests;
 

@@ -47,6 +47,8 @@ macro_rules! error_codes {
 error_codes! {
     /// The body is not JSON, or not UTF-8.
     MalformedJson = 400, "Malformed JSON";
+    /// The body is not a compact batch: its layout or its checksum is wrong.
+    MalformedBatch = 400, "Malformed batch";
     /// The request's head is not HTTP/1.1.
     MalformedRequest = 400, "Malformed request";
     /// Fields break rules; all of them are listed in `errors`.

@@ -1,41 +1,66 @@
-//! `POST /api/batch`: many lines, one append. An answer says of each line what became of it.
+//! `POST /api/batch`: many lines, one append. An answer says of each line what became of it, in
+//! JSON or (`application/vnd.onhand.batch.v1`) in bytes; both are made from the same outcomes. As
+//! NDJSON it is a stream without an end of its own.
 
-use std::fmt::Write as _;
+mod answer;
+mod lines;
+mod stream;
+mod verdicts;
+
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Bytes;
+use axum::http::HeaderMap;
+use axum::http::header::ACCEPT;
 use axum::routing::MethodFilter;
 use event_log::storage::Storage;
-use serde::Serialize;
-use shared::wire::node::answers::{BatchAnswer, LineAnswer};
+use shared::Context;
 use shared::wire::node::batch::{Batch, parse_batch};
-use shared::wire::problem::{ErrorCode, Problem};
-use shared::{Change, Context};
+use shared::wire::node::compact::{COMPACT_MEDIA_TYPE, parse_compact};
+use shared::wire::node::stream::NDJSON_MEDIA_TYPE;
+use shared::wire::problem::Problem;
 
 use super::app::App;
 use super::body::{self, BATCH_BODY_BYTES_MAX};
 use super::call::{Call, Outcome, route};
 use super::execute::require_writable;
 use super::failure::Failure;
+use super::headers::{self, JSON_MEDIA_TYPE};
 use super::metrics::Endpoint;
-use super::{headers, query, reply, settle};
-use crate::ledger::{
-    BatchLine, BatchOutcome, BatchRequest, ExecutedBatch, LedgerError, RequestKey,
-};
+use super::{query, reply, settle};
+use crate::ledger::{BatchLine, BatchRequest, ExecutedBatch, LedgerError, RequestKey};
 
 /// How often a batch is tried again whose first answer is still on its way to the disk.
 const UNSETTLED_TRIES_MAX: usize = 3;
-/// How many SKUs a summary names.
-const NAMED_SKUS_MAX: usize = 20;
+
+/// What a batch may be sent as.
+const MEDIA_TYPES: [&str; 3] = [JSON_MEDIA_TYPE, NDJSON_MEDIA_TYPE, COMPACT_MEDIA_TYPE];
+
+/// How a batch, or its answer, is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Json,
+    Compact,
+}
 
 pub(super) fn routes<S: Storage>() -> Router<Arc<App<S>>> {
     Router::new().route("/api/batch", route(MethodFilter::POST, Endpoint::Batch, batch))
 }
 
-async fn batch<S: Storage>(mut call: Call<S>) -> Outcome {
+async fn batch<S: Storage>(call: Call<S>) -> Outcome {
     query::require_none(call.uri())?;
-    let bytes = body::read_json(&mut call, BATCH_BODY_BYTES_MAX).await?;
-    let batch = parse_batch(&bytes)?;
+    match headers::media_type(call.headers(), &MEDIA_TYPES)? {
+        NDJSON_MEDIA_TYPE => stream::stream(call),
+        COMPACT_MEDIA_TYPE => whole(call, Form::Compact).await,
+        _ => whole(call, Form::Json).await,
+    }
+}
+
+/// A batch that is one body and one append.
+async fn whole<S: Storage>(mut call: Call<S>, form: Form) -> Outcome {
+    let bytes = body::read(&mut call, BATCH_BODY_BYTES_MAX).await?;
+    let batch = parse(form, &bytes)?;
     if batch.atomic && batch.lines.iter().any(Result::is_err) {
         return Err(Problem::validation(&batch.errors()).into());
     }
@@ -44,13 +69,36 @@ async fn batch<S: Storage>(mut call: Call<S>) -> Outcome {
     let key = headers::request_key(call.headers(), call.method(), call.uri(), &bytes)?;
     let executed = run(&call, &batch, key).await?;
     settle::write(call.app(), executed.settle).await?;
-    let answer = answer(&batch, &executed);
-    if batch.atomic && !answer.success {
-        return Err(rejected(&answer).replayed(executed.replayed));
+    if batch.atomic && !executed.is_success() {
+        return Err(answer::rejected(&batch, &executed).replayed(executed.replayed));
     }
-    let mut response = reply::ok(&answer);
+    let mut response = match answer_form(call.headers(), form) {
+        Form::Json => reply::ok(&answer::json(&batch, &executed)),
+        Form::Compact => reply::bytes(COMPACT_MEDIA_TYPE, answer::compact(&batch, &executed)),
+    };
     reply::set_replayed(&mut response, executed.replayed);
     Ok(response)
+}
+
+fn parse(form: Form, bytes: &Bytes) -> Result<Batch<'_>, Failure> {
+    match form {
+        Form::Json => Ok(parse_batch(bytes)?),
+        Form::Compact => parse_compact(bytes).map_err(|error| Problem::from(error).into()),
+    }
+}
+
+/// As the request was written, unless `Accept` names the other one alone.
+fn answer_form(headers: &HeaderMap, sent: Form) -> Form {
+    let accepts = |name: &str| {
+        let lists = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+        let mut types = lists.flat_map(|list| list.split(',')).map(|one| one.split(';').next());
+        types.any(|one| one.is_some_and(|one| one.trim().eq_ignore_ascii_case(name)))
+    };
+    match (accepts(JSON_MEDIA_TYPE), accepts(COMPACT_MEDIA_TYPE)) {
+        (true, false) => Form::Json,
+        (false, true) => Form::Compact,
+        (true, true) | (false, false) => sent,
+    }
 }
 
 async fn run<S: Storage>(
@@ -76,88 +124,4 @@ async fn run<S: Storage>(
         }
     }
     Err(unsettled.map_or_else(|| Failure::internal("no try was made"), Failure::from))
-}
-
-fn answer<'a>(batch: &'a Batch<'_>, executed: &'a ExecutedBatch) -> BatchAnswer<'a> {
-    let lines = executed.lines.iter().enumerate();
-    let results: Vec<LineAnswer<'a>> =
-        lines.map(|(index, outcome)| line_answer(batch, index, outcome)).collect();
-    let is_failed = |line: &LineAnswer<'_>| match line {
-        LineAnswer::Applied { .. } | LineAnswer::Refused { status: 424, .. } => false,
-        LineAnswer::Refused { .. } | LineAnswer::Invalid { .. } => true,
-    };
-    let failed = results.iter().filter(|line| is_failed(line)).count();
-    let applied = results.iter().filter(|line| matches!(line, LineAnswer::Applied { .. })).count();
-    let mut failed_items: Vec<&str> = Vec::new();
-    let mut seen = std::collections::HashSet::new();
-    for sku in results.iter().filter_map(LineAnswer::failed_sku) {
-        if seen.insert(sku) {
-            failed_items.push(sku);
-        }
-    }
-    let message = (failed > 0).then(|| summary(failed, results.len(), batch.atomic, &failed_items));
-    BatchAnswer {
-        success: failed == 0,
-        atomic: executed.atomic,
-        applied,
-        failed,
-        failed_items,
-        message,
-        results,
-    }
-}
-
-fn summary(failed: usize, lines: usize, atomic: bool, skus: &[&str]) -> String {
-    if atomic {
-        return format!("{failed} of {lines} operations refused, nothing applied");
-    }
-    let mut summary = format!("{failed} of {lines} operations refused");
-    for (index, sku) in skus.iter().take(NAMED_SKUS_MAX).enumerate() {
-        summary.push_str(if index == 0 { ": " } else { ", " });
-        summary.push_str(sku);
-    }
-    if skus.len() > NAMED_SKUS_MAX {
-        let _ = write!(summary, " and {} more", skus.len() - NAMED_SKUS_MAX);
-    }
-    summary
-}
-
-fn line_answer<'a>(
-    batch: &'a Batch<'_>,
-    index: usize,
-    outcome: &'a BatchOutcome,
-) -> LineAnswer<'a> {
-    match outcome {
-        BatchOutcome::Changed { seq, event } => {
-            let status = if matches!(event.change, Change::Created { .. }) { 201 } else { 200 };
-            let seq = Some(seq.get());
-            LineAnswer::applied(index, status, &event.sku, event.version, &event.after, seq)
-        }
-        BatchOutcome::Unchanged { sku, version, quantities, .. } => {
-            LineAnswer::applied(index, 200, sku, *version, quantities, None)
-        }
-        BatchOutcome::Refused(refused) => {
-            LineAnswer::refused(index, &refused.sku, &refused.rejection)
-        }
-        BatchOutcome::NotApplied { sku } => LineAnswer::not_applied(index, sku),
-        BatchOutcome::Invalid => match batch.lines.get(index) {
-            Some(Err(line)) => LineAnswer::invalid(index, line.sku.as_ref(), &line.errors),
-            Some(Ok(_)) | None => LineAnswer::invalid(index, None, &[]),
-        },
-    }
-}
-
-/// A refused atomic batch: a problem with the members of the answer.
-fn rejected(answer: &BatchAnswer<'_>) -> Failure {
-    let detail = answer.message.clone().unwrap_or_default();
-    let mut problem = Problem::new(ErrorCode::BatchRejected, detail);
-    let members = answer.serialize(serde_json::value::Serializer);
-    if let Ok(serde_json::Value::Object(members)) = members {
-        for (name, value) in members {
-            if name != "message" {
-                problem.extra.insert(name, value);
-            }
-        }
-    }
-    problem.into()
 }

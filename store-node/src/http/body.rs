@@ -104,7 +104,7 @@ async fn promptly<F: Future>(mut work: Pin<&mut F>) -> Option<F::Output> {
 }
 
 /// Resolves when a node that leaves waits for bodies no longer.
-async fn cut_off<S: Storage>(app: &App<S>) {
+pub(super) async fn cut_off<S: Storage>(app: &App<S>) {
     app.until_draining().await;
     tokio::time::sleep(app.options().drain_body_deadline).await;
 }

@@ -96,9 +96,14 @@ impl Failure {
 
     /// The body of the response to the request of this id.
     pub(super) fn into_body(self, request_id: &str) -> Vec<u8> {
+        serde_json::to_vec(&self.into_problem(request_id)).expect("a problem has only text keys")
+    }
+
+    /// The problem of the request of this id.
+    pub(super) fn into_problem(self, request_id: &str) -> Box<Problem> {
         let mut problem = self.problem;
         request_id.clone_into(&mut problem.instance);
-        serde_json::to_vec(&problem).expect("a problem has only text keys")
+        problem
     }
 }
 

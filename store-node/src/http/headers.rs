@@ -4,14 +4,15 @@
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH};
 use axum::http::{HeaderMap, HeaderName, Method, Uri};
 use shared::Version;
+use shared::wire::node::stream::check_idempotency_key;
 use shared::wire::problem::ErrorCode;
 
 use super::failure::Failure;
 use crate::ledger::RequestKey;
 
-/// The longest idempotency key, in characters.
-const IDEMPOTENCY_KEY_MAX: usize = 128;
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+/// The media type of nearly all bodies.
+pub(super) const JSON_MEDIA_TYPE: &str = "application/json";
 const KEY_POINTER: &str = "header:Idempotency-Key";
 const MATCH_POINTER: &str = "header:If-Match";
 
@@ -112,21 +113,37 @@ pub(super) fn request_key(
     let Some(key) = single(headers, &IDEMPOTENCY_KEY, KEY_POINTER)? else {
         return Ok(None);
     };
-    if key.is_empty() {
-        return Err(Failure::field(KEY_POINTER, "min_length", "must not be empty"));
-    }
-    if key.len() > IDEMPOTENCY_KEY_MAX {
-        let message = format!("must be at most {IDEMPOTENCY_KEY_MAX} characters");
-        return Err(Failure::field(KEY_POINTER, "max_length", message));
+    if let Err((code, message)) = check_idempotency_key(key) {
+        return Err(Failure::field(KEY_POINTER, code, message));
     }
     let if_match = headers.get(IF_MATCH).map_or(&b""[..], |value| value.as_bytes());
+    Ok(Some(key_of(key, [method.as_str().as_bytes(), uri.path().as_bytes(), if_match, body])))
+}
+
+/// The key of a line of a streamed batch, with the fingerprint of all that the line says.
+pub(super) fn line_key(key: &str, line: &[u8]) -> RequestKey {
+    key_of(key, [b"POST", b"/api/batch", b"", line])
+}
+
+fn key_of(key: &str, said: [&[u8]; 4]) -> RequestKey {
     let mut hasher = blake3::Hasher::new();
-    for part in [method.as_str().as_bytes(), uri.path().as_bytes(), if_match, body] {
+    for part in said {
         hasher.update(&(part.len() as u64).to_le_bytes());
         hasher.update(part);
     }
     let fingerprint = first_half(hasher.finalize());
-    Ok(Some(RequestKey { key_hash: first_half(blake3::hash(key.as_bytes())), fingerprint }))
+    RequestKey { key_hash: first_half(blake3::hash(key.as_bytes())), fingerprint }
+}
+
+/// Refuses an idempotency key where one can't hold for the whole request.
+pub(super) fn refuse_request_key(
+    headers: &HeaderMap,
+    instead: &'static str,
+) -> Result<(), Failure> {
+    if headers.contains_key(IDEMPOTENCY_KEY) {
+        return Err(Failure::field(KEY_POINTER, "unsupported", instead));
+    }
+    Ok(())
 }
 
 fn first_half(hash: blake3::Hash) -> u128 {
@@ -165,7 +182,19 @@ pub(super) fn refuse_encoding(headers: &HeaderMap) -> Result<(), Failure> {
 }
 
 /// Requires a JSON media type; `extra` is one more that is as good.
-pub(super) fn require_json(headers: &HeaderMap, extra: Option<&str>) -> Result<(), Failure> {
+pub(super) fn require_json(
+    headers: &HeaderMap,
+    extra: Option<&'static str>,
+) -> Result<(), Failure> {
+    let known = [JSON_MEDIA_TYPE, extra.unwrap_or(JSON_MEDIA_TYPE)];
+    media_type(headers, &known).map(drop)
+}
+
+/// Which of the `known` media types the body has; what a 415 advises is the first of them.
+pub(super) fn media_type(
+    headers: &HeaderMap,
+    known: &[&'static str],
+) -> Result<&'static str, Failure> {
     let mut values = headers.get_all(CONTENT_TYPE).iter();
     let sent = values.next().and_then(|value| value.to_str().ok()).unwrap_or("");
     if values.next().is_some() {
@@ -173,13 +202,13 @@ pub(super) fn require_json(headers: &HeaderMap, extra: Option<&str>) -> Result<(
         return Err(Failure::new(ErrorCode::UnsupportedMediaType, detail));
     }
     let (media_type, parameters) = sent.split_once(';').unwrap_or((sent, ""));
-    let media_type = media_type.trim();
-    let is_json = media_type.eq_ignore_ascii_case("application/json")
-        || extra.is_some_and(|extra| media_type.eq_ignore_ascii_case(extra));
+    let found = known.iter().find(|name| media_type.trim().eq_ignore_ascii_case(name));
     let charset = parameters.trim().to_ascii_lowercase();
     let is_utf8 = !charset.starts_with("charset=") || charset[8..].trim_matches('"') == "utf-8";
-    if is_json && is_utf8 {
-        return Ok(());
+    if let Some(found) = found
+        && is_utf8
+    {
+        return Ok(found);
     }
     let detail = match sent {
         "" => "send Content-Type: application/json".to_owned(),

@@ -30,6 +30,9 @@ const CHANGES_PERCENT_MAX: u8 = 100;
 /// Downloads of `GET /api/log/snapshot` at a time. A whole snapshot is the most a single request can
 /// ask of the disk and the line; those who need one, a view that begins, are few.
 pub const SNAPSHOT_DOWNLOADS_MAX: usize = 8;
+/// Streamed batches at a time: gateways and imports, of which each keeps some MiB of lines and
+/// verdicts.
+pub const BATCH_STREAMS_MAX: usize = 64;
 
 /// The bounds of a node's load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +43,8 @@ pub struct LoadLimits {
     pub log_streams_max: usize,
     /// Downloads of a snapshot at a time.
     pub snapshot_downloads_max: usize,
+    /// Streamed batches at a time.
+    pub batch_streams_max: usize,
     /// Searches that run at a time.
     pub searches_max: usize,
     /// Searches that wait to run.
@@ -52,6 +57,7 @@ impl Default for LoadLimits {
             requests_max: 5_000,
             log_streams_max: 64,
             snapshot_downloads_max: SNAPSHOT_DOWNLOADS_MAX,
+            batch_streams_max: BATCH_STREAMS_MAX,
             searches_max: 1,
             searches_waiting_max: 100,
         }
@@ -66,6 +72,7 @@ pub(super) struct Load {
     log_percent: AtomicU8,
     log_streams: Places,
     snapshot_downloads: Places,
+    batch_streams: Places,
     searches: Places,
     /// Searches that run or wait.
     searches_begun: AtomicUsize,
@@ -78,6 +85,7 @@ impl Load {
             log_percent: AtomicU8::new(0),
             log_streams: Places::new(limits.log_streams_max),
             snapshot_downloads: Places::new(limits.snapshot_downloads_max),
+            batch_streams: Places::new(limits.batch_streams_max),
             searches: Places::new(limits.searches_max),
             searches_begun: AtomicUsize::new(0),
         }
@@ -91,6 +99,11 @@ impl Load {
     /// How many snapshots are being downloaded.
     pub(super) fn snapshot_downloads(&self) -> usize {
         self.snapshot_downloads.taken()
+    }
+
+    /// How many batches are being streamed.
+    pub(super) fn batch_streams(&self) -> usize {
+        self.batch_streams.taken()
     }
 
     /// How many searches run or wait.
@@ -118,6 +131,11 @@ impl Load {
     /// A place for the download of a snapshot, to be held as long as it lasts.
     pub(super) fn begin_snapshot_download(&self) -> Result<OwnedSemaphorePermit, Failure> {
         self.snapshot_downloads.take("snapshots are being downloaded, as many as there may be")
+    }
+
+    /// A place for a streamed batch, to be held as long as it lasts.
+    pub(super) fn begin_batch_stream(&self) -> Result<OwnedSemaphorePermit, Failure> {
+        self.batch_streams.take("batches are being streamed, as many as there may be")
     }
 
     /// The refusal of a request that has to wait for better times.

@@ -81,6 +81,7 @@ struct Gauges {
     connections: Gauge,
     log_streams: Gauge,
     snapshot_downloads: Gauge,
+    batch_streams: Gauge,
     searches: Gauge,
     load_percent: Gauge,
     items: Gauge,
@@ -138,6 +139,7 @@ impl Metrics {
             connections: metrics::gauge!("onhand_http_connections"),
             log_streams: metrics::gauge!("onhand_log_streams"),
             snapshot_downloads: metrics::gauge!("onhand_snapshot_downloads"),
+            batch_streams: metrics::gauge!("onhand_batch_streams"),
             searches: metrics::gauge!("onhand_searches"),
             load_percent: metrics::gauge!("onhand_load_percent"),
             items: metrics::gauge!("onhand_items"),
@@ -196,6 +198,7 @@ fn describe() {
     metrics::describe_gauge!("onhand_http_connections", "Open connections.");
     metrics::describe_gauge!("onhand_log_streams", "Open log streams.");
     metrics::describe_gauge!("onhand_snapshot_downloads", "Snapshots being downloaded.");
+    metrics::describe_gauge!("onhand_batch_streams", "Batches being streamed as NDJSON.");
     metrics::describe_gauge!("onhand_searches", "Searches that run or wait.");
     metrics::describe_gauge!(
         "onhand_load_percent",
@@ -258,6 +261,7 @@ fn refresh<S: Storage>(app: &App<S>) {
     gauges.connections.set(app.connections() as f64);
     gauges.log_streams.set(app.load.log_streams() as f64);
     gauges.snapshot_downloads.set(app.load.snapshot_downloads() as f64);
+    gauges.batch_streams.set(app.load.batch_streams() as f64);
     gauges.searches.set(app.load.searches() as f64);
     gauges.load_percent.set(f64::from(app.load.percent(app.in_flight())));
     gauges.items.set(stats.items as f64);

@@ -26,6 +26,13 @@ pub(super) fn ok(answer: &impl Serialize) -> Response {
     json(StatusCode::OK, answer)
 }
 
+/// An answer of another media type, 200.
+pub(super) fn bytes(media_type: &'static str, body: impl Into<Body>) -> Response {
+    let mut response = Response::new(body.into());
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    response
+}
+
 /// Sets `ETag: "<version>"`.
 pub(super) fn set_etag(response: &mut Response, version: u64) {
     response.headers_mut().insert(ETAG, text_value(format!("\"{version}\"")));

@@ -86,11 +86,11 @@ impl<S: Storage> Ledger<S> {
     ) -> Result<ExecutedBatch, LedgerError> {
         self.expire_crowded(places, now)?;
         let BatchRequest { atomic, lines, context, .. } = request;
-        let mut draft = Draft::new(places, now);
-        for (line, place) in lines.into_iter().zip(place_of_line) {
+        let mut draft = Draft::new(places, lines.len(), now);
+        for (line, place) in lines.iter().zip(place_of_line) {
             match (line, place) {
                 (BatchLine::Command(command, own), Some(place)) => {
-                    draft.decide_line(*place, &command, own, &context);
+                    draft.decide_line(*place, command, own, &context);
                 }
                 (BatchLine::Command(..) | BatchLine::Invalid, _) => draft.invalid_line(),
             }
@@ -123,7 +123,7 @@ impl<S: Storage> Ledger<S> {
         }
         Ok(ExecutedBatch {
             atomic,
-            lines: outcomes(verdicts, events, first_event),
+            lines: outcomes(verdicts, &events, first_event),
             settle,
             replayed: false,
         })
@@ -175,12 +175,14 @@ impl<S: Storage> Ledger<S> {
 
 /// The distinct SKUs in byte order, and for each line the index of its SKU.
 fn distinct_skus(lines: &[BatchLine]) -> (Vec<Sku>, Vec<Option<usize>>) {
-    let mut by_sku: Vec<(&Sku, usize)> =
-        lines.iter().enumerate().filter_map(|(index, line)| Some((sku_of(line)?, index))).collect();
+    let by_sku = lines.iter().enumerate();
+    let by_sku =
+        by_sku.filter_map(|(index, line)| sku_of(line).map(|sku| (start(sku), sku, index)));
+    let mut by_sku: Vec<(u128, &Sku, usize)> = by_sku.collect();
     by_sku.sort_unstable();
     let mut skus: Vec<Sku> = Vec::with_capacity(by_sku.len());
     let mut place_of_line = vec![None; lines.len()];
-    for (sku, index) in by_sku {
+    for (_, sku, index) in by_sku {
         if skus.last() != Some(sku) {
             skus.push(sku.clone());
         }
@@ -192,6 +194,15 @@ fn distinct_skus(lines: &[BatchLine]) -> (Vec<Sku>, Vec<Option<usize>>) {
         place_of_line = (0..skus.len()).map(Some).collect();
     }
     (skus, place_of_line)
+}
+
+/// The first bytes of a SKU as a number of the same order: most comparisons need no more.
+fn start(sku: &Sku) -> u128 {
+    let mut start = [0; 16];
+    let bytes = sku.as_str().as_bytes();
+    let length = bytes.len().min(start.len());
+    start[..length].copy_from_slice(&bytes[..length]);
+    u128::from_be_bytes(start)
 }
 
 fn skus_to_create(lines: &[BatchLine], place_of_line: &[Option<usize>], skus: usize) -> Vec<bool> {
@@ -227,14 +238,12 @@ fn line_outcome(verdict: &Verdict) -> LineOutcome {
     }
 }
 
-fn outcomes(verdicts: Vec<Verdict>, placed: Vec<Placed>, first_event: Seq) -> Vec<BatchOutcome> {
-    let mut events: Vec<Option<shared::Event>> =
-        placed.into_iter().map(|placed| Some(placed.event)).collect();
-    let mut outcome = |verdict| match verdict {
-        Verdict::Changed { placed } => BatchOutcome::Changed {
-            seq: Seq::new(first_event.get() + placed as u64),
-            event: events[placed].take().expect("each event belongs to one line"),
-        },
+fn outcomes(verdicts: Vec<Verdict>, placed: &[Placed], first_event: Seq) -> Vec<BatchOutcome> {
+    let outcome = |verdict| match verdict {
+        Verdict::Changed { placed: index } => {
+            let seq = Seq::new(first_event.get() + index as u64);
+            BatchOutcome::changed(seq, &placed[index].event)
+        }
         Verdict::Unchanged { sku, cell, note } => BatchOutcome::Unchanged {
             sku,
             version: cell.version,
@@ -246,5 +255,5 @@ fn outcomes(verdicts: Vec<Verdict>, placed: Vec<Placed>, first_event: Seq) -> Ve
         Verdict::NotApplied { sku } => BatchOutcome::NotApplied { sku },
         Verdict::Invalid => BatchOutcome::Invalid,
     };
-    verdicts.into_iter().map(&mut outcome).collect()
+    verdicts.into_iter().map(outcome).collect()
 }

@@ -2,7 +2,7 @@
 
 use event_log::{AppendError, ReadError, Seq};
 use shared::receipt::ReservationNote;
-use shared::{Command, Context, Event, Flags, Item, Quantities, Rejection, Sku, Version};
+use shared::{Change, Command, Context, Event, Flags, Item, Quantities, Rejection, Sku, Version};
 use thiserror::Error;
 
 pub use crate::idempotency::RequestKey;
@@ -108,6 +108,19 @@ pub struct ExecutedBatch {
     pub replayed: bool,
 }
 
+impl BatchOutcome {
+    /// The outcome of a line that made this event.
+    pub(super) fn changed(seq: Seq, event: &Event) -> Self {
+        Self::Changed {
+            seq,
+            sku: event.sku.clone(),
+            version: event.version,
+            quantities: event.after,
+            is_created: matches!(event.change, Change::Created { .. }),
+        }
+    }
+}
+
 impl ExecutedBatch {
     /// Whether every line was done (or had been done already).
     pub fn is_success(&self) -> bool {
@@ -122,14 +135,19 @@ impl ExecutedBatch {
 
 /// What became of one line.
 #[derive(Debug, Clone, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "the large one is the common one")]
 pub enum BatchOutcome {
     /// It changed its item.
     Changed {
         /// The seq of its event.
         seq: Seq,
-        /// What happened, with the state after it.
-        event: Event,
+        /// The item.
+        sku: Sku,
+        /// Its version after the event.
+        version: Version,
+        /// Its quantities after the event.
+        quantities: Quantities,
+        /// Whether the event created it.
+        is_created: bool,
     },
     /// It had happened already.
     Unchanged {

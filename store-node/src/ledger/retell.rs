@@ -106,7 +106,7 @@ fn batch_outcome(
             let seq = Seq::new(first.get() + u64::from(offset));
             let event = take_event(records, offset)
                 .ok_or_else(|| not_an_answer(seq, "no event where a line's should be"))?;
-            BatchOutcome::Changed { seq, event }
+            BatchOutcome::changed(seq, &event)
         }
         LineOutcome::Unchanged { sku, version, quantities, flags, reservation } => {
             let flags = Flags::from_bits(flags);

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod bad_inputs;
+mod batches;
 mod examples;
 mod failures;
 mod heads;

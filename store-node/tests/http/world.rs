@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request};
+use axum::response::Response;
 use event_log::storage::sim::SimStorage;
 use event_log::{Log, LogId, LogOptions, Retention};
 use http_body_util::BodyExt;
@@ -165,15 +166,18 @@ impl World {
 
     /// Sends any request.
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
-        let response = self.routes.clone().oneshot(request).await.unwrap();
-        let (parts, body) = response.into_parts();
+        let (parts, body) = self.respond(request).await.into_parts();
         let body = body.collect().await.unwrap().to_bytes().to_vec();
         Answer { status: parts.status.as_u16(), headers: parts.headers, body }
     }
 
+    /// Asks for a path and gives the response unread.
+    pub(crate) async fn open(&self, path: &str) -> Response {
+        self.respond(Request::get(path).body(Body::empty()).unwrap()).await
+    }
+
     /// Sends a request and gives its response unread.
-    pub(crate) async fn open(&self, path: &str) -> axum::response::Response {
-        let request = Request::get(path).body(Body::empty()).unwrap();
+    pub(crate) async fn respond(&self, request: Request<Body>) -> Response {
         self.routes.clone().oneshot(request).await.unwrap()
     }
 

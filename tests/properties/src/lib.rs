@@ -11,6 +11,7 @@
 pub mod archive;
 pub mod batch;
 pub mod bound;
+pub mod compact;
 pub mod consumers;
 pub mod corpus;
 pub mod cursor;
@@ -22,6 +23,7 @@ pub mod record;
 pub mod seal;
 pub mod segment;
 pub mod snapshot;
+pub mod stream;
 pub mod text;
 pub mod time;
 pub mod view;
@@ -36,9 +38,10 @@ pub struct Target {
 }
 
 /// Every decoder that takes bytes from a disk, a network or a person.
-pub const TARGETS: [Target; 13] = [
+pub const TARGETS: [Target; 15] = [
     Target { name: "archive", check: archive::check },
     Target { name: "batch", check: batch::check },
+    Target { name: "compact", check: compact::check },
     Target { name: "consumers", check: consumers::check },
     Target { name: "cursor", check: cursor::check },
     Target { name: "frame", check: frame::check },
@@ -47,6 +50,7 @@ pub const TARGETS: [Target; 13] = [
     Target { name: "record", check: record::check },
     Target { name: "segment", check: segment::check },
     Target { name: "snapshot", check: snapshot::check },
+    Target { name: "stream", check: stream::check },
     Target { name: "text", check: text::check },
     Target { name: "time", check: time::check },
     Target { name: "view", check: view::check },

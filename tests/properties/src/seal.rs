@@ -122,8 +122,8 @@ pub fn snapshot(bytes: &mut [u8]) {
     }
 }
 
-/// Seals the file of consumers.
-pub fn consumers(bytes: &mut [u8]) {
+/// Seals what ends with the crc of all before: the file of consumers, a compact batch.
+pub fn crc_at_end(bytes: &mut [u8]) {
     if let Some(body) = bytes.len().checked_sub(4) {
         let body_crc = crc32fast::hash(&bytes[..body]);
         bytes[body..].copy_from_slice(&body_crc.to_le_bytes());

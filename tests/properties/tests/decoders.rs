@@ -48,7 +48,7 @@ macro_rules! targets {
     };
 }
 
-targets! { archive batch consumers cursor frame import item record segment snapshot text time view }
+targets! { archive batch compact consumers cursor frame import item record segment snapshot stream text time view }
 
 /// When this fails, a format or a generator has changed: `cargo run -p properties --bin corpus`,
 /// and look at what is different.

@@ -384,6 +384,15 @@ impl<'a> LineAnswer<'a> {
         }
     }
 
+    /// What the line's endpoint would have answered.
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::Applied { status, .. }
+            | Self::Refused { status, .. }
+            | Self::Invalid { status, .. } => *status,
+        }
+    }
+
     /// The SKU of a line that failed; none for others.
     pub fn failed_sku(&self) -> Option<&'a str> {
         match self {

@@ -90,7 +90,7 @@ macro_rules! operations {
                 }
             }
 
-            fn is_valid(&self) -> bool {
+            pub(super) fn is_valid(&self) -> bool {
                 match self {
                     Self::Create(body) => body.validate().is_ok(),
                     $(Self::$variant(line) => {
@@ -225,7 +225,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for FastLines<'a> {
 }
 
 /// A line whose first member is `op`; others take the second look.
-struct FastLine<'a>(Operation<'a>);
+pub(super) struct FastLine<'a>(pub(super) Operation<'a>);
 
 impl<'de> Deserialize<'de> for FastLine<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -327,11 +327,23 @@ struct SkuField<'a> {
 }
 
 /// The second look at one line.
-fn parse_line(raw: &str, pointer: String) -> Result<Result<Operation<'_>, InvalidLine>, BodyError> {
+pub(super) fn parse_line(
+    raw: &str,
+    pointer: String,
+) -> Result<Result<Operation<'_>, InvalidLine>, BodyError> {
     let collector = Collector::default();
     let Some(entries) = Node::present(raw, pointer.clone(), &collector).entries() else {
         return Ok(Err(InvalidLine { sku: None, errors: or_unexplained(collector.finish()?) }));
     };
+    parse_fields(entries, pointer, collector)
+}
+
+/// The second look at the members of a line.
+pub(super) fn parse_fields(
+    entries: Entries<'_>,
+    pointer: String,
+    collector: Collector,
+) -> Result<Result<Operation<'_>, InvalidLine>, BodyError> {
     let (ops, rest) = split_off(entries, "op");
     let op = collect_value::<OpField<'_>>(Node::object(ops, pointer.clone(), &collector));
     let op = op.map(|field| field.op).unwrap_or_default();
@@ -362,7 +374,8 @@ fn parse_line(raw: &str, pointer: String) -> Result<Result<Operation<'_>, Invali
     })
 }
 
-fn split_off<'a>(entries: Entries<'a>, name: &str) -> (Entries<'a>, Entries<'a>) {
+/// The members of this name, and the others.
+pub(super) fn split_off<'a>(entries: Entries<'a>, name: &str) -> (Entries<'a>, Entries<'a>) {
     let (named, others) = entries.0.into_iter().partition(|(key, _)| key == name);
     (Entries(named), Entries(others))
 }

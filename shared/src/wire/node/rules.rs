@@ -10,6 +10,7 @@ use std::borrow::Cow;
 
 use compact_str::CompactString;
 
+use super::stream::check_idempotency_key;
 use crate::cell::Version;
 use crate::event::Context;
 use crate::ids::{IdError, OrderId};
@@ -53,6 +54,11 @@ pub(super) fn lines(text: &Text<'_>, (): &()) -> garde::Result {
 
 pub(super) fn time(text: &Text<'_>, (): &()) -> garde::Result {
     Timestamp::parse(text).map(drop).map_err(|error| rule_error("time", error))
+}
+
+/// What the header of the same name takes.
+pub(super) fn idempotency_key(text: &Text<'_>, (): &()) -> garde::Result {
+    check_idempotency_key(text).map_err(|(code, message)| rule_error(code, message))
 }
 
 pub(super) fn non_zero(number: &i64, (): &()) -> garde::Result {

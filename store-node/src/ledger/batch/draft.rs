@@ -1,6 +1,7 @@
 //! A batch in the making: what its lines come to, on copies of the items where copies are needed.
 //! It must never touch an item itself.
 
+use compact_str::CompactString;
 use shared::receipt::ReservationNote;
 use shared::{Cell, Command, Context, Event, Item, Rejection, Sku, Timestamp, rules};
 
@@ -104,10 +105,15 @@ pub(super) struct Draft<'b, 'a> {
 }
 
 impl<'b, 'a> Draft<'b, 'a> {
-    pub(super) fn new(places: &'b [Place<'a>], now: Timestamp) -> Self {
-        let views = places.iter().map(|_| View::default()).collect();
-        let none = Item::default();
-        Self { places, views, placed: Vec::new(), verdicts: Vec::new(), none, now }
+    pub(super) fn new(places: &'b [Place<'a>], lines: usize, now: Timestamp) -> Self {
+        Self {
+            places,
+            views: places.iter().map(|_| View::default()).collect(),
+            placed: Vec::with_capacity(lines),
+            verdicts: Vec::with_capacity(lines),
+            none: Item::default(),
+            now,
+        }
     }
 
     pub(super) fn invalid_line(&mut self) {
@@ -118,7 +124,7 @@ impl<'b, 'a> Draft<'b, 'a> {
         &mut self,
         place: usize,
         command: &Command,
-        own: Context,
+        own: &Context,
         common: &Context,
     ) {
         self.prepare(place);
@@ -131,7 +137,7 @@ impl<'b, 'a> Draft<'b, 'a> {
                 note: promised_order(&command.action).and_then(|order| note(item, order)),
             },
             Ok(Some(mut event)) => {
-                event.context = merged(own, common);
+                complete(&mut event.context, own, common);
                 Verdict::Changed { placed: self.place_event(place, event, false) }
             }
         };
@@ -185,16 +191,20 @@ impl<'b, 'a> Draft<'b, 'a> {
     }
 }
 
-/// A line's own context, completed from the batch's.
-fn merged(own: Context, common: &Context) -> Context {
-    Context {
-        request_id: own.request_id.or_else(|| common.request_id.clone()),
-        actor: own.actor.or_else(|| common.actor.clone()),
-        reference: own.reference.or_else(|| common.reference.clone()),
-        reason: own.reason.or_else(|| common.reason.clone()),
-        note: own.note.or_else(|| common.note.clone()),
-        occurred_at: own.occurred_at.or(common.occurred_at),
-        fencing_token: own.fencing_token.or(common.fencing_token),
-        key: None,
+/// Fills an event's empty context: a line's own, completed from the batch's.
+fn complete(context: &mut Context, own: &Context, common: &Context) {
+    type Text = fn(&mut Context) -> &mut Option<CompactString>;
+    for (own, common, text) in [
+        (&own.request_id, &common.request_id, (|context| &mut context.request_id) as Text),
+        (&own.actor, &common.actor, |context| &mut context.actor),
+        (&own.reference, &common.reference, |context| &mut context.reference),
+        (&own.reason, &common.reason, |context| &mut context.reason),
+        (&own.note, &common.note, |context| &mut context.note),
+    ] {
+        if let Some(said) = own.as_ref().or(common.as_ref()) {
+            *text(context) = Some(said.clone());
+        }
     }
+    context.occurred_at = own.occurred_at.or(common.occurred_at);
+    context.fencing_token = own.fencing_token.or(common.fencing_token);
 }

@@ -143,10 +143,10 @@ impl LoadShard {
 
     /// Packs every slot that was in use.
     pub(crate) fn pack(&mut self) {
-        for Used { slot, number, .. } in std::mem::take(&mut self.used) {
+        for Used { mut slot, number, .. } in std::mem::take(&mut self.used) {
             self.places[number as usize] = UNUSED;
             let (block, index) = split(number);
-            self.blocks[block][index].get_mut().pack(slot);
+            self.blocks[block][index].get_mut().pack(&mut slot);
         }
     }
 

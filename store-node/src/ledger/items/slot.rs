@@ -83,8 +83,8 @@ pub(super) struct Stored {
 
 impl Stored {
     /// An item of a snapshot, by the bytes of its state.
-    pub(super) fn restored(state: &[u8], item: Item) -> Self {
-        Self { bytes: Box::from(state), reservations: item.into_reservations() }
+    pub(super) fn restored(state: &[u8], mut item: Item) -> Self {
+        Self { bytes: Box::from(state), reservations: item.take_reservations() }
     }
 
     /// Whether it has or had reservations.
@@ -109,12 +109,12 @@ impl Stored {
     }
 
     /// Puts a slot back that is as it was.
-    fn put_back(&mut self, slot: Slot) {
-        self.reservations = slot.item.into_reservations();
+    fn put_back(&mut self, slot: &mut Slot) {
+        self.reservations = slot.item.take_reservations();
     }
 
     /// Puts a slot back that may have changed.
-    pub(super) fn pack(&mut self, slot: Slot) {
+    pub(super) fn pack(&mut self, slot: &mut Slot) {
         thread_local! {
             static PACKED: std::cell::RefCell<Vec<u8>> =
                 std::cell::RefCell::new(Vec::with_capacity(PACKED_BYTES));
@@ -167,7 +167,7 @@ impl DerefMut for SlotGuard<'_> {
 
 impl Drop for SlotGuard<'_> {
     fn drop(&mut self) {
-        let slot = std::mem::take(&mut self.slot);
+        let slot = &mut self.slot;
         if self.is_changed { self.stored.pack(slot) } else { self.stored.put_back(slot) }
     }
 }

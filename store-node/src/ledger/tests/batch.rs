@@ -1,7 +1,8 @@
 //! Batches: order of decisions, all or none, one append.
 
 use event_log::Seq;
-use shared::{Action, Context, Event};
+use shared::codec::{Record, decode_record};
+use shared::{Action, Context};
 
 use super::world::*;
 use crate::ledger::{BatchLine, BatchOutcome, BatchRequest, ExecutedBatch};
@@ -9,7 +10,7 @@ use crate::ledger::{BatchLine, BatchOutcome, BatchRequest, ExecutedBatch};
 /// Each line in a word: the version it made, or what became of it.
 fn words(batch: &ExecutedBatch) -> Vec<String> {
     let word = |line: &BatchOutcome| match line {
-        BatchOutcome::Changed { event, .. } => format!("v{}", event.version),
+        BatchOutcome::Changed { version, .. } => format!("v{version}"),
         BatchOutcome::Unchanged { version, .. } => format!("unchanged v{version}"),
         BatchOutcome::Refused(refused) => {
             let text = format!("{:?}", refused.rejection);
@@ -112,18 +113,23 @@ fn a_batch_is_one_append_and_its_context_is_completed() {
     };
     let batch = world.ledger.execute_batch(request, world.now).unwrap();
     assert_eq!(words(&batch), ["v1", "invalid", "v1"]);
-    let event = |line: &BatchOutcome| -> Option<(Seq, Event)> {
-        match line {
-            BatchOutcome::Changed { seq, event } => Some((*seq, event.clone())),
-            _ => None,
-        }
+    let seq = |line: &BatchOutcome| match line {
+        BatchOutcome::Changed { seq, .. } => Some(seq.get()),
+        _ => None,
     };
-    let events: Vec<_> = batch.lines.iter().filter_map(event).collect();
-    assert_eq!(events.iter().map(|(seq, _)| seq.get()).collect::<Vec<_>>(), [1, 2]);
-    let references: Vec<_> = events.iter().map(|(_, e)| e.context.reference.as_deref()).collect();
-    assert_eq!(references, [Some("basket"), Some("line 2")]);
-    assert!(events.iter().all(|(_, event)| event.context.actor.as_deref() == Some("till")));
+    assert_eq!(batch.lines.iter().filter_map(seq).collect::<Vec<_>>(), [1, 2]);
     world.commit();
+    let records = world.ledger.log().read_records(Seq::new(1), 2).unwrap();
+    let contexts: Vec<Context> = records
+        .iter()
+        .map(|record| match decode_record(record).unwrap() {
+            Record::Event(event) => event.context,
+            Record::Receipt(_) => panic!("no key was sent"),
+        })
+        .collect();
+    let references: Vec<_> = contexts.iter().map(|context| context.reference.as_deref()).collect();
+    assert_eq!(references, [Some("basket"), Some("line 2")]);
+    assert!(contexts.iter().all(|context| context.actor.as_deref() == Some("till")));
     let mut reader = world.ledger.log().reader(event_log::Cursor::START).unwrap();
     assert_eq!(reader.next().unwrap().unwrap().header.record_count, 2);
 }

@@ -16,6 +16,7 @@ pub fn of(target: &str) -> Vec<(String, Vec<u8>)> {
     match target {
         "archive" => log::archives(),
         "batch" => texts::batches(),
+        "compact" => texts::compact_batches(),
         "consumers" => log::consumers(),
         "cursor" => texts::cursors(),
         "frame" => log::frames(),
@@ -24,6 +25,7 @@ pub fn of(target: &str) -> Vec<(String, Vec<u8>)> {
         "record" => domain::records(),
         "segment" => log::segments(),
         "snapshot" => log::snapshots(),
+        "stream" => texts::stream_lines(),
         "text" => texts::texts(),
         "time" => texts::times(),
         "view" => view::views(),

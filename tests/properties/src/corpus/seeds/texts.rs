@@ -4,6 +4,7 @@ use serde_json::json;
 use shared::wire::text::{NAME_BYTES_MAX, REFERENCE_BYTES_MAX, UNIT_BYTES_MAX};
 
 use super::{fixture, named};
+use crate::seal;
 
 const GOOD: &[u8] = br#"{"atomic":true,"operations":[
 {"op":"create","sku":"A 1","stock":100,"name":"Mug","category":"kitchen","location":"W-1","unit":"each","reorderPoint":5,"safetyStock":1},
@@ -51,6 +52,52 @@ pub(super) fn batches() -> Vec<(String, Vec<u8>)> {
     files.push(("nasty-empty-lines".to_owned(), empty_lines.into_bytes()));
     files.push(("nasty-nested-deeply".to_owned(), deep.into_bytes()));
     files
+}
+
+pub(super) fn compact_batches() -> Vec<(String, Vec<u8>)> {
+    let body = |flags: u8, lines: &[&[u8]]| {
+        let mut bytes = [&b"OHBATCH1"[..], &[flags, 0, 0, 0]].concat();
+        bytes.extend_from_slice(&(lines.len() as u32).to_le_bytes());
+        bytes.extend_from_slice(&lines.concat());
+        bytes.extend_from_slice(&[0; 4]);
+        seal::crc_at_end(&mut bytes);
+        bytes
+    };
+    let sell: &[u8] = b"\x05\x01A\x01\x00\x02";
+    let every_movement_field: &[u8] = b"\x06\x03A/b\xf5\x01\x08\x02\x01r\x01e\x01n\xc0\x84\x3d\x01";
+    let adjust: &[u8] = b"\x07\x01A\x11\x00\x09\x06damage";
+    let reserve: &[u8] = b"\x09\x01A\x0b\x00\xd8\x04\x03o-1\x88\x0e";
+    let create: &[u8] = b"\x01\x01B\x01\x7e\x06\x03Mug\x01c\x01l\x01g\x04\x02";
+    let update: &[u8] = b"\x02\x01B\x04\x82\x02\x00\x01";
+    let lines = [sell, every_movement_field, adjust, reserve, create, update];
+    vec![
+        ("every-layout".to_owned(), body(1, &lines)),
+        ("nasty-no-lines".to_owned(), body(0, &[])),
+        ("nasty-flags".to_owned(), body(2, &[sell])),
+        ("nasty-unknown-op".to_owned(), body(0, &[b"\x08\x01A\x01\x00\x02"])),
+        ("nasty-not-utf8".to_owned(), body(0, &[b"\x05\x01\xff\x01\x00\x02"])),
+        ("nasty-all-fields".to_owned(), body(0, &[b"\x05\x01A\xff\xff"])),
+        ("nasty-text-length".to_owned(), body(0, &[b"\x05\x01A\x20\x00\xff\xff\xff\xff\x7f"])),
+        (
+            "nasty-number".to_owned(),
+            body(0, &[b"\x05\x01A\x01\x00\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"]),
+        ),
+        ("nasty-empty-lines".to_owned(), body(0, &[&[0; 4][..]; 500])),
+    ]
+}
+
+pub(super) fn stream_lines() -> Vec<(String, Vec<u8>)> {
+    named([
+        ("sell", br#"{"op":"sell","sku":"A","quantity":1}"#),
+        ("keyed", br#"{"op":"sell","sku":"A","quantity":1,"idempotencyKey":"till-3-77"}"#),
+        ("key-first", br#"{"idempotencyKey":"k","orderId":"o","quantity":2,"sku":"\u0041","op":"reserve"}"#),
+        ("create", br#"{"op":"create","sku":"B","stock":0,"name":"Mug","idempotencyKey":null}"#),
+        ("nasty-keys", br#"{"op":"sell","sku":"A","quantity":1,"idempotencyKey":"","idempotencyKey":7}"#),
+        ("nasty-rules", br#"{"op":"sell","sku":" ","quantity":-1,"note":"\u0000","x":{},"idempotencyKey":"\u00e9"}"#),
+        ("nasty-not-an-object", b"[[],{}]"),
+        ("nasty-not-closed", br#"{"op":"sell","sku":"A"#),
+        ("nasty-not-utf8", b"{\"op\":\"sell\",\"sku\":\"\xff\",\"quantity\":1}"),
+    ])
 }
 
 pub(super) fn cursors() -> Vec<(String, Vec<u8>)> {
