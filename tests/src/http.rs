@@ -74,6 +74,22 @@ impl Client {
         headers: &[(&str, &str)],
         body: Option<String>,
     ) -> Result<Reply> {
+        self.send_body(method, path, headers, body.map(Into::into)).await
+    }
+
+    /// POST `body` as what `media_type` says it is.
+    pub async fn post_bytes(&self, path: &str, media_type: &str, body: Vec<u8>) -> Result<Reply> {
+        let headers = [("content-type", media_type)];
+        self.send_body(Method::POST, path, &headers, Some(body.into())).await
+    }
+
+    async fn send_body(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<reqwest::Body>,
+    ) -> Result<Reply> {
         let mut request = self.inner.request(method.clone(), format!("{}{path}", self.base));
         let own_type = headers.iter().any(|(name, _)| *name == "content-type");
         if body.is_some() && !own_type {

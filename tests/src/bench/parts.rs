@@ -3,6 +3,7 @@
 //! To add a part: a file in this folder with a `pub const PART: Part` (reservations.rs is one with
 //! servers, log.rs one around an example of another crate), and its line in [`ALL`].
 
+pub mod batches;
 pub mod log;
 pub mod replay;
 pub mod reservations;
@@ -12,7 +13,7 @@ use anyhow::{Result, bail};
 use super::part::Part;
 
 /// Every part, in the order in which they run and are reported.
-pub const ALL: &[Part] = &[reservations::PART, log::PART, replay::PART];
+pub const ALL: &[Part] = &[reservations::PART, batches::PART, log::PART, replay::PART];
 
 /// The word for [`ALL`].
 pub const EVERY: &str = "all";
