@@ -35,6 +35,7 @@ fuzz: ## look for bytes that break a decoder, FUZZ_SECONDS (60) for each of TARG
 
 bench: release ## measure against peers, report in bench/report.md (P=P1: only one bar)
 	@tests/need.sh wrk
+	@tests/need.sh /usr/lib/postgresql/15/bin/initdb=postgresql-15 redis-server || true
 	@mkdir -p bench
 	@$(RELEASE)/bench --parts $(P)
 

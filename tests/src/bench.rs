@@ -12,6 +12,8 @@ pub mod machine;
 pub mod node;
 pub mod part;
 pub mod parts;
+pub mod postgres;
+pub mod redis;
 pub mod report;
 pub mod series;
 pub mod suite;

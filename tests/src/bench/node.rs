@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::part::Setup;
+use super::part::{Criterion, Setup};
 use super::series::Series;
 use super::usage::Usage;
 use super::wrk::{Load, Plan};
@@ -95,6 +95,29 @@ pub async fn load(service: &Service, plan: Plan) -> Result<Side> {
     Ok(Side { load, usage })
 }
 
+/// One round of ours: a fresh node with `skus` items under the plans in turn, killed with -9,
+/// started again, counted, stopped and removed. The sides are in the order of the plans.
+pub async fn durable_round(
+    setup: &Setup,
+    name: &str,
+    skus: usize,
+    plans: Vec<Plan>,
+) -> Result<(Vec<Side>, Kept)> {
+    let mut node = start(setup, name).await?;
+    create_items(node.client(), skus).await?;
+    let in_flight_max: usize = plans.iter().map(|plan| plan.connections).sum();
+    let mut sides = Vec::new();
+    for plan in plans {
+        sides.push(load(&node, plan).await?);
+    }
+    node.kill()?;
+    let acknowledged = sides.iter().map(|side| side.load.acknowledged()).sum();
+    let kept = Kept::after_restart(&mut node, skus, acknowledged, in_flight_max as u64).await?;
+    node.stop().await?;
+    std::fs::remove_dir_all(&node.spec().data_dir).context("removing a round's data")?;
+    Ok((sides, kept))
+}
+
 /// Creates `SKU-00000` and so on, with [`STOCK`] units of each.
 pub async fn create_items(client: &Client, skus: usize) -> Result<()> {
     let numbers: Vec<usize> = (0..skus).collect();
@@ -112,7 +135,7 @@ pub async fn create_items(client: &Client, skus: usize) -> Result<()> {
 }
 
 /// Units reserved over all of `skus` items.
-pub async fn reserved(client: &Client, skus: usize) -> Result<u64> {
+async fn reserved(client: &Client, skus: usize) -> Result<u64> {
     let rows = client.list_all("/api/inventory").await?;
     if rows.len() != skus {
         bail!("{} items came back, {skus} were created", rows.len());
@@ -137,7 +160,7 @@ pub struct Kept {
 impl Kept {
     /// Starts a killed node again and counts; `in_flight_max` is the sum of the connections of all
     /// runs against it.
-    pub async fn after_restart(
+    async fn after_restart(
         node: &mut Service,
         skus: usize,
         acknowledged: u64,
@@ -146,6 +169,14 @@ impl Kept {
         let recovery = node.restart().await.context("restarting the killed node")?;
         let durable = reserved(node.client(), skus).await?;
         Ok(Self { acknowledged, durable, in_flight_max, recovery_ms: recovery.as_secs_f64() * 1e3 })
+    }
+
+    /// The criterion that no round lost or invented one.
+    pub fn criterion(rounds: &[Self]) -> Criterion {
+        let counts: Vec<String> = rounds.iter().map(|kept| kept.durable.to_string()).collect();
+        let all = !rounds.is_empty() && rounds.iter().all(|kept| kept.is_durable());
+        let what = "every acknowledged reservation there after kill -9";
+        Criterion::holds(what, format!("{} found", counts.join(", ")), all)
     }
 
     /// Nothing acknowledged is missing, and what is there beyond it was on its way.
@@ -157,6 +188,7 @@ impl Kept {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::part::Verdict;
 
     #[test]
     fn a_lost_or_invented_reservation_is_seen() {
@@ -166,5 +198,9 @@ mod tests {
         assert!(kept(138).is_durable());
         assert!(!kept(9).is_durable());
         assert!(!kept(139).is_durable());
+        let verdict = |rounds: &[Kept]| Kept::criterion(rounds).verdict();
+        assert_eq!(verdict(&[kept(10), kept(138)]), Verdict::Met);
+        assert_eq!(verdict(&[kept(10), kept(9)]), Verdict::Failed);
+        assert_eq!(verdict(&[]), Verdict::Failed);
     }
 }

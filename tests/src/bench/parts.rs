@@ -4,7 +4,9 @@
 //! servers, log.rs one around an example of another crate), and its line in [`ALL`].
 
 pub mod batches;
+pub mod hot;
 pub mod log;
+pub mod peers;
 pub mod replay;
 pub mod reservations;
 
@@ -13,7 +15,8 @@ use anyhow::{Result, bail};
 use super::part::Part;
 
 /// Every part, in the order in which they run and are reported.
-pub const ALL: &[Part] = &[reservations::PART, batches::PART, log::PART, replay::PART];
+pub const ALL: &[Part] =
+    &[reservations::PART, peers::PART, batches::PART, log::PART, replay::PART, hot::PART];
 
 /// The word for [`ALL`].
 pub const EVERY: &str = "all";

@@ -28,6 +28,34 @@ impl Usage {
         Self::parse(&stat, &status, ticks).with_context(|| format!("process {id}: {stat}"))
     }
 
+    /// A process, its children now, and the processor time of all of its children that have ended:
+    /// of a server that has a process for each connection. The memory is the sum of what each holds
+    /// for itself and its share of what they have in common (PSS), now.
+    pub fn of_family(id: u32) -> Result<Self> {
+        let mut family = vec![id];
+        let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children"))?;
+        family.extend(children.split_whitespace().filter_map(|child| child.parse::<u32>().ok()));
+        let mut sum = Self { peak_rss_bytes: 0, ..Self::of_reaped(id)? };
+        for member in family {
+            // A child may have ended since: then its time is the parent's, at the next look.
+            let Ok(usage) = Self::of(member) else { continue };
+            sum.user_seconds += usage.user_seconds;
+            sum.system_seconds += usage.system_seconds;
+            let shares = std::fs::read_to_string(format!("/proc/{member}/smaps_rollup"));
+            sum.peak_rss_bytes += shares.ok().as_deref().and_then(pss_bytes).unwrap_or_default();
+        }
+        Ok(sum)
+    }
+
+    /// The processor time of children that have ended and been waited for.
+    fn of_reaped(id: u32) -> Result<Self> {
+        let stat = std::fs::read_to_string(format!("/proc/{id}/stat"))?;
+        let ticks = rustix::param::clock_ticks_per_second() as f64;
+        let reaped = times(&stat, REAPED_FIELDS, ticks);
+        let (user_seconds, system_seconds) = reaped.with_context(|| format!("process {id}"))?;
+        Ok(Self { user_seconds, system_seconds, peak_rss_bytes: 0 })
+    }
+
     /// What was used since `earlier`; the memory is that of now.
     #[must_use]
     pub fn since(self, earlier: Self) -> Self {
@@ -48,20 +76,31 @@ impl Usage {
         self.peak_rss_bytes as f64 / f64::from(1 << 20)
     }
 
-    /// The name in `stat` may hold spaces and brackets: the fields begin after the last one.
     fn parse(stat: &str, status: &str, ticks_per_second: f64) -> Option<Self> {
-        let (_, fields) = stat.rsplit_once(") ")?;
-        // proc(5): utime and stime are fields 14 and 15; the first here is field 3.
-        let mut times = fields.split_whitespace().skip(11).map(str::parse::<f64>);
-        let mut seconds = || Some(times.next()?.ok()? / ticks_per_second);
+        let (user_seconds, system_seconds) = times(stat, OWN_FIELDS, ticks_per_second)?;
         let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
         let kib: u64 = kib.split_whitespace().next()?.parse().ok()?;
-        Some(Self {
-            user_seconds: seconds()?,
-            system_seconds: seconds()?,
-            peak_rss_bytes: kib * 1024,
-        })
+        Some(Self { user_seconds, system_seconds, peak_rss_bytes: kib * 1024 })
     }
+}
+
+/// utime and stime are fields 14 and 15 of proc(5), cutime and cstime 16 and 17; the first after
+/// the name is field 3.
+const OWN_FIELDS: usize = 11;
+const REAPED_FIELDS: usize = 13;
+
+/// Two times in seconds. The name in `stat` may hold spaces and brackets: the fields begin after
+/// the last one.
+fn times(stat: &str, skip: usize, ticks_per_second: f64) -> Option<(f64, f64)> {
+    let (_, fields) = stat.rsplit_once(") ")?;
+    let mut fields = fields.split_whitespace().skip(skip).map(str::parse::<f64>);
+    let mut seconds = || Some(fields.next()?.ok()? / ticks_per_second);
+    Some((seconds()?, seconds()?))
+}
+
+fn pss_bytes(smaps_rollup: &str) -> Option<u64> {
+    let kib = smaps_rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    Some(kib.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
 }
 
 #[cfg(test)]
@@ -77,6 +116,8 @@ mod tests {
         assert_eq!(usage, expected);
         assert!((usage.cpu_seconds() - 3.0).abs() < 1e-9);
         assert!(Usage::parse("7 (a", status, 100.0).is_none());
+        assert_eq!(times(stat, REAPED_FIELDS, 100.0), Some((0.09, 0.09)));
+        assert_eq!(pss_bytes("00-ff ---p [rollup]\nRss:  9 kB\nPss:  7 kB\n"), Some(7 * 1024));
     }
 
     #[test]

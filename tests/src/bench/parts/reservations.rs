@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Result, anyhow};
 use serde::Serialize;
 use serde_json::json;
 
@@ -77,23 +77,22 @@ pub fn plan(repository: &Path, prefix: String, skus: usize, seconds: u64) -> Pla
 }
 
 async fn round(number: usize, ceiling: &Service, setup: &Setup) -> Result<Round> {
-    let mut node = node::start(setup, &format!("node-{number}")).await?;
-    node::create_items(node.client(), SKUS).await?;
-    let warm_up = || plan(&setup.repository, format!("w{number}"), SKUS, WARM_UP_SECONDS);
-    let measured = || plan(&setup.repository, format!("r{number}"), SKUS, setup.seconds);
+    let plans = || plans(setup, number, SKUS);
+    let (mut sides, kept) =
+        node::durable_round(setup, &format!("node-{number}"), SKUS, plans()).await?;
+    for plan in plans() {
+        sides.push(node::load(ceiling, plan).await?);
+    }
+    let [_, node, _, ceiling] = <[Side; 4]>::try_from(sides)
+        .map_err(|sides| anyhow!("four runs and not {}", sides.len()))?;
+    Ok(Round { node, ceiling, kept })
+}
 
-    let warm = node::load(&node, warm_up()).await?;
-    let ours = node::load(&node, measured()).await?;
-    node.kill()?;
-    node::load(ceiling, warm_up()).await?;
-    let peer = node::load(ceiling, measured()).await?;
-
-    let acknowledged = warm.load.acknowledged() + ours.load.acknowledged();
-    let in_flight_max = 2 * CONNECTIONS as u64;
-    let kept = Kept::after_restart(&mut node, SKUS, acknowledged, in_flight_max).await?;
-    node.stop().await?;
-    std::fs::remove_dir_all(&node.spec().data_dir).context("removing a round's data")?;
-    Ok(Round { node: ours, ceiling: peer, kept })
+/// A round's two runs, warming up and measured, spread over `skus` SKUs.
+pub fn plans(setup: &Setup, number: usize, skus: usize) -> Vec<Plan> {
+    let plan =
+        |kind: &str, seconds| plan(&setup.repository, format!("{kind}{number}"), skus, seconds);
+    vec![plan("w", WARM_UP_SECONDS), plan("r", setup.seconds)]
 }
 
 fn findings(setup: &Setup, rounds: &[Round]) -> Findings {
@@ -101,16 +100,11 @@ fn findings(setup: &Setup, rounds: &[Round]) -> Findings {
     let node = series(&|round| round.node.per_second());
     let ceiling = series(&|round| round.ceiling.per_second());
     let ratio = series(&Round::ratio);
-    let all_durable = rounds.iter().all(|round| round.kept.is_durable());
     let result = format!("{:.0}/s beside the ceiling's {:.0}/s", node.median, ceiling.median);
-    let counts: Vec<String> = rounds.iter().map(|round| round.kept.durable.to_string()).collect();
+    let kept: Vec<Kept> = rounds.iter().map(|round| round.kept).collect();
     let criteria = vec![
         Criterion::ratio("reservations beside the ceiling", result, ratio.median, BAR),
-        Criterion::holds(
-            "every acknowledged one there after kill -9",
-            format!("{} found", counts.join(", ")),
-            all_durable,
-        ),
+        Kept::criterion(&kept),
     ];
     let mut text = table(rounds);
     let _ = writeln!(
