@@ -10,6 +10,7 @@ pub mod disk;
 pub mod example;
 pub mod machine;
 pub mod node;
+pub mod pace;
 pub mod part;
 pub mod parts;
 pub mod postgres;

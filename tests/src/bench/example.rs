@@ -1,7 +1,7 @@
 //! Bars that are measured by an example of another crate: built, run, and its JSON judged. Nothing
 //! here may interpret more of that JSON than the part says, nor pass over one that failed.
 
-use std::process::Command;
+use std::process::{Command, Output};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -23,16 +23,9 @@ pub fn measure(
     let directory = setup.directory.join("example");
     std::fs::create_dir_all(&directory)?;
     let json = setup.directory.join("example.json");
-    let mut words = vec![std::process::id().to_string()];
-    words.extend(command.split(' ').map(|word| match word {
-        "DIR" => directory.display().to_string(),
-        "FILE" => json.display().to_string(),
-        word => word.to_owned(),
-    }));
-    // Started by the launcher, so that it ends with this program.
-    let mut program = Command::new(setup.binaries.launch());
-    program.args(words).current_dir(&setup.repository);
-    let output = program.output().with_context(|| format!("running {command}"))?;
+    let places = [("DIR", directory.display().to_string()), ("FILE", json.display().to_string())];
+    let places = places.each_ref().map(|(word, place)| (*word, place.as_str()));
+    let output = run(setup, command, &places)?;
     let complaint = last(&output.stderr, COMPLAINT_CHARS_MAX);
     let result = std::fs::read(&json).ok();
     let result: Option<Value> = result.and_then(|text| serde_json::from_slice(&text).ok());
@@ -43,6 +36,19 @@ pub fn measure(
     let text = format!("```\n{}\n```\n", printed.trim_end());
     print!("{printed}");
     Ok(Findings { commands: vec![command.to_owned()], criteria, text, figures })
+}
+
+/// Runs a command to its end with some of its words replaced. The launcher starts it, so that it
+/// ends with this program.
+pub fn run(setup: &Setup, command: &str, places: &[(&str, &str)]) -> Result<Output> {
+    let replaced = |word: &str| {
+        let place = places.iter().find(|(name, _)| *name == word);
+        place.map_or(word, |(_, place)| *place).to_owned()
+    };
+    let starter = std::process::id().to_string();
+    let mut program = Command::new(setup.binaries.launch());
+    program.arg(starter).args(command.split(' ').map(replaced)).current_dir(&setup.repository);
+    program.output().with_context(|| format!("running {command}"))
 }
 
 /// The figure at a JSON pointer (`/ratio/median`); no number, which meets no bar, if there is none.

@@ -67,11 +67,18 @@ pub fn usage_table(processes: &[(&str, Vec<&Side>)]) -> String {
 
 /// A fresh node that listens on a free port; its data is in `<directory>/<name>`.
 pub async fn start(setup: &Setup, name: &str) -> Result<Service> {
+    let mut node = stopped(setup, name)?;
+    node.restart().await?;
+    Ok(node)
+}
+
+/// The same before its start, over whatever is in its directory. The store is called `bench`.
+pub fn stopped(setup: &Setup, name: &str) -> Result<Service> {
     let data = setup.directory.join(name);
     let spec = ServiceSpec::node(&setup.binaries, "bench", &data, free_address()?)
         .with_options(&setup.node_options)
         .ends_with_its_starter(&setup.binaries);
-    Service::start(spec).await
+    Service::stopped(spec)
 }
 
 /// The ceiling of docs/performance.md: a handler that parses and answers the same and keeps nothing.

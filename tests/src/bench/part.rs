@@ -39,6 +39,8 @@ pub struct Setup {
     pub rounds: usize,
     /// Seconds of each run in a round.
     pub seconds: u64,
+    /// SKUs of a large store.
+    pub skus: u64,
     /// More options for every node.
     pub node_options: Vec<String>,
 }

@@ -5,6 +5,8 @@
 
 pub mod batches;
 pub mod hot;
+pub mod latency;
+pub mod latency_table;
 pub mod log;
 pub mod peers;
 pub mod replay;
@@ -15,8 +17,15 @@ use anyhow::{Result, bail};
 use super::part::Part;
 
 /// Every part, in the order in which they run and are reported.
-pub const ALL: &[Part] =
-    &[reservations::PART, peers::PART, batches::PART, log::PART, replay::PART, hot::PART];
+pub const ALL: &[Part] = &[
+    reservations::PART,
+    peers::PART,
+    batches::PART,
+    log::PART,
+    replay::PART,
+    latency::PART,
+    hot::PART,
+];
 
 /// The word for [`ALL`].
 pub const EVERY: &str = "all";

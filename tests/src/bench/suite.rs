@@ -115,6 +115,7 @@ mod tests {
             directory: root.path().join("data"),
             rounds: 1,
             seconds: 1,
+            skus: 1,
             node_options: Vec::new(),
         };
         let broken = Part {

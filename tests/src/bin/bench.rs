@@ -32,6 +32,9 @@ struct Arguments {
     /// Seconds of each run in a round.
     #[arg(long, default_value_t = 5)]
     seconds: u64,
+    /// SKUs of a large store.
+    #[arg(long, default_value_t = 10_000_000)]
+    skus: u64,
     /// Give the nodes this option (repeatable).
     #[arg(long, allow_hyphen_values = true)]
     node_option: Vec<String>,
@@ -67,6 +70,7 @@ async fn run(arguments: &Arguments) -> Result<ExitCode> {
         directory: directory.clone(),
         rounds: arguments.rounds,
         seconds: arguments.seconds,
+        skus: arguments.skus,
         node_options: arguments.node_option.clone(),
     };
     let machine = Machine::look(&setup.repository, &directory)?;

@@ -1,0 +1,285 @@
+//! A client whose latencies leave nothing out: requests at a constant rate over keep-alive
+//! connections, whether or not the last one was answered in time. A latency counts from the moment
+//! at which the request was *due*, so that what piles up behind a slow answer is counted too (what
+//! wrk2 and HdrHistogram call coordinated omission). One thread that polls with a timeout in
+//! nanoseconds: a runtime's timers have steps of a millisecond, and a thread for each connection
+//! takes the processor that the server needs. It must never leave out a request that was due.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use serde::Serialize;
+
+/// How long nothing may be answered.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
+/// The longest answer, in bytes.
+const ANSWER_BYTES_MAX: usize = 16 << 20;
+/// Looks at the connections in one run.
+const TURNS_MAX: u64 = 1_000_000_000;
+/// The latency of a request that was put off (503): it would have to be asked again.
+const PUT_OFF: u64 = u64::MAX;
+
+/// How requests are sent.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// Connections.
+    pub connections: usize,
+    /// Requests a second over all of them; none: each connection sends as soon as it has its answer,
+    /// and a latency counts from there.
+    pub per_second: Option<f64>,
+    /// How long requests fall due.
+    pub seconds: f64,
+}
+
+/// What was seen, in microseconds; infinite where so many requests were put off.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Latencies {
+    /// Requests that were due and answered.
+    pub requests: u64,
+    /// Those among them that were answered 503.
+    pub put_off: u64,
+    /// Answers a second.
+    pub per_second: f64,
+    /// Median.
+    pub p50_us: f64,
+    /// 95th percentile.
+    pub p95_us: f64,
+    /// 99th percentile.
+    pub p99_us: f64,
+    /// The longest.
+    pub max_us: f64,
+}
+
+/// Sends what `request` writes for a connection and a number, and reads every answer. An answer that
+/// is neither a success nor 503 is an error.
+pub fn run(
+    address: SocketAddr,
+    pace: Pace,
+    request: &impl Fn(usize, u64, &mut Vec<u8>),
+) -> Result<Latencies> {
+    let connect = |_| Connection::open(address);
+    let mut connections: Vec<Connection> =
+        (0..pace.connections).map(connect).collect::<Result<_>>()?;
+    let started = Instant::now();
+    let mut nanoseconds = Vec::new();
+    for _ in 0..TURNS_MAX {
+        let mut soonest = None;
+        for (index, connection) in connections.iter_mut().enumerate() {
+            let wake = connection.send_if_due(index, pace, started, request)?;
+            soonest = wake.into_iter().chain(soonest).min();
+        }
+        if !connections.iter().any(Connection::is_waiting) && soonest.is_none() {
+            return Latencies::of(nanoseconds, started.elapsed().as_secs_f64());
+        }
+        let pause = soonest.map(|due: Duration| due.saturating_sub(started.elapsed()));
+        for index in readable(&connections, pause)? {
+            nanoseconds.extend(connections[index].read(started)?);
+        }
+    }
+    bail!("a run took more than {TURNS_MAX} turns");
+}
+
+/// Waits for an answer on any connection, at most for `pause`; which have one.
+fn readable(connections: &[Connection], pause: Option<Duration>) -> Result<Vec<usize>> {
+    let waiting: Vec<usize> =
+        (0..connections.len()).filter(|index| connections[*index].is_waiting()).collect();
+    let fd = |index: &usize| PollFd::new(&connections[*index].stream, PollFlags::IN);
+    let mut fds: Vec<PollFd<'_>> = waiting.iter().map(fd).collect();
+    let timeout = Timespec::try_from(pause.unwrap_or(ANSWER_DEADLINE))?;
+    let ready = poll(&mut fds, Some(&timeout)).context("waiting for answers")?;
+    ensure!(ready > 0 || pause.is_some(), "nothing was answered for {ANSWER_DEADLINE:?}");
+    let has_answer = |(_, fd): &(usize, PollFd<'_>)| !fd.revents().is_empty();
+    Ok(waiting.into_iter().zip(fds).filter(has_answer).map(|(index, _)| index).collect())
+}
+
+impl Latencies {
+    fn of(mut nanoseconds: Vec<u64>, seconds: f64) -> Result<Self> {
+        ensure!(!nanoseconds.is_empty(), "no request fell due");
+        nanoseconds.sort_unstable();
+        let at = |hundredths: usize| {
+            let index = (nanoseconds.len() * hundredths).div_ceil(100).saturating_sub(1);
+            match nanoseconds[index] {
+                PUT_OFF => f64::INFINITY,
+                time => time as f64 / 1e3,
+            }
+        };
+        let put_off = nanoseconds.iter().filter(|time| **time == PUT_OFF).count() as u64;
+        Ok(Self {
+            requests: nanoseconds.len() as u64,
+            put_off,
+            per_second: nanoseconds.len() as f64 / seconds,
+            p50_us: at(50),
+            p95_us: at(95),
+            p99_us: at(99),
+            max_us: at(100),
+        })
+    }
+}
+
+/// When request `number` of a connection is due after the start: they take turns.
+fn due(pace: Pace, index: usize, number: u64) -> Option<Duration> {
+    let before = number as f64 * pace.connections as f64 + index as f64;
+    pace.per_second.map(|rate| Duration::from_secs_f64(before / rate))
+}
+
+struct Connection {
+    stream: TcpStream,
+    /// The number of the next request.
+    number: u64,
+    /// When the request that is on its way was due, after the start.
+    due: Option<Duration>,
+    bytes: Vec<u8>,
+}
+
+impl Connection {
+    fn open(address: SocketAddr) -> Result<Self> {
+        let stream = TcpStream::connect(address).context("connecting")?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream, number: 0, due: None, bytes: Vec::new() })
+    }
+
+    fn is_waiting(&self) -> bool {
+        self.due.is_some()
+    }
+
+    /// Sends the next request if it is due and the last one has been answered; else when it will
+    /// be due. Nothing falls due at the end any more.
+    fn send_if_due(
+        &mut self,
+        index: usize,
+        pace: Pace,
+        started: Instant,
+        request: &impl Fn(usize, u64, &mut Vec<u8>),
+    ) -> Result<Option<Duration>> {
+        if self.is_waiting() {
+            return Ok(None);
+        }
+        let now = started.elapsed();
+        let due = due(pace, index, self.number).unwrap_or(now);
+        if due.as_secs_f64() >= pace.seconds {
+            return Ok(None);
+        }
+        if due > now {
+            return Ok(Some(due));
+        }
+        self.bytes.clear();
+        request(index, self.number, &mut self.bytes);
+        self.stream.write_all(&self.bytes)?;
+        self.bytes.clear();
+        self.number += 1;
+        self.due = Some(due);
+        Ok(None)
+    }
+
+    /// Reads what is there; the latency in nanoseconds once the answer is whole.
+    fn read(&mut self, started: Instant) -> Result<Option<u64>> {
+        let mut chunk = [0; 16 << 10];
+        let read = self.stream.read(&mut chunk).context("reading an answer")?;
+        ensure!(read > 0, "the server closed the connection");
+        self.bytes.extend_from_slice(&chunk[..read]);
+        ensure!(self.bytes.len() <= ANSWER_BYTES_MAX, "an answer is too long");
+        let Some((status, whole)) = head(&self.bytes)? else { return Ok(None) };
+        if self.bytes.len() < whole {
+            return Ok(None);
+        }
+        ensure!(self.bytes.len() == whole, "more came than one answer");
+        let due = self.due.take().context("an answer without a request")?;
+        match status {
+            200..300 => Ok(Some(started.elapsed().saturating_sub(due).as_nanos() as u64)),
+            503 => Ok(Some(PUT_OFF)),
+            _ => bail!("status {status}: {}", String::from_utf8_lossy(&self.bytes)),
+        }
+    }
+}
+
+/// Status and whole length of an answer, once its head is there.
+fn head(answer: &[u8]) -> Result<Option<(u16, usize)>> {
+    let Some(end) = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n") else {
+        return Ok(None);
+    };
+    let text = std::str::from_utf8(&answer[..end]).context("a head is text")?;
+    let mut lines = text.split("\r\n");
+    let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok());
+    let length = lines.find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
+    });
+    let (Some(status), Some(length)) = (status, length) else {
+        bail!("no status or length in {text}");
+    };
+    Ok(Some((status, end + 4 + length)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+    use std::thread;
+
+    #[test]
+    fn percentiles_are_of_all_requests_and_what_was_put_off_is_endless() {
+        let mut times: Vec<u64> = (1..=100).map(|time| time * 1_000).collect();
+        let all = Latencies::of(times.clone(), 2.0).unwrap();
+        let expected = Latencies {
+            requests: 100,
+            put_off: 0,
+            per_second: 50.0,
+            p50_us: 50.0,
+            p95_us: 95.0,
+            p99_us: 99.0,
+            max_us: 100.0,
+        };
+        assert_eq!(all, expected);
+        times.truncate(98);
+        times.extend([PUT_OFF, PUT_OFF]);
+        let some = Latencies::of(times, 2.0).unwrap();
+        assert_eq!(some.put_off, 2);
+        assert!(some.p95_us < 96.0 && some.p99_us.is_infinite(), "{some:?}");
+        assert!(Latencies::of(Vec::new(), 1.0).is_err());
+    }
+
+    #[test]
+    fn connections_take_turns_and_keep_the_rate() {
+        let pace = Pace { connections: 4, per_second: Some(100.0), seconds: 1.0 };
+        let at = |index, number| due(pace, index, number).unwrap().as_millis();
+        assert_eq!([at(0, 0), at(1, 0), at(3, 0), at(0, 1), at(2, 5)], [0, 10, 30, 40, 220]);
+        assert_eq!(due(Pace { per_second: None, ..pace }, 1, 1), None);
+    }
+
+    #[test]
+    fn a_head_says_how_long_the_answer_is() {
+        let text = b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\n{}";
+        assert_eq!(head(text).unwrap(), Some((201, text.len())));
+        assert_eq!(head(&text[..20]).unwrap(), None);
+        assert!(head(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").is_err());
+    }
+
+    /// A server that holds its first answer back until it has seen that the clock went on: the
+    /// requests that fell due meanwhile are late by as much, and all of them are counted.
+    #[test]
+    fn what_piles_up_behind_a_slow_answer_is_counted() {
+        const PAUSE: Duration = Duration::from_millis(60);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut byte = [0; 1];
+            let began = Instant::now();
+            while stream.read(&mut byte).unwrap() == 1 {
+                thread::sleep(PAUSE.saturating_sub(began.elapsed()));
+                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").unwrap();
+            }
+        });
+        let pace = Pace { connections: 1, per_second: Some(1_000.0), seconds: 0.05 };
+        let seen = run(address, pace, &|_, _, request| request.push(b'x')).unwrap();
+        server.join().unwrap();
+        assert_eq!(seen.requests, 50, "every request that fell due was sent");
+        // Due at 0 to 49 ms, none answered before 60 ms: had each latency begun when it was sent,
+        // all but one would be far below.
+        assert!(seen.p50_us >= 35_000.0, "{seen:?}");
+    }
+}
