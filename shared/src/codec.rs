@@ -6,6 +6,7 @@
 //! [`MovementReader`] reads the commonest once more, faster, and is held against it by a test.
 
 mod envelope;
+mod glance;
 mod item;
 mod movement;
 mod numbers;
@@ -15,6 +16,7 @@ mod tests;
 pub(crate) mod text;
 
 pub use envelope::{Envelope, EnvelopeState, decode_envelope, record_sku_bytes};
+pub use glance::{StateNumbers, StateTexts};
 pub use item::{
     SnapshotItem, decode_item, decode_item_with_state, decode_state, encode_item, encode_state,
 };

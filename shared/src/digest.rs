@@ -17,11 +17,16 @@ const INPUT_BYTES_MAX: usize = 1 + SKU_BYTES_MAX + STATE_BYTES;
 /// xxh3-128 of (SKU, version, all quantities, active, metadata hash), numbers little-endian; zero
 /// for an item that doesn't exist.
 pub fn item_digest(sku: &Sku, cell: &Cell) -> u128 {
+    digest_of(sku.as_str(), cell)
+}
+
+/// The same, by the text of a SKU that is known to be one.
+pub fn digest_of(sku: &str, cell: &Cell) -> u128 {
     if cell.version == Version::ZERO {
         return 0;
     }
     let mut input = [0_u8; INPUT_BYTES_MAX];
-    let sku = sku.as_str().as_bytes();
+    let sku = sku.as_bytes();
     let end = 1 + sku.len() + STATE_BYTES;
     input[0] = sku.len() as u8;
     input[1..=sku.len()].copy_from_slice(sku);

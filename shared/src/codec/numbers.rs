@@ -31,6 +31,7 @@ impl<'a> VarintReader<'a> {
     }
 
     /// The next `count` bytes.
+    #[inline]
     pub fn slice(&mut self, count: usize, what: &'static str) -> Result<&'a [u8], DecodeError> {
         let Some((taken, rest)) = self.rest.split_at_checked(count) else {
             return Err(DecodeError::Truncated(self.total, what));
@@ -40,6 +41,7 @@ impl<'a> VarintReader<'a> {
     }
 
     /// The next byte.
+    #[inline]
     pub fn byte(&mut self, what: &'static str) -> Result<u8, DecodeError> {
         Ok(self.slice(1, what)?[0])
     }
@@ -52,7 +54,23 @@ impl<'a> VarintReader<'a> {
     }
 
     /// The next LEB128 number; longer than ten bytes or over 2^64 is invalid.
+    #[inline]
     pub fn varint(&mut self, what: &'static str) -> Result<u64, DecodeError> {
+        // Most numbers are small.
+        match *self.rest {
+            [byte, ref rest @ ..] if byte < 0x80 => {
+                self.rest = rest;
+                Ok(u64::from(byte))
+            }
+            [low, high, ref rest @ ..] if high < 0x80 => {
+                self.rest = rest;
+                Ok(u64::from(low & 0x7f) | u64::from(high) << 7)
+            }
+            _ => self.long_varint(what),
+        }
+    }
+
+    fn long_varint(&mut self, what: &'static str) -> Result<u64, DecodeError> {
         let mut value = 0_u64;
         for shift in (0..64).step_by(7) {
             let byte = self.byte(what)?;
@@ -68,6 +86,7 @@ impl<'a> VarintReader<'a> {
     }
 
     /// The next number as a quantity.
+    #[inline]
     pub fn quantity(&mut self, what: &'static str) -> Result<Quantity, DecodeError> {
         Quantity::new(self.varint(what)?).ok_or(DecodeError::Invalid(what))
     }

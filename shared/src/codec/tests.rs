@@ -172,6 +172,15 @@ fn items_come_back_with_their_reservations() {
     let mut reader = VarintReader::new(&bytes);
     let read = decode_item(&mut reader).unwrap();
     reader.finish().unwrap();
+    let mut state = Vec::new();
+    encode_state(&mut state, &item, 77);
+    let numbers = StateNumbers::read(&state).unwrap();
+    let cell = item.cell();
+    assert_eq!(
+        (numbers.version, numbers.flags, numbers.quantities),
+        (cell.version, cell.flags, cell.quantities)
+    );
+    assert_eq!(numbers.texts().unwrap(), StateTexts::of(&item));
     assert_eq!(read, SnapshotItem { sku, item, last_seq: 77 });
     for length in 0..bytes.len() {
         assert!(decode_item(&mut VarintReader::new(&bytes[..length])).is_err());

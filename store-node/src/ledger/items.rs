@@ -7,36 +7,36 @@
 //! map, and so that recovery can fill plain vectors, without locks or counts, and wrap them at the
 //! end. A number that was given back is used again only while nobody holds a handle to its block.
 
+mod block;
 mod loading;
 mod order;
+mod skus;
 mod slot;
 
 use std::hash::{BuildHasher, Hasher};
-use std::ops::Bound;
+use std::ops::{Bound, Range};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hashbrown::HashTable;
 use shared::{FixedHasher, Sku};
-use threading::{Mutex, RwLock};
+use threading::RwLock;
 
+use block::{BLOCK_SLOTS, Block};
 pub(crate) use loading::{LoadShard, Loading, PackedItem};
 pub(crate) use order::Chunk;
 use order::SkuOrder;
-use slot::Stored;
+use skus::Skus;
 pub(crate) use slot::{Slot, SlotGuard};
 
 /// How many SKUs are copied out of the order under one hold of its lock.
 pub(crate) const ORDER_PAGE_MAX: usize = 512;
+/// How many blocks are looked at under one hold of a shard's lock.
+const SCANNED_BLOCKS_MAX: usize = 16;
 /// How many shards the map has.
 pub(crate) const ITEM_SHARDS: usize = 128;
-/// How many slots share a block.
-const BLOCK_SLOTS: usize = 32;
 /// How many numbers given back are looked at when a new one is needed.
 const FREE_LOOKED_AT_MAX: usize = 8;
-
-/// Slots at rest, each under its lock.
-type Block = Vec<Mutex<Stored>>;
 
 /// A slot outside of any map guard.
 #[derive(Clone)]
@@ -48,7 +48,7 @@ pub(crate) struct Handle {
 impl Handle {
     /// Locks the slot.
     pub(crate) fn lock(&self) -> SlotGuard<'_> {
-        SlotGuard::lock(&self.block[self.index])
+        self.block.lock(self.index)
     }
 }
 
@@ -67,44 +67,13 @@ impl Place {
 
     /// Whether it is this SKU's.
     fn is(self, hash: u64, sku: &[u8], skus: &Skus) -> bool {
-        self.hash_bits == hash_bits(hash) && skus.bytes(self.number) == sku
+        self.hash_bits == hash_bits(hash) && skus.get(self.number).as_bytes() == sku
     }
 }
 
 /// Bits of a hash that a table of these sizes doesn't look at.
 fn hash_bits(hash: u64) -> u32 {
     (hash >> 25) as u32
-}
-
-/// The SKUs of slots, by their numbers, in blocks as the slots are.
-#[derive(Default)]
-struct Skus(Vec<Vec<Sku>>);
-
-impl Skus {
-    fn get(&self, number: u32) -> &Sku {
-        let (block, index) = split(number);
-        &self.0[block][index]
-    }
-
-    fn bytes(&self, number: u32) -> &[u8] {
-        self.get(number).as_str().as_bytes()
-    }
-
-    fn hash(&self, number: u32) -> u64 {
-        hash_of(self.bytes(number))
-    }
-
-    /// Gives the next number, or one that was given back, a SKU.
-    fn set(&mut self, number: u32, sku: Sku) {
-        let (block, index) = split(number);
-        if block == self.0.len() {
-            self.0.push(Vec::with_capacity(BLOCK_SLOTS));
-        }
-        match self.0[block].get_mut(index) {
-            Some(place) => *place = sku,
-            None => self.0[block].push(sku),
-        }
-    }
 }
 
 /// One shard of the map.
@@ -130,10 +99,10 @@ impl ItemShard {
         Handle { block: Arc::clone(&self.blocks[block]), index }
     }
 
-    fn insert(&mut self, hash: u64, sku: Sku) -> Handle {
+    fn insert(&mut self, hash: u64, sku: &Sku) -> Handle {
         let number = self.free_number().unwrap_or_else(|| self.new_number());
         self.skus.set(number, sku);
-        let rehash = |place: &Place| self.skus.hash(place.number);
+        let rehash = |place: &Place| hash_of(self.skus.get(place.number).as_bytes());
         self.table.insert_unique(hash, Place::new(hash, number), rehash);
         self.handle(number)
     }
@@ -144,7 +113,7 @@ impl ItemShard {
         for at in from..self.free.len() {
             let (block, index) = split(self.free[at]);
             if let Some(block) = Arc::get_mut(&mut self.blocks[block]) {
-                block[index] = Mutex::default();
+                block.reset(index);
                 return Some(self.free.swap_remove(at));
             }
         }
@@ -155,7 +124,7 @@ impl ItemShard {
         let number = self.used;
         self.used = number.checked_add(1).expect("a shard never holds 2^32 items");
         if split(number).0 == self.blocks.len() {
-            self.blocks.push(Arc::new((0..BLOCK_SLOTS).map(|_| Mutex::default()).collect()));
+            self.blocks.push(Arc::default());
         }
         number
     }
@@ -168,6 +137,34 @@ impl ItemShard {
         let (place, _) = entry.remove();
         self.free.push(place.number);
         true
+    }
+}
+
+impl ItemShard {
+    /// Shows some blocks; whether there may be more.
+    fn show(&self, from: usize, visit: &mut impl FnMut(SkuAt<'_>, &[u8])) -> bool {
+        let blocks = self.blocks.iter().enumerate().skip(from).take(SCANNED_BLOCKS_MAX);
+        for (number, block) in blocks {
+            let first = number * BLOCK_SLOTS;
+            block.show(|index, state| {
+                visit(SkuAt { skus: &self.skus, number: (first + index) as u32 }, state);
+            });
+        }
+        from + SCANNED_BLOCKS_MAX < self.blocks.len()
+    }
+}
+
+/// The SKU of an item that is shown; looked up only where it is asked for.
+#[derive(Clone, Copy)]
+pub(crate) struct SkuAt<'a> {
+    skus: &'a Skus,
+    number: u32,
+}
+
+impl<'a> SkuAt<'a> {
+    /// Its text.
+    pub(crate) fn text(self) -> &'a str {
+        self.skus.get(self.number)
     }
 }
 
@@ -235,7 +232,7 @@ impl Items {
         }
         self.order.write().insert(sku);
         self.count.fetch_add(1, Ordering::Relaxed);
-        shard.insert(hash, sku.clone())
+        shard.insert(hash, sku)
     }
 
     /// Takes out a slot whose item wasn't created after all. The caller holds its lock.
@@ -257,6 +254,18 @@ impl Items {
             return order.descending(after).take(ORDER_PAGE_MAX).collect();
         }
         order.ascending(after).take(ORDER_PAGE_MAX).collect()
+    }
+
+    /// Shows the SKU and the packed state of every slot of some shards that has one, in the order
+    /// of memory, as the last holder of its lock left it. Those that come or go meanwhile are shown
+    /// or not; one that was given back shows version zero.
+    pub(crate) fn scan(&self, shards: Range<usize>, mut visit: impl FnMut(SkuAt<'_>, &[u8])) {
+        for shard in &self.shards[shards] {
+            let mut from = 0;
+            while shard.read().show(from, &mut visit) {
+                from += SCANNED_BLOCKS_MAX;
+            }
+        }
     }
 
     /// Every SKU and its slot in SKU order, a page at a time.
@@ -320,7 +329,7 @@ mod tests {
             let sku = sku(number);
             let hash = hash_of(sku.as_str().as_bytes());
             let slot = Slot::holding(Item::default(), Seq::new(number as u64));
-            shards[shard_of(hash)].insert(hash, sku.clone(), slot, 0);
+            shards[shard_of(hash)].insert(hash, &sku, slot, 0);
             skus.push(sku);
         }
         let items = Items::from_loaded(shards, Vec::new(), skus.clone());

@@ -1,15 +1,38 @@
 //! Lists of items: filters, orders, pages that stay stable under writes. It must never hold the
 //! order's lock while it looks at an item.
 
+mod scan;
+mod text;
+
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::ops::Bound;
 
 use event_log::Seq;
 use event_log::storage::Storage;
+use shared::cell::{Flags, Quantities};
+use shared::codec::StateTexts;
 use shared::{Item, Sku, Timestamp};
 
+use super::items::ORDER_PAGE_MAX;
 use super::{LIST_LIMIT_MAX, Ledger};
+use text::Needle;
+
+/// How a list is made, at the least cost; what it answers is the same with any.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Effort {
+    /// How many pages of SKUs are walked in their order, each by its lock, before all of them are
+    /// rather looked at in the order of memory.
+    pub(super) walked_pages_max: usize,
+    /// How many items there are for each thread that looks at all of them.
+    pub(super) items_a_thread: usize,
+}
+
+impl Effort {
+    /// Ten thousand SKUs are walked in some milliseconds; fewer items than these don't pay for a
+    /// thread.
+    const USUAL: Self = Self { walked_pages_max: 20, items_a_thread: 250_000 };
+}
 
 /// Which items, in which order, from where.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -128,61 +151,92 @@ pub struct ListRead {
 impl<S: Storage> Ledger<S> {
     /// One page of the items that match.
     pub fn list(&self, query: &ListQuery, now: Timestamp) -> ListRead {
-        let limit = query.limit.clamp(1, LIST_LIMIT_MAX);
-        let mut rows = if !query.skus.is_empty() {
-            self.list_named(query, limit, now)
-        } else if query.sort.key == SortKey::Sku {
-            self.list_in_order(query, limit, now)
-        } else {
-            self.list_sorted(query, limit, now)
-        };
-        let more = rows.len() > limit;
-        rows.truncate(limit);
-        let next = rows.last().filter(|_| more).map(|row| row.place.clone());
-        let rows = rows.into_iter().map(|row| (row.place.sku, row.item, row.last_seq)).collect();
-        ListRead { rows, next, settle: self.log().last() }
+        self.list_with(query, now, Effort::USUAL)
     }
 
-    /// Rows in SKU order: stops as soon as the page and one row are there.
-    fn list_in_order(&self, query: &ListQuery, limit: usize, now: Timestamp) -> Vec<Row> {
+    /// The same, made so.
+    pub(super) fn list_with(&self, query: &ListQuery, now: Timestamp, effort: Effort) -> ListRead {
+        let limit = query.limit.clamp(1, LIST_LIMIT_MAX);
+        let wanted = Wanted::new(query);
+        let found = if !query.skus.is_empty() {
+            Some(self.list_named(&wanted, limit, now))
+        } else if query.sort.key == SortKey::Sku {
+            self.list_in_order(&wanted, limit, now, effort.walked_pages_max)
+        } else {
+            self.list_sorted(&wanted, limit, now, effort.walked_pages_max)
+        };
+        let Found { rows, next } = match found {
+            Some(rows) => Found::of(rows, limit),
+            None => self.list_scanned(&wanted, limit, now, effort.items_a_thread),
+        };
+        let rows = rows.into_iter().map(|row| (row.ranked.place.sku, row.item, row.last_seq));
+        ListRead { rows: rows.collect(), next, settle: self.log().last() }
+    }
+
+    /// Rows in SKU order: stops as soon as the page and one row are there. None: too many SKUs
+    /// were passed over.
+    fn list_in_order(
+        &self,
+        wanted: &Wanted<'_>,
+        limit: usize,
+        now: Timestamp,
+        pages_max: usize,
+    ) -> Option<Vec<Row>> {
+        let query = wanted.query;
         let descending = query.sort.descending;
         let mut from = first_bound(query);
         let mut rows = Vec::new();
-        loop {
+        for _ in 0..pages_max {
             let page = self.items().page(from.as_ref(), descending);
             let Some(last) = page.last() else {
-                return rows;
+                return Some(rows);
             };
             from = Bound::Excluded(last.clone());
             for sku in page {
                 if is_past(query.prefix.as_deref(), descending, &sku) {
-                    return rows;
+                    return Some(rows);
                 }
-                rows.extend(self.matching_row(query, sku, now, |_| true));
+                rows.extend(self.matching_row(wanted, sku, now, |_| true));
                 if rows.len() > limit {
-                    return rows;
+                    return Some(rows);
                 }
             }
         }
+        None
     }
 
-    /// Rows by another value: looks at every item, keeps the first `limit` and one.
-    fn list_sorted(&self, query: &ListQuery, limit: usize, now: Timestamp) -> Vec<Row> {
+    /// Rows by another value: looks at every item, keeps the first `limit` and one. None: those
+    /// are too many.
+    fn list_sorted(
+        &self,
+        wanted: &Wanted<'_>,
+        limit: usize,
+        now: Timestamp,
+        pages_max: usize,
+    ) -> Option<Vec<Row>> {
+        let query = wanted.query;
         let prefix = query.prefix.as_ref();
+        if prefix.is_none() && self.items().len() > pages_max * ORDER_PAGE_MAX {
+            return None;
+        }
         let first = prefix.and_then(|prefix| Sku::new(prefix.trim_end()).ok());
         let mut from = first.map_or(Bound::Unbounded, Bound::Included);
         let mut best: BinaryHeap<Row> = BinaryHeap::new();
-        loop {
+        for _ in 0..=pages_max {
             let page = self.items().page(from.as_ref(), false);
-            let Some(last) = page.last() else { break };
+            let Some(last) = page.last() else {
+                return Some(best.into_sorted_vec());
+            };
             from = Bound::Excluded(last.clone());
             for sku in page {
                 if is_past(query.prefix.as_deref(), false, &sku) {
-                    return best.into_sorted_vec();
+                    return Some(best.into_sorted_vec());
                 }
                 let worst = best.peek().filter(|_| best.len() > limit);
-                let row = self.matching_row(query, sku, now, |place| {
-                    worst.is_none_or(|worst| compare(place, &worst.place, worst.descending).is_lt())
+                let row = self.matching_row(wanted, sku, now, |place| {
+                    worst.is_none_or(|worst| {
+                        compare(place, &worst.ranked.place, query.sort.descending).is_lt()
+                    })
                 });
                 let Some(row) = row else { continue };
                 if best.len() > limit {
@@ -191,14 +245,14 @@ impl<S: Storage> Ledger<S> {
                 best.push(row);
             }
         }
-        best.into_sorted_vec()
+        None
     }
 
-    fn list_named(&self, query: &ListQuery, limit: usize, now: Timestamp) -> Vec<Row> {
-        let mut skus: Vec<&Sku> = query.skus.iter().collect();
+    fn list_named(&self, wanted: &Wanted<'_>, limit: usize, now: Timestamp) -> Vec<Row> {
+        let mut skus: Vec<&Sku> = wanted.query.skus.iter().collect();
         skus.sort_unstable();
         skus.dedup();
-        let row = |sku: &Sku| self.matching_row(query, sku.clone(), now, |_| true);
+        let row = |sku: &Sku| self.matching_row(wanted, sku.clone(), now, |_| true);
         let mut rows: Vec<Row> = skus.into_iter().filter_map(row).collect();
         rows.sort_unstable();
         rows.truncate(limit + 1);
@@ -209,31 +263,48 @@ impl<S: Storage> Ledger<S> {
     /// item copied.
     fn matching_row(
         &self,
-        query: &ListQuery,
+        wanted: &Wanted<'_>,
         sku: Sku,
         now: Timestamp,
         admit: impl FnOnce(&ListCursor) -> bool,
     ) -> Option<Row> {
-        if !sku_matches(query, &sku) {
+        let query = wanted.query;
+        if !wanted.has_prefix(sku.as_str()) {
             return None;
         }
         let handle = self.items().get(&sku)?;
         let mut slot = handle.lock();
-        if !slot.exists() || !metadata_matches(query, &sku, &slot.item) {
+        if !slot.exists() || !wanted.texts_match(|| sku.as_str(), &StateTexts::of(&slot.item)) {
             return None;
         }
         self.expire_for_reading(&sku, &mut slot, now);
-        if !quantities_match(query, &slot.item) {
+        let (quantities, flags) = (slot.item.cell().quantities, slot.item.cell().flags);
+        if !wanted.numbers_match(&quantities, flags) {
             return None;
         }
-        let value = sort_value(query.sort.key, &slot.item);
-        let place = ListCursor { value, sku };
-        let descending = query.sort.descending;
-        let behind = |after| compare(&place, after, descending).is_gt();
-        if !query.after.as_ref().is_none_or(behind) || !admit(&place) {
+        let value = sort_value(query.sort.key, &quantities, || StateTexts::of(&slot.item));
+        let ranked = Ranked::new(value, sku, query.sort.descending);
+        let behind = |after| compare(&ranked.place, after, query.sort.descending).is_gt();
+        if !query.after.as_ref().is_none_or(behind) || !admit(&ranked.place) {
             return None;
         }
-        Some(Row { place, descending, item: slot.item.clone(), last_seq: slot.last_seq })
+        Some(Row { ranked, item: slot.item.clone(), last_seq: slot.last_seq })
+    }
+}
+
+/// Rows of a page in order, and where the next begins.
+struct Found {
+    rows: Vec<Row>,
+    next: Option<ListCursor>,
+}
+
+impl Found {
+    /// The first `limit` of these rows.
+    fn of(mut rows: Vec<Row>, limit: usize) -> Self {
+        let more = rows.len() > limit;
+        rows.truncate(limit);
+        let next = rows.last().filter(|_| more).map(|row| row.ranked.place.clone());
+        Self { rows, next }
     }
 }
 
@@ -255,72 +326,121 @@ fn is_past(prefix: Option<&str>, descending: bool, sku: &Sku) -> bool {
     !sku.as_str().starts_with(prefix) && (sku.as_str() > prefix) != descending
 }
 
-fn sku_matches(query: &ListQuery, sku: &Sku) -> bool {
-    query.prefix.as_deref().is_none_or(|prefix| sku.as_str().starts_with(prefix))
+/// A query, ready to be held against many items.
+struct Wanted<'q> {
+    query: &'q ListQuery,
+    text: Option<Needle>,
 }
 
-fn metadata_matches(query: &ListQuery, sku: &Sku, item: &Item) -> bool {
-    let metadata = item.metadata();
-    let equal = |wanted: &Option<String>, found: &str| wanted.as_deref().is_none_or(|w| w == found);
-    equal(&query.category, &metadata.category)
-        && equal(&query.location, &metadata.location)
-        && query.text.as_deref().is_none_or(|text| {
-            contains_ignoring_case(sku.as_str(), text)
-                || contains_ignoring_case(&metadata.name, text)
-        })
-}
-
-fn contains_ignoring_case(text: &str, part: &str) -> bool {
-    if text.is_ascii() && part.is_ascii() {
-        let part = part.as_bytes();
-        return part.is_empty()
-            || text.as_bytes().windows(part.len()).any(|window| window.eq_ignore_ascii_case(part));
+impl<'q> Wanted<'q> {
+    fn new(query: &'q ListQuery) -> Self {
+        Self { query, text: query.text.as_deref().map(Needle::new) }
     }
-    text.to_lowercase().contains(&part.to_lowercase())
+
+    fn has_prefix(&self, sku: &str) -> bool {
+        self.query.prefix.as_deref().is_none_or(|prefix| sku.starts_with(prefix))
+    }
+
+    fn texts_match<'a>(&self, sku: impl Fn() -> &'a str, item: &StateTexts<'_>) -> bool {
+        let equal = |wanted: &Option<String>, found: &[u8]| {
+            wanted.as_deref().is_none_or(|wanted| wanted.as_bytes() == found)
+        };
+        let has = |text: &Needle| text.is_in(item.name) || text.is_in(sku().as_bytes());
+        equal(&self.query.category, item.category)
+            && equal(&self.query.location, item.location)
+            && self.text.as_ref().is_none_or(has)
+    }
+
+    /// Whether any item's texts match.
+    fn takes_any_texts(&self) -> bool {
+        let ListQuery { category, location, text, .. } = self.query;
+        category.is_none() && location.is_none() && text.is_none()
+    }
+
+    fn numbers_match(&self, quantities: &Quantities, flags: Flags) -> bool {
+        let (query, available) = (self.query, quantities.available());
+        query.active.is_none_or(|active| active == flags.active)
+            && query.low_stock.is_none_or(|low| low == quantities.is_low_stock())
+            && query.out_of_stock.is_none_or(|out| out == available.is_zero())
+            && query.available_min.is_none_or(|min| available.get() >= min)
+            && query.available_max.is_none_or(|max| available.get() <= max)
+    }
 }
 
-fn quantities_match(query: &ListQuery, item: &Item) -> bool {
-    let cell = item.cell();
-    let available = cell.quantities.available();
-    query.active.is_none_or(|active| active == cell.flags.active)
-        && query.low_stock.is_none_or(|low| low == cell.quantities.is_low_stock())
-        && query.out_of_stock.is_none_or(|out| out == available.is_zero())
-        && query.available_min.is_none_or(|min| available.get() >= min)
-        && query.available_max.is_none_or(|max| available.get() <= max)
-}
-
-fn sort_value(key: SortKey, item: &Item) -> SortValue {
-    let quantities = &item.cell().quantities;
+fn sort_value<'a>(
+    key: SortKey,
+    quantities: &Quantities,
+    texts: impl FnOnce() -> StateTexts<'a>,
+) -> SortValue {
     match key {
         SortKey::Sku => SortValue::None,
-        SortKey::Name => SortValue::Text(item.metadata().name.to_string()),
+        SortKey::Name => SortValue::Text(String::from_utf8_lossy(texts().name).into_owned()),
         SortKey::Stock => SortValue::Number(quantities.stock.get()),
         SortKey::Available => SortValue::Number(quantities.available().get()),
         SortKey::Reserved => SortValue::Number(quantities.reserved.get()),
         SortKey::Sold => SortValue::Number(quantities.sold.get()),
-        SortKey::UpdatedAt => SortValue::Number(item.updated_at().as_micros().unsigned_abs()),
-        SortKey::CreatedAt => SortValue::Number(item.created_at().as_micros().unsigned_abs()),
+        SortKey::UpdatedAt => SortValue::Number(texts().updated_at.as_micros().unsigned_abs()),
+        SortKey::CreatedAt => SortValue::Number(texts().created_at.as_micros().unsigned_abs()),
     }
 }
 
-/// A row in the making, ordered as the list is.
-struct Row {
+/// A place, ordered as its list is.
+struct Ranked {
     place: ListCursor,
     descending: bool,
+}
+
+impl Ranked {
+    fn new(value: SortValue, sku: Sku, descending: bool) -> Self {
+        Self { place: ListCursor { value, sku }, descending }
+    }
+}
+
+fn compare(a: &ListCursor, b: &ListCursor, descending: bool) -> Ordering {
+    let values = compare_values(&a.value, &b.value, descending);
+    values.then_with(|| compare_skus(&a.value, a.sku.as_str(), &b.sku, descending))
+}
+
+fn compare_values(a: &SortValue, b: &SortValue, descending: bool) -> Ordering {
+    if descending { b.cmp(a) } else { a.cmp(b) }
+}
+
+/// Compares the SKUs of two places with the same value.
+fn compare_skus(value: &SortValue, a: &str, b: &Sku, descending: bool) -> Ordering {
+    let by_sku = matches!(value, SortValue::None) && descending;
+    if by_sku { b.as_str().cmp(a) } else { a.cmp(b.as_str()) }
+}
+
+impl PartialEq for Ranked {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Ranked {}
+
+impl PartialOrd for Ranked {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Ranked {
+    fn cmp(&self, other: &Self) -> Ordering {
+        compare(&self.place, &other.place, self.descending)
+    }
+}
+
+/// A row in the making, ordered as its place is.
+struct Row {
+    ranked: Ranked,
     item: Item,
     last_seq: Seq,
 }
 
-fn compare(a: &ListCursor, b: &ListCursor, descending: bool) -> Ordering {
-    let values = a.value.cmp(&b.value);
-    let by_sku = matches!(a.value, SortValue::None) && descending;
-    let skus = if by_sku { b.sku.cmp(&a.sku) } else { a.sku.cmp(&b.sku) };
-    (if descending { values.reverse() } else { values }).then(skus)
-}
-
 impl PartialEq for Row {
     fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
+        self.ranked == other.ranked
     }
 }
 
@@ -334,6 +454,6 @@ impl PartialOrd for Row {
 
 impl Ord for Row {
     fn cmp(&self, other: &Self) -> Ordering {
-        compare(&self.place, &other.place, self.descending)
+        self.ranked.cmp(&other.ranked)
     }
 }

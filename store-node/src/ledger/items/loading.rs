@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use hashbrown::HashTable;
 use shared::{Item, Sku, digest};
-use threading::Mutex;
 
-use super::slot::Stored;
-use super::{BLOCK_SLOTS, Block, ItemShard, Place, Skus, Slot, split};
+use super::block::{AtRest, BLOCK_SLOTS, Block};
+use super::skus::Skus;
+use super::{ItemShard, Place, Slot, hash_of, split};
 
 /// The place in `used` of a slot that isn't there.
 const UNUSED: u32 = u32::MAX;
@@ -21,7 +21,8 @@ const UNUSED: u32 = u32::MAX;
 pub(crate) struct LoadShard {
     table: HashTable<Place>,
     skus: Skus,
-    blocks: Vec<Block>,
+    /// Nobody else knows them yet.
+    blocks: Vec<Arc<Block>>,
     /// Where each slot lies in `used`.
     places: Vec<u32>,
     used: Vec<Used>,
@@ -42,24 +43,25 @@ const _: () = assert!(size_of::<Used>() <= 256, "an unpacked slot fits four cach
 pub(crate) struct PackedItem {
     hash: u64,
     sku: Sku,
-    stored: Stored,
+    state: Box<[u8]>,
+    reservations: AtRest,
 }
 
 impl PackedItem {
     /// An item with the bytes of its state and the hash of its SKU.
-    pub(crate) fn new(hash: u64, sku: Sku, state: &[u8], item: Item) -> Self {
-        Self { hash, sku, stored: Stored::restored(state, item) }
+    pub(crate) fn new(hash: u64, sku: Sku, state: &[u8], mut item: Item) -> Self {
+        Self { hash, sku, state: Box::from(state), reservations: item.take_reservations() }
     }
 
     /// Whether it has or had reservations.
     pub(crate) fn has_reservations(&self) -> bool {
-        self.stored.has_reservations()
+        self.reservations.is_some()
     }
 }
 
 /// A slot in use, with what belongs to it.
 pub(crate) struct Loading<'a> {
-    pub(crate) sku: &'a Sku,
+    pub(crate) sku: &'a str,
     pub(crate) slot: &'a mut Slot,
     pub(crate) digest: &'a mut u128,
 }
@@ -67,7 +69,7 @@ pub(crate) struct Loading<'a> {
 impl LoadShard {
     /// Makes room for so many items.
     pub(crate) fn reserve(&mut self, items: usize) {
-        self.table.reserve(items, |place| self.skus.hash(place.number));
+        self.table.reserve(items, |place| hash_of(self.skus.get(place.number).as_bytes()));
         self.blocks.reserve(items.div_ceil(BLOCK_SLOTS));
         self.places.reserve(items);
     }
@@ -85,8 +87,8 @@ impl LoadShard {
         if *place == UNUSED {
             *place = self.used.len() as u32;
             let (block, index) = split(number);
-            let slot = self.blocks[block][index].get_mut().unpack();
-            let digest = digest::item_digest(sku, slot.item.cell());
+            let slot = own(&mut self.blocks[block]).take(index);
+            let digest = digest::digest_of(sku, slot.item.cell());
             self.used.push(Used { slot, digest, number });
         }
         let Used { slot, digest, .. } = &mut self.used[*place as usize];
@@ -116,27 +118,29 @@ impl LoadShard {
     }
 
     /// Adds a SKU that isn't there, with its item's digest.
-    pub(crate) fn insert(&mut self, hash: u64, sku: Sku, slot: Slot, digest: u128) {
+    pub(crate) fn insert(&mut self, hash: u64, sku: &Sku, slot: Slot, digest: u128) {
         let place = self.used.len() as u32;
-        let number = self.add(hash, sku, Stored::default(), place);
+        let number = self.add(hash, sku, place);
         self.used.push(Used { slot, digest, number });
     }
 
     /// Adds an item of a snapshot that isn't there; returns its slot's number.
     pub(crate) fn insert_packed(&mut self, item: PackedItem) -> u32 {
-        self.add(item.hash, item.sku, item.stored, UNUSED)
+        let number = self.add(item.hash, &item.sku, UNUSED);
+        let (block, index) = split(number);
+        own(&mut self.blocks[block]).fill(index, &item.state, item.reservations);
+        number
     }
 
-    fn add(&mut self, hash: u64, sku: Sku, stored: Stored, place: u32) -> u32 {
+    fn add(&mut self, hash: u64, sku: &Sku, place: u32) -> u32 {
         let number = u32::try_from(self.places.len()).expect("a shard never holds 2^32 items");
         self.places.push(place);
         let (block, _) = split(number);
         if block == self.blocks.len() {
-            self.blocks.push(Vec::with_capacity(BLOCK_SLOTS));
+            self.blocks.push(Arc::default());
         }
-        self.blocks[block].push(Mutex::new(stored));
         self.skus.set(number, sku);
-        let rehash = |place: &Place| self.skus.hash(place.number);
+        let rehash = |place: &Place| hash_of(self.skus.get(place.number).as_bytes());
         self.table.insert_unique(hash, Place::new(hash, number), rehash);
         number
     }
@@ -146,22 +150,23 @@ impl LoadShard {
         for Used { mut slot, number, .. } in std::mem::take(&mut self.used) {
             self.places[number as usize] = UNUSED;
             let (block, index) = split(number);
-            self.blocks[block][index].get_mut().pack(&mut slot);
+            own(&mut self.blocks[block]).put(index, &mut slot);
         }
     }
 
     /// The shard for everyone.
     pub(super) fn freeze(mut self) -> ItemShard {
         self.pack();
-        if let Some(last) = self.blocks.last_mut() {
-            last.resize_with(BLOCK_SLOTS, Mutex::default);
-        }
         ItemShard {
             table: self.table,
             skus: self.skus,
             used: self.places.len() as u32,
-            blocks: self.blocks.into_iter().map(Arc::new).collect(),
+            blocks: self.blocks,
             free: Vec::new(),
         }
     }
+}
+
+fn own(block: &mut Arc<Block>) -> &mut Block {
+    Arc::get_mut(block).expect("nobody else knows a block before it is frozen")
 }

@@ -10,8 +10,8 @@ use shared::Sku;
 /// How many SKUs a chunk holds at most: looking one up is going through half of them.
 const CHUNK_SKUS_MAX: usize = 64;
 
-/// How many bytes of a chunk a SKU takes, more or less.
-const USUAL_SKU_BYTES: usize = 16;
+/// A full chunk may have an eighth of its bytes to spare.
+const SPARE_PART_MAX: usize = 8;
 
 /// Some SKUs in order, in as many bytes as they have and one for each.
 #[derive(Debug, Default)]
@@ -34,6 +34,14 @@ impl Chunk {
         self.count
     }
 
+    /// A chunk with one SKU, and room for as many as `skus` of the same length.
+    pub(super) fn beginning_with(sku: &Sku, skus: usize) -> Self {
+        let text = String::with_capacity(skus * (1 + sku.as_str().len()));
+        let mut chunk = Self { text, count: 0 };
+        chunk.push(sku);
+        chunk
+    }
+
     /// Takes no more.
     pub(crate) fn is_full(&self) -> bool {
         self.count == CHUNK_SKUS_MAX
@@ -41,20 +49,31 @@ impl Chunk {
 
     /// Adds a SKU behind the others; to be shrunk when there are no more.
     pub(crate) fn push(&mut self, sku: &Sku) {
-        if self.count == 0 {
-            self.text.reserve(CHUNK_SKUS_MAX * USUAL_SKU_BYTES);
+        if self.text.capacity() == 0 {
+            self.text.reserve_exact(CHUNK_SKUS_MAX * (1 + sku.as_str().len()));
         }
         self.text.push(char::from(sku.as_str().len() as u8));
         self.text.push_str(sku.as_str());
         self.count += 1;
     }
 
-    /// Gives back the memory that it doesn't need.
+    /// Gives back the memory that it doesn't need. (By a copy: shrunk in place, an allocator may
+    /// keep up to twice as much.)
     pub(crate) fn shrink(&mut self) {
-        self.text.shrink_to_fit();
+        if self.text.capacity() - self.text.len() > self.text.len() / SPARE_PART_MAX {
+            self.text = self.text.as_str().into();
+        }
     }
 
-    fn iter(&self) -> impl Iterator<Item = &str> {
+    /// Gives one of them, by its place in the row, another SKU.
+    pub(super) fn replace(&mut self, index: usize, sku: &Sku) {
+        let at = self.iter().take(index).map(|sku| 1 + sku.len()).sum();
+        self.remove_at(at);
+        self.insert_at(at, sku);
+    }
+
+    /// The SKUs as they lie.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &str> {
         let mut rest = self.text.as_str();
         std::iter::from_fn(move || {
             let length = usize::from(*rest.as_bytes().first()?);

@@ -8,11 +8,10 @@ use std::ops::{Deref, DerefMut};
 
 use event_log::Seq;
 use shared::codec::{VarintReader, decode_state, encode_state};
-use shared::{Item, Reservations, Timestamp, Version};
-use threading::{Mutex, MutexGuard};
+use shared::{Item, Timestamp, Version};
+use threading::MutexGuard;
 
-/// Room for most items' bytes, so that the buffer they are packed in seldom grows.
-const PACKED_BYTES: usize = 128;
+use super::block::{AtRest, Block};
 
 /// One item and what the ledger keeps beside it.
 #[derive(Debug, Default)]
@@ -46,6 +45,31 @@ impl Slot {
         Self { item, last_seq, mark: Mark::NONE }
     }
 
+    /// A slot from its packed bytes (none for one that is as new) and its reservations.
+    pub(super) fn unpack(bytes: &[u8], reservations: AtRest) -> Self {
+        if bytes.is_empty() {
+            return Self::default();
+        }
+        let mut reader = VarintReader::new(bytes);
+        let (state, last_seq) = decode_state(&mut reader).expect("packed by this process");
+        let mark = reader.rest().first_chunk().copied().map(i64::from_le_bytes);
+        let item = Item::restore(state, reservations);
+        Self {
+            item: item.expect("packed with these reservations"),
+            last_seq: Seq::new(last_seq),
+            mark: mark.map_or(Mark::NONE, Mark),
+        }
+    }
+
+    /// Appends all of it but the reservations: the item's state, then the mark as i64 little-endian
+    /// if it says anything.
+    pub(super) fn pack(&self, out: &mut Vec<u8>) {
+        encode_state(out, &self.item, self.last_seq.get());
+        if self.mark != Mark::NONE {
+            out.extend_from_slice(&self.mark.0.to_le_bytes());
+        }
+    }
+
     /// Whether the item exists.
     pub(crate) fn exists(&self) -> bool {
         self.item.cell().version != Version::ZERO
@@ -72,81 +96,24 @@ impl Slot {
     }
 }
 
-/// A slot at rest.
-#[derive(Debug, Default)]
-pub(super) struct Stored {
-    /// Nothing for a slot that is as new; else the item's state, then the mark as i64
-    /// little-endian if it says anything.
-    bytes: Box<[u8]>,
-    reservations: Option<Box<Reservations>>,
-}
-
-impl Stored {
-    /// An item of a snapshot, by the bytes of its state.
-    pub(super) fn restored(state: &[u8], mut item: Item) -> Self {
-        Self { bytes: Box::from(state), reservations: item.take_reservations() }
-    }
-
-    /// Whether it has or had reservations.
-    pub(super) fn has_reservations(&self) -> bool {
-        self.reservations.is_some()
-    }
-
-    /// The whole slot; its reservations are in it alone until it is put back.
-    pub(super) fn unpack(&mut self) -> Slot {
-        if self.bytes.is_empty() {
-            return Slot::default();
-        }
-        let mut reader = VarintReader::new(&self.bytes);
-        let (state, last_seq) = decode_state(&mut reader).expect("packed by this process");
-        let mark = reader.rest().first_chunk().copied().map(i64::from_le_bytes);
-        let item = Item::restore(state, self.reservations.take());
-        Slot {
-            item: item.expect("packed with these reservations"),
-            last_seq: Seq::new(last_seq),
-            mark: mark.map_or(Mark::NONE, Mark),
-        }
-    }
-
-    /// Puts a slot back that is as it was.
-    fn put_back(&mut self, slot: &mut Slot) {
-        self.reservations = slot.item.take_reservations();
-    }
-
-    /// Puts a slot back that may have changed.
-    pub(super) fn pack(&mut self, slot: &mut Slot) {
-        thread_local! {
-            static PACKED: std::cell::RefCell<Vec<u8>> =
-                std::cell::RefCell::new(Vec::with_capacity(PACKED_BYTES));
-        }
-        PACKED.with_borrow_mut(|packed| {
-            packed.clear();
-            encode_state(packed, &slot.item, slot.last_seq.get());
-            if slot.mark != Mark::NONE {
-                packed.extend_from_slice(&slot.mark.0.to_le_bytes());
-            }
-            if packed.len() == self.bytes.len() {
-                self.bytes.copy_from_slice(packed);
-            } else {
-                self.bytes = Box::from(&packed[..]);
-            }
-        });
-        self.put_back(slot);
-    }
-}
-
 /// A locked slot.
 pub(crate) struct SlotGuard<'a> {
-    stored: MutexGuard<'a, Stored>,
+    block: &'a Block,
+    index: usize,
+    reservations: MutexGuard<'a, AtRest>,
     slot: Slot,
     is_changed: bool,
 }
 
 impl<'a> SlotGuard<'a> {
-    pub(super) fn lock(stored: &'a Mutex<Stored>) -> Self {
-        let mut stored = stored.lock();
-        let slot = stored.unpack();
-        Self { stored, slot, is_changed: false }
+    /// A slot whose lock is held, unpacked.
+    pub(super) fn new(
+        block: &'a Block,
+        index: usize,
+        reservations: MutexGuard<'a, AtRest>,
+        slot: Slot,
+    ) -> Self {
+        Self { block, index, reservations, slot, is_changed: false }
     }
 }
 
@@ -167,14 +134,12 @@ impl DerefMut for SlotGuard<'_> {
 
 impl Drop for SlotGuard<'_> {
     fn drop(&mut self) {
-        let slot = &mut self.slot;
-        if self.is_changed { self.stored.pack(slot) } else { self.stored.put_back(slot) }
+        if self.is_changed {
+            self.block.put_state(self.index, &self.slot);
+        }
+        *self.reservations = self.slot.item.take_reservations();
     }
 }
-
-// Under the concurrency tests' scheduler a lock is larger.
-#[cfg(not(feature = "shuttle"))]
-const _: () = assert!(size_of::<Mutex<Stored>>() == 32, "two slots at rest fit a cache line");
 
 #[cfg(test)]
 mod tests {
@@ -191,33 +156,39 @@ mod tests {
         Item::restore(ItemState { cell, metadata, created_at: at, updated_at: at }, None).unwrap()
     }
 
+    fn length(block: &Block) -> usize {
+        let mut length = 0;
+        block.show(|_, state| length += state.len());
+        length
+    }
+
     #[test]
     fn what_a_guard_changed_is_there_for_the_next_one() {
-        let stored = Mutex::new(Stored::default());
-        assert!(!SlotGuard::lock(&stored).exists());
-        *SlotGuard::lock(&stored) = Slot::holding(item(7, 1), Seq::new(9));
+        let block = Block::default();
+        assert!(!block.lock(7).exists());
+        *block.lock(7) = Slot::holding(item(7, 1), Seq::new(9));
         for (stock, seq) in [(7, 9), (1 << 40, 10), (3, 1 << 50)] {
-            let mut guard = SlotGuard::lock(&stored);
+            let mut guard = block.lock(7);
             guard.item = item(stock, 1);
             guard.last_seq = Seq::new(seq);
             drop(guard);
-            let guard = SlotGuard::lock(&stored);
+            let guard = block.lock(7);
             assert_eq!((&guard.item, guard.last_seq), (&item(stock, 1), Seq::new(seq)));
         }
     }
 
     #[test]
     fn marks_last_and_cost_nothing_where_there_is_none() {
-        let stored = Mutex::new(Stored::default());
-        *SlotGuard::lock(&stored) = Slot::holding(item(7, 1), Seq::new(9));
-        let plain = stored.lock().bytes.len();
+        let block = Block::default();
+        *block.lock(7) = Slot::holding(item(7, 1), Seq::new(9));
+        let plain = length(&block);
         let at = Some(Timestamp::from_micros(77));
-        SlotGuard::lock(&stored).set_queued_expiry(at);
-        assert_eq!(SlotGuard::lock(&stored).queued_expiry(), at);
-        SlotGuard::lock(&stored).set_queued_expiry(None);
-        assert_eq!(SlotGuard::lock(&stored).queued_expiry(), None);
-        assert_eq!(stored.lock().bytes.len(), plain);
-        SlotGuard::lock(&stored).set_gone();
-        assert!(SlotGuard::lock(&stored).is_gone());
+        block.lock(7).set_queued_expiry(at);
+        assert_eq!(block.lock(7).queued_expiry(), at);
+        block.lock(7).set_queued_expiry(None);
+        assert_eq!(block.lock(7).queued_expiry(), None);
+        assert_eq!(length(&block), plain);
+        block.lock(7).set_gone();
+        assert!(block.lock(7).is_gone());
     }
 }

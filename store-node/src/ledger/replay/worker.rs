@@ -143,7 +143,7 @@ impl<'run> Worker<'run> {
         self.end.created.sort_unstable();
         for (place, number) in std::mem::take(&mut self.with_reservations) {
             let Loading { sku, slot, .. } = self.shards[place].slot(number);
-            summarise(sku, slot, &mut self.end.reservations, self.orders);
+            summarise(&known(sku), slot, &mut self.end.reservations, self.orders);
         }
         self.shards.iter_mut().for_each(LoadShard::pack);
         self.end.shards = self.shards;
@@ -219,7 +219,7 @@ impl<'run> Worker<'run> {
         self.claims.extend(event.context.key.map(|key| KeyEntry::new(key, seq, event.recorded_at)));
         // It may have been created since.
         let Some(number) = found.or_else(|| self.find(bytes, place)) else {
-            let moved = self.create(event, seq, place)?;
+            let moved = self.create(&event, seq, place)?;
             self.moved[frame] = self.moved[frame].wrapping_add(moved);
             return Ok(());
         };
@@ -238,14 +238,14 @@ impl<'run> Worker<'run> {
     }
 
     /// The first event of an item; returns what it moves the digest by.
-    fn create(&mut self, event: Event, seq: Seq, place: usize) -> Result<u128, ReplayError> {
+    fn create(&mut self, event: &Event, seq: Seq, place: usize) -> Result<u128, ReplayError> {
         let mut slot = Slot::default();
-        check_and_apply(&mut slot, &event, seq, &event.sku)?;
+        check_and_apply(&mut slot, event, seq, event.sku.as_str())?;
         let digest = digest::item_digest(&event.sku, slot.item.cell());
         self.end.applied += 1;
         self.end.created.push(event.sku.clone());
         let hash = hash_of(event.sku.as_str().as_bytes());
-        self.shards[place].insert(hash, event.sku, slot, digest);
+        self.shards[place].insert(hash, &event.sku, slot, digest);
         Ok(digest)
     }
 }
@@ -273,7 +273,7 @@ fn apply(
     }
     let had_reservations = slot.item.reservations().is_some();
     check_and_apply(slot, event, seq, sku)?;
-    let before = std::mem::replace(digest, digest::item_digest(sku, slot.item.cell()));
+    let before = std::mem::replace(digest, digest::digest_of(sku, slot.item.cell()));
     end.applied += 1;
     Ok(Moved {
         digest: digest.wrapping_sub(before),
@@ -302,9 +302,14 @@ fn summarise(sku: &Sku, slot: &mut Slot, summary: &mut ReservationSummary, order
     }
 }
 
-fn check_and_apply(slot: &mut Slot, event: &Event, seq: Seq, sku: &Sku) -> Result<(), ReplayError> {
+fn check_and_apply(slot: &mut Slot, event: &Event, seq: Seq, sku: &str) -> Result<(), ReplayError> {
     let accepted = slot.item.accept(event);
-    accepted.map_err(|source| ReplayError::Check { seq, sku: sku.clone(), source })?;
+    accepted.map_err(|source| ReplayError::Check { seq, sku: known(sku), source })?;
     slot.last_seq = seq;
     Ok(())
+}
+
+/// The SKU of a slot.
+fn known(sku: &str) -> Sku {
+    Sku::new(sku).expect("only SKUs were put in")
 }

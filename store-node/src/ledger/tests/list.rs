@@ -1,10 +1,11 @@
 //! Lists against the obvious way of making them.
 
 use proptest::prelude::*;
-use shared::Item;
+use shared::{Action, Item};
 
 use super::world::*;
-use crate::ledger::{ListQuery, Sort, SortKey};
+use crate::ledger::list::Effort;
+use crate::ledger::{ListQuery, ListRead, Sort, SortKey};
 
 const KEYS: [SortKey; 8] = [
     SortKey::Sku,
@@ -67,11 +68,22 @@ fn expected(world: &World, names: &[String], query: &ListQuery) -> Vec<String> {
     rows.into_iter().map(|(_, name)| name).collect()
 }
 
+/// The page as it is usually made, and as it is when all items are looked at, by one thread and by
+/// several.
+fn page(world: &World, query: &ListQuery) -> ListRead {
+    let usual = world.ledger.list(query, world.now);
+    for items_a_thread in [usize::MAX, 1] {
+        let effort = Effort { walked_pages_max: 0, items_a_thread };
+        assert_eq!(world.ledger.list_with(query, world.now, effort), usual);
+    }
+    usual
+}
+
 fn pages(world: &World, query: &ListQuery) -> Vec<String> {
     let mut query = query.clone();
     let mut found = Vec::new();
     loop {
-        let page = world.ledger.list(&query, world.now);
+        let page = page(world, &query);
         assert!(page.rows.len() <= query.limit);
         found.extend(page.rows.iter().map(|(sku, _, _)| sku.to_string()));
         let Some(next) = page.next else { return found };
@@ -169,4 +181,33 @@ fn a_page_stays_where_it_was_under_writes() {
     let names: Vec<_> = second.rows.iter().map(|(sku, _, _)| sku.as_str().to_owned()).collect();
     assert_eq!(names, ["e", "f"]);
     assert_eq!(second.settle, last(&world));
+}
+
+#[test]
+fn nothing_overdue_is_counted_by_a_list_that_looks_at_all() {
+    let mut world = World::new();
+    for name in ["a", "b", "c"] {
+        world.execute(name, create(5));
+        world.execute(name, reserve_for("o", 5, if name == "b" { 10 } else { 1000 }));
+    }
+    world.pass(20);
+    let query = ListQuery { out_of_stock: Some(false), limit: 10, ..ListQuery::default() };
+    let effort = Effort { walked_pages_max: 0, items_a_thread: usize::MAX };
+    let page = world.ledger.list_with(&query, world.now, effort);
+    let names: Vec<_> = page.rows.iter().map(|(sku, _, _)| sku.as_str()).collect();
+    assert_eq!(names, ["b"]);
+    assert_eq!(page.settle, last(&world), "the expiry must be durable first");
+}
+
+#[test]
+fn an_item_that_was_never_created_is_nowhere() {
+    let world = World::new();
+    world.execute("a", create(5));
+    world.execute("gone", sell(1));
+    let refused = Action::Create(shared::command::NewItem::default());
+    let lines = vec![("gone", refused), ("a", sell(6))];
+    world.batch(true, lines);
+    let query = ListQuery { limit: 10, ..ListQuery::default() };
+    let names: Vec<_> = page(&world, &query).rows.into_iter().map(|(sku, _, _)| sku).collect();
+    assert_eq!(names, [sku("a")]);
 }

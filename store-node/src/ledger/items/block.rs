@@ -1,0 +1,179 @@
+//! Thirty-two slots that lie together: a lock with the reservations for each, and the packed states
+//! of all of them one behind the other, under one lock that is held only to copy bytes.
+//!
+//! The lock of the states is the innermost of all: whoever holds it must never take another.
+
+use std::cell::RefCell;
+
+use shared::Reservations;
+use threading::Mutex;
+
+use super::slot::{Slot, SlotGuard};
+
+/// How many slots share a block.
+pub(super) const BLOCK_SLOTS: usize = 32;
+
+/// The reservations of a slot while nobody holds its lock.
+pub(super) type AtRest = Option<Box<Reservations>>;
+
+/// Slots at rest, those in creation and those given back included.
+#[derive(Debug)]
+pub(super) struct Block {
+    slots: [Mutex<AtRest>; BLOCK_SLOTS],
+    states: Mutex<States>,
+}
+
+impl Default for Block {
+    fn default() -> Self {
+        Self { slots: std::array::from_fn(|_| Mutex::default()), states: Mutex::default() }
+    }
+}
+
+impl Block {
+    /// Locks a slot and unpacks it.
+    pub(super) fn lock(&self, index: usize) -> SlotGuard<'_> {
+        let mut reservations = self.slots[index].lock();
+        let slot = Slot::unpack(self.states.lock().get(index), reservations.take());
+        SlotGuard::new(self, index, reservations, slot)
+    }
+
+    /// Replaces the state of a slot, which the caller has locked.
+    pub(super) fn put_state(&self, index: usize, slot: &Slot) {
+        with_packed(slot, |packed| self.states.lock().set(index, packed));
+    }
+
+    /// Shows the packed states of the slots that have one.
+    pub(super) fn show(&self, mut visit: impl FnMut(usize, &[u8])) {
+        let states = self.states.lock();
+        let mut rest = &states.bytes[..];
+        for (index, length) in states.lengths.iter().enumerate() {
+            let (state, behind) = rest.split_at(usize::from(*length));
+            rest = behind;
+            if !state.is_empty() {
+                visit(index, state);
+            }
+        }
+    }
+
+    /// Makes a slot as new; nobody else knows the block.
+    pub(super) fn reset(&mut self, index: usize) {
+        *self.slots[index].get_mut() = None;
+        self.states.get_mut().set(index, &[]);
+    }
+
+    /// Unpacks a slot to be put back by [`Block::put`]; nobody else knows the block.
+    pub(super) fn take(&mut self, index: usize) -> Slot {
+        let reservations = self.slots[index].get_mut().take();
+        Slot::unpack(self.states.get_mut().get(index), reservations)
+    }
+
+    /// Puts a slot back; nobody else knows the block.
+    pub(super) fn put(&mut self, index: usize, slot: &mut Slot) {
+        with_packed(slot, |packed| self.states.get_mut().set(index, packed));
+        *self.slots[index].get_mut() = slot.item.take_reservations();
+    }
+
+    /// Fills a slot that is as new, as those behind it are, with a packed state; nobody else knows
+    /// the block.
+    pub(super) fn fill(&mut self, index: usize, state: &[u8], reservations: AtRest) {
+        *self.slots[index].get_mut() = reservations;
+        let states = self.states.get_mut();
+        if index == 0 {
+            states.bytes.reserve_exact(state.len() * BLOCK_SLOTS);
+        }
+        states.lengths[index] = length_of(state);
+        states.bytes.extend_from_slice(state);
+        let (length, capacity) = (states.bytes.len(), states.bytes.capacity());
+        if index + 1 == BLOCK_SLOTS && capacity - length > length / SPARE_PART_MAX {
+            // By a copy: shrunk in place, an allocator may keep up to twice as much.
+            states.bytes = states.bytes.as_slice().into();
+        }
+    }
+}
+
+/// A full block may have an eighth of its bytes to spare.
+const SPARE_PART_MAX: usize = 8;
+
+fn length_of(state: &[u8]) -> u16 {
+    u16::try_from(state.len()).expect("four texts of at most 4 KiB each")
+}
+
+/// Packed states in the order of their slots. A slot that is as new has an empty one.
+#[derive(Debug, Default)]
+struct States {
+    bytes: Vec<u8>,
+    lengths: [u16; BLOCK_SLOTS],
+}
+
+impl States {
+    fn start(&self, index: usize) -> usize {
+        self.lengths[..index].iter().map(|length| usize::from(*length)).sum()
+    }
+
+    fn get(&self, index: usize) -> &[u8] {
+        let start = self.start(index);
+        &self.bytes[start..start + usize::from(self.lengths[index])]
+    }
+
+    fn set(&mut self, index: usize, state: &[u8]) {
+        let (start, length) = (self.start(index), usize::from(self.lengths[index]));
+        let range = start..start + length;
+        if state.len() == length {
+            return self.bytes[range].copy_from_slice(state);
+        }
+        self.lengths[index] = length_of(state);
+        if state.len() > length {
+            // Exactly: the allocator's own rounding is all the room that a block should have.
+            self.bytes.reserve_exact(state.len() - length);
+        }
+        self.bytes.splice(range, state.iter().copied());
+    }
+}
+
+/// Runs `work` with the bytes of a slot, in this thread's buffer.
+fn with_packed(slot: &Slot, work: impl FnOnce(&[u8])) {
+    /// Room for most slots' bytes, so that the buffer seldom grows.
+    const USUAL_BYTES: usize = 128;
+    thread_local! {
+        static PACKED: RefCell<Vec<u8>> = RefCell::new(Vec::with_capacity(USUAL_BYTES));
+    }
+    PACKED.with_borrow_mut(|packed| {
+        packed.clear();
+        slot.pack(packed);
+        work(packed);
+    });
+}
+
+// Under the concurrency tests' scheduler a lock is larger.
+#[cfg(not(feature = "shuttle"))]
+const _: () = assert!(size_of::<Block>() <= 608, "19 bytes for each slot besides its state");
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn states_keep_apart_whatever_their_lengths(
+            changes in prop::collection::vec(
+                (0..BLOCK_SLOTS, prop::collection::vec(any::<u8>(), 0..200)), 0..200,
+            ),
+        ) {
+            let block = Block::default();
+            let mut model = vec![Vec::new(); BLOCK_SLOTS];
+            for (index, state) in changes {
+                block.states.lock().set(index, &state);
+                model[index] = state;
+                for (index, state) in model.iter().enumerate() {
+                    let states = block.states.lock();
+                    prop_assert_eq!(states.get(index), &state[..]);
+                }
+            }
+            let mut shown = vec![Vec::new(); BLOCK_SLOTS];
+            block.show(|index, state| shown[index] = state.to_vec());
+            prop_assert_eq!(shown, model);
+        }
+    }
+}

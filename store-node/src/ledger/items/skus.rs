@@ -1,0 +1,60 @@
+//! The SKUs of slots by their numbers, sixteen in a row: a byte above their own length each, and
+//! few enough that going through a row is a matter of two cache lines.
+
+use shared::Sku;
+
+use super::order::Chunk;
+
+/// How many SKUs lie in one row.
+const ROW_SKUS: usize = 16;
+
+/// SKUs by number.
+#[derive(Default)]
+pub(super) struct Skus(Vec<Chunk>);
+
+impl Skus {
+    /// The SKU of a number that has one.
+    pub(super) fn get(&self, number: u32) -> &str {
+        let number = number as usize;
+        let mut row = self.0[number / ROW_SKUS].iter();
+        row.nth(number % ROW_SKUS).expect("only numbers that were given out are asked for")
+    }
+
+    /// Gives the next number, or one that was given back, a SKU.
+    pub(super) fn set(&mut self, number: u32, sku: &Sku) {
+        let (row, index) = (number as usize / ROW_SKUS, number as usize % ROW_SKUS);
+        if row == self.0.len() {
+            return self.0.push(Chunk::beginning_with(sku, ROW_SKUS));
+        }
+        let row = &mut self.0[row];
+        if index < row.len() {
+            return row.replace(index, sku);
+        }
+        row.push(sku);
+        if row.len() == ROW_SKUS {
+            row.shrink();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_given_back_gets_another_sku() {
+        let sku = |number: usize| Sku::new(&"x".repeat(1 + number % 60)).unwrap();
+        let mut skus = Skus::default();
+        let mut model: Vec<Sku> = (0..100).map(sku).collect();
+        for (number, sku) in model.iter().enumerate() {
+            skus.set(number as u32, sku);
+        }
+        for number in [0, 15, 16, 50, 99] {
+            model[number] = Sku::new(&format!("other-{number}")).unwrap();
+            skus.set(number as u32, &model[number]);
+        }
+        for (number, sku) in model.iter().enumerate() {
+            assert_eq!(skus.get(number as u32), sku.as_str());
+        }
+    }
+}
