@@ -9,8 +9,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::node::STOCK;
-use super::usage::Usage;
-use crate::world::{Process, free_address};
+use super::usage::{Usage, children};
+use crate::world::{Process, free_address, until};
 
 /// Where Debian's package puts its programs.
 const PROGRAMS: &str = "/usr/lib/postgresql/15/bin";
@@ -122,11 +122,17 @@ impl Postgres {
     }
 
     /// Runs one of [`Postgres::command`]'s to its end; what it told and what the cluster's
-    /// processes used.
-    pub fn run(&self, command: &[String]) -> Result<(Told, Usage)> {
-        let before = Usage::of_family(self.process.id())?;
+    /// processes used, those of its clients included: they are waited for, and then their time is
+    /// the first process's.
+    pub async fn run(&self, command: &[String]) -> Result<(Told, Usage)> {
+        let id = self.process.id();
+        let (before, others) = (Usage::of_family(id)?, children(id)?.len());
         let text = run(command).context("running pgbench (apt-get install postgresql-15)")?;
-        let usage = Usage::of_family(self.process.id())?.since(before);
+        until("the processes of pgbench's clients to end", READY_DEADLINE, || async {
+            children(id).is_ok_and(|now| now.len() <= others).then_some(())
+        })
+        .await?;
+        let usage = Usage::of_family(id)?.since(before);
         let told = parse(&text).with_context(|| format!("pgbench printed {text}"))?;
         Ok((told, usage))
     }

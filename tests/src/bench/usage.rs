@@ -32,12 +32,11 @@ impl Usage {
     /// of a server that has a process for each connection. The memory is the sum of what each holds
     /// for itself and its share of what they have in common (PSS), now.
     pub fn of_family(id: u32) -> Result<Self> {
-        let mut family = vec![id];
-        let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children"))?;
-        family.extend(children.split_whitespace().filter_map(|child| child.parse::<u32>().ok()));
+        let mut family = children(id)?;
+        family.push(id);
         let mut sum = Self { peak_rss_bytes: 0, ..Self::of_reaped(id)? };
         for member in family {
-            // A child may have ended since: then its time is the parent's, at the next look.
+            // One that has just ended is counted once it has been waited for.
             let Ok(usage) = Self::of(member) else { continue };
             sum.user_seconds += usage.user_seconds;
             sum.system_seconds += usage.system_seconds;
@@ -82,6 +81,13 @@ impl Usage {
         let kib: u64 = kib.split_whitespace().next()?.parse().ok()?;
         Some(Self { user_seconds, system_seconds, peak_rss_bytes: kib * 1024 })
     }
+}
+
+/// The processes that this one started and that haven't been waited for.
+pub fn children(id: u32) -> Result<Vec<u32>> {
+    let path = format!("/proc/{id}/task/{id}/children");
+    let text = std::fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
+    Ok(text.split_whitespace().filter_map(|child| child.parse().ok()).collect())
 }
 
 /// utime and stime are fields 14 and 15 of proc(5), cutime and cstime 16 and 17; the first after

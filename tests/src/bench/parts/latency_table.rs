@@ -1,10 +1,11 @@
 //! The reference's table of latencies (non-functional requirements), p95 of each operation on a
-//! store of ten million SKUs, by one client and by sixteen. It must never count a put-off answer
+//! store of ten million SKUs, by one client and, where that holds, by sixteen. It must never count a put-off answer
 //! (503) as an answer.
 
 use std::fmt::Write as _;
+use std::time::Instant;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 
 use super::latency::post;
@@ -58,8 +59,8 @@ pub struct Row {
     bar_ms: f64,
     /// By one client.
     one: Latencies,
-    /// By sixteen.
-    many: Latencies,
+    /// By sixteen; none where one client alone missed the bar already.
+    many: Option<Latencies>,
 }
 
 /// The table and what the node used.
@@ -77,17 +78,15 @@ pub struct Table {
 }
 
 impl Row {
-    /// The worse of both p95.
-    fn p95_ms(&self) -> f64 {
-        self.one.p95_us.max(self.many.p95_us) / 1e3
-    }
-
     /// Judged by the worse of both.
     pub fn criterion(&self) -> Criterion {
-        let [one, many] = [self.one, self.many].map(|seen| seen.p95_us / 1e3);
-        let result = format!("1 client {one:.2} ms, 16 clients {many:.2} ms");
+        let one = self.one.p95_us / 1e3;
+        let many = self.many.map(|seen| seen.p95_us / 1e3);
+        let told = many.map_or("left out".to_owned(), |many| format!("{many:.2} ms"));
+        let result = format!("1 client {one:.2} ms, 16 clients {told}");
         let what = format!("p95: {}", self.operation);
-        Criterion::at_most(&what, result, (self.p95_ms(), "ms"), self.bar_ms)
+        let worse = many.map_or(one, |many| one.max(many));
+        Criterion::at_most(&what, result, (worse, "ms"), self.bar_ms)
     }
 }
 
@@ -96,10 +95,12 @@ pub async fn measure(setup: &Setup) -> Result<Table> {
     let data = setup.directory.join("large");
     let skus = setup.skus.to_string();
     let place = data.display().to_string();
+    let began = Instant::now();
     let made = example::run(setup, GENERATE, &[("DIR", &place), ("SKUS", &skus)])?;
     ensure!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     let mut node = node::stopped(setup, "large")?;
     let start_seconds = node.restart().await?.as_secs_f64();
+    println!("  a store of {skus} SKUs, made and opened in {:.0} s", began.elapsed().as_secs_f64());
     let mut rows = Vec::new();
     for operation in &OPERATIONS {
         let row = row(setup, &node, operation).await?;
@@ -123,9 +124,16 @@ async fn row(setup: &Setup, node: &Service, operation: &Operation) -> Result<Row
             request(first + client, number, skus, bytes);
         };
         let run = tokio::task::spawn_blocking(move || pace::run(address, pace, &ask));
-        seen.push(run.await??);
+        let latencies = run.await??;
+        seen.push(latencies);
+        // Sixteen would only wait for each other.
+        if latencies.p95_us / 1e3 > operation.bar_ms {
+            break;
+        }
     }
-    Ok(Row { operation: operation.name, bar_ms: operation.bar_ms, one: seen[0], many: seen[1] })
+    let mut seen = seen.into_iter();
+    let one = seen.next().context("one client was measured")?;
+    Ok(Row { operation: operation.name, bar_ms: operation.bar_ms, one, many: seen.next() })
 }
 
 impl Table {
@@ -143,12 +151,17 @@ impl Table {
         );
         for row in &self.rows {
             let _ = write!(text, "| {} | {} |", row.operation, row.bar_ms);
-            for seen in [row.one, row.many] {
+            for seen in [Some(row.one), row.many] {
+                let Some(seen) = seen else {
+                    text.push_str(" | | | |");
+                    continue;
+                };
                 let [p50, p95, p99] = [seen.p50_us, seen.p95_us, seen.p99_us].map(|us| us / 1e3);
                 let rate = seen.per_second;
                 let _ = write!(text, " {p50:.2} | {p95:.2} | {p99:.2} | {rate:.0} |");
             }
-            let _ = writeln!(text, " {} |", row.one.put_off + row.many.put_off);
+            let put_off = row.one.put_off + row.many.map_or(0, |seen| seen.put_off);
+            let _ = writeln!(text, " {put_off} |");
         }
         text
     }
@@ -245,12 +258,16 @@ mod tests {
             p99_us: 9e9,
             max_us: 9e9,
         };
-        let row =
-            |one, many| Row { operation: "read", bar_ms: 50.0, one: seen(one), many: seen(many) };
-        assert_eq!(row(50e3, 49e3).criterion().verdict(), Verdict::Met);
-        assert_eq!(row(1e3, 50.1e3).criterion().verdict(), Verdict::Missed);
-        assert_eq!(row(51e3, 1e3).criterion().verdict(), Verdict::Missed);
-        assert_eq!(row(1e3, f64::INFINITY).criterion().verdict(), Verdict::Missed);
+        let row = |one: f64, many: Option<f64>| Row {
+            operation: "read",
+            bar_ms: 50.0,
+            one: seen(one),
+            many: many.map(seen),
+        };
+        assert_eq!(row(50e3, Some(49e3)).criterion().verdict(), Verdict::Met);
+        assert_eq!(row(1e3, Some(50.1e3)).criterion().verdict(), Verdict::Missed);
+        assert_eq!(row(51e3, None).criterion().verdict(), Verdict::Missed);
+        assert_eq!(row(1e3, Some(f64::INFINITY)).criterion().verdict(), Verdict::Missed);
     }
 
     #[test]

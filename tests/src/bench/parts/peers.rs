@@ -94,7 +94,7 @@ async fn measure(setup: &Setup) -> Result<Findings> {
         let (sides, kept) =
             node::durable_round(setup, &name, SKUS, plans(setup, number, SKUS)).await?;
         let node = sides.into_iter().next_back().ok_or_else(|| anyhow!("nothing was run"))?;
-        let postgres = peers.run_postgres(setup.seconds)?;
+        let postgres = peers.run_postgres(setup.seconds).await?;
         let redis = peers.run_redis()?;
         let round = Round { node, kept, postgres, redis };
         println!(
@@ -132,13 +132,13 @@ impl Peers {
         })
     }
 
-    fn run_postgres(&mut self, seconds: u64) -> Result<Vec<PeerRun>> {
+    async fn run_postgres(&mut self, seconds: u64) -> Result<Vec<PeerRun>> {
         let mut runs = Vec::new();
         for clients in POSTGRES_CLIENTS {
             // One second to warm up, then the measured run.
             for seconds in [1, seconds] {
                 let command = self.postgres.command(clients, seconds);
-                let (told, usage) = self.postgres.run(&command)?;
+                let (told, usage) = self.postgres.run(&command).await?;
                 self.postgres_total.0 += told.transactions;
                 self.postgres_total.1 += clients as u64;
                 self.note(&command, seconds > 1);
