@@ -12,17 +12,20 @@ SEED ?=
 SEEDS ?= 100000
 # make chaos MINUTES=60: longer.
 MINUTES ?= 5
+# make endurance OPERATIONS=20000000: longer. make endurance HOURS=24: a day at 1,000 requests a second.
+OPERATIONS ?= 3600000
+HOURS ?=
 # make fuzz FUZZ_SECONDS=600 TARGETS="frame record": longer, and not all of them.
 FUZZ_SECONDS ?= 60
 TARGETS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test fuzz bench retail sim soak chaos lint fmt ci clean release
+.PHONY: help run test fuzz bench retail sim soak chaos endurance lint fmt ci clean release
 
 help: ## this list
 	@echo "Onhand: store nodes that never lose or double a unit, and a global view that proves the sum."
 	@echo
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: release ## three stores and the global view on this machine, with sample data in ./data (Ctrl-C stops)
 	@exec $(RELEASE)/demo --port $(PORT)
@@ -55,6 +58,10 @@ soak: ## the same for SEEDS=100000 seeds, one thread for each core
 chaos: release ## real processes, killed and cut off, on full and dying disks, for MINUTES=5 (SEED=n: another schedule)
 	@tests/need.sh strace || true
 	@$(RELEASE)/chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+
+endurance: release ## a mixed load for long (OPERATIONS=3600000, or HOURS=n): memory, files, disk, latency stay flat?
+	@mkdir -p bench
+	@$(RELEASE)/endurance $(if $(HOURS),--hours $(HOURS),--operations $(OPERATIONS))
 
 lint: ## formatting and clippy, warnings are errors
 	$(CARGO) fmt --all --check

@@ -15,7 +15,7 @@ use futures_util::FutureExt;
 use parking_lot::RwLock;
 use shared::StoreId;
 use shared::wire::global_sync::SyncState;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::timeout;
 
 use crate::claims::Claims;
@@ -25,7 +25,9 @@ use crate::persistence::LoadedStore;
 use crate::registry::{Registry, RegistryError};
 use crate::source::LogSource;
 use crate::store_state::StoreShared;
-use crate::sync_worker::{CONTROLS_MAX, Control, SyncWorker, WorkerOptions, WorkerParts};
+use crate::sync_worker::{
+    CONTROLS_MAX, Control, SAVES_AT_ONCE_MAX, SyncWorker, WorkerOptions, WorkerParts,
+};
 use crate::timezone::TimeZoneName;
 use crate::view::MemoryView;
 use changes::{DirectoryKeeper, Keeper, Said, take_of};
@@ -269,6 +271,7 @@ async fn sample_often(hub: Weak<Hub>) {
 
 fn spawner<L: LogSource, S: Storage>(parts: HubParts<L, S>, claims: Claims) -> Spawn {
     let HubParts { view, storage, clock, options, source_of } = parts;
+    let saves = Arc::new(Semaphore::new(SAVES_AT_ONCE_MAX));
     Box::new(move |spec, loaded| {
         let source = source_of(&spec)?;
         let known = loaded.as_ref().map(|loaded| loaded.saved.store_id.clone());
@@ -287,6 +290,7 @@ fn spawner<L: LogSource, S: Storage>(parts: HubParts<L, S>, claims: Claims) -> S
             shared: shared.clone(),
             claims: claims.clone(),
             clock: clock.clone(),
+            saves: Arc::clone(&saves),
             options,
             expected: spec.store_id.clone(),
             loaded,

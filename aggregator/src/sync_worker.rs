@@ -29,7 +29,7 @@ use event_log::storage::Storage;
 use event_log::{LogId, Seq};
 use shared::StoreId;
 use shared::wire::global_sync::SyncState;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::{Instant, sleep};
 
 use crate::claims::Claims;
@@ -47,7 +47,7 @@ use saving::Saver;
 
 pub use bootstrap::ITEMS_SECTION_KIND;
 pub use compare::{DIFFERENCES_MAX, compare};
-pub use parts::{CONTROLS_MAX, Control, Leave, WorkerOptions, WorkerParts};
+pub use parts::{CONTROLS_MAX, Control, Leave, SAVES_AT_ONCE_MAX, WorkerOptions, WorkerParts};
 
 /// How often a worker looks after what isn't a frame.
 const TICK: Duration = Duration::from_millis(100);
@@ -60,6 +60,7 @@ pub struct SyncWorker<L: LogSource, S: Storage, V: ViewStore> {
     shared: Arc<StoreShared>,
     claims: Claims,
     clock: Clock,
+    saves: Arc<Semaphore>,
     options: WorkerOptions,
     expected: Option<StoreId>,
     phase: Phase,
@@ -138,6 +139,7 @@ impl<L: LogSource, S: Storage, V: ViewStore> SyncWorker<L, S, V> {
             shared: parts.shared,
             claims: parts.claims,
             clock: parts.clock,
+            saves: parts.saves,
             options,
             expected: parts.expected,
             phase: Phase::Following,
@@ -176,7 +178,7 @@ impl<L: LogSource, S: Storage, V: ViewStore> SyncWorker<L, S, V> {
         });
         self.follower = Some(Follower::new(self.view.clone(), slot, saved.state));
         let files = StoreFiles::new(self.storage.clone(), store_id.clone(), generation);
-        self.saver = Some(Saver::new(files, self.source.clone(), self.options.persist_interval));
+        self.saver = Some(self.new_saver(files));
         self.expected = Some(store_id);
         // An upgrade may read what the former version couldn't.
         self.retry_letters(|_| true);
@@ -361,6 +363,11 @@ impl<L: LogSource, S: Storage, V: ViewStore> SyncWorker<L, S, V> {
         results
     }
 
+    fn new_saver(&self, files: StoreFiles<S>) -> Saver<L, S> {
+        let saves = Arc::clone(&self.saves);
+        Saver::new(files, self.source.clone(), saves, self.options.persist_interval)
+    }
+
     fn mark_dirty(&mut self) {
         if let Some(saver) = &mut self.saver {
             saver.mark_dirty();
@@ -403,8 +410,7 @@ impl<L: LogSource, S: Storage, V: ViewStore> SyncWorker<L, S, V> {
         if self.saver.is_none() {
             let generation = highest_generation(&self.storage, store_id).unwrap_or(0);
             let files = StoreFiles::new(self.storage.clone(), store_id.clone(), generation);
-            let interval = self.options.persist_interval;
-            self.saver = Some(Saver::new(files, self.source.clone(), interval));
+            self.saver = Some(self.new_saver(files));
         }
         self.shared.update(|status| status.store_id = Some(store_id.clone()));
         Ok(())

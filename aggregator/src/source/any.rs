@@ -40,9 +40,7 @@ impl NodeSource {
     /// The source at `url`, read as `consumer`; else why there is none.
     pub fn at(url: &str, consumer: &str, options: HttpOptions) -> Result<Self, String> {
         match NodeAddress::parse(url)? {
-            NodeAddress::Http(url) => HttpSource::new(&url, consumer, options)
-                .map(Self::Http)
-                .map_err(|error| error.to_string()),
+            NodeAddress::Http(url) => Ok(Self::Http(HttpSource::new(&url, consumer, options))),
             NodeAddress::Directory(path) => {
                 Ok(Self::Directory(DirectorySource::new(DiskStorage::new(path))))
             }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use event_log::Seq;
 use event_log::storage::Storage;
 use shared::StoreId;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::claims::Claims;
 use crate::clock::Clock;
@@ -19,6 +19,10 @@ use crate::view::ViewStore;
 
 /// Commands that may wait for a worker.
 pub const CONTROLS_MAX: usize = 64;
+
+/// Stores that are written to disk at the same time. More would only have more threads wait for one
+/// disk, each with memory of its own.
+pub const SAVES_AT_ONCE_MAX: usize = 4;
 
 /// What a worker may be tuned by.
 #[derive(Debug, Clone, Copy)]
@@ -112,6 +116,8 @@ pub struct WorkerParts<L: LogSource, S: Storage, V: ViewStore> {
     pub claims: Claims,
     /// The time.
     pub clock: Clock,
+    /// Places for saves, of all stores together: [`SAVES_AT_ONCE_MAX`].
+    pub saves: Arc<Semaphore>,
     /// Tuning.
     pub options: WorkerOptions,
     /// The store that the URL must be, if that was said.

@@ -1,11 +1,13 @@
 //! When a store's part is written to disk, and what the node is then told. The node must never be
 //! told of a seq that a crash could take from us: only what a finished save holds is acknowledged.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use event_log::planted;
 use event_log::storage::Storage;
 use shared::Timestamp;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Instant, timeout};
 
@@ -35,6 +37,8 @@ type Acknowledging = JoinHandle<(Position, Result<(), SourceError>)>;
 pub(super) struct Saver<L: LogSource, S: Storage> {
     files: StoreFiles<S>,
     source: L,
+    /// Places for saves, of all stores together.
+    saves: Arc<Semaphore>,
     interval: Duration,
     is_dirty: bool,
     is_urgent: bool,
@@ -50,11 +54,17 @@ pub(super) struct Saver<L: LogSource, S: Storage> {
 }
 
 impl<L: LogSource, S: Storage> Saver<L, S> {
-    pub(super) fn new(files: StoreFiles<S>, source: L, interval: Duration) -> Self {
+    pub(super) fn new(
+        files: StoreFiles<S>,
+        source: L,
+        saves: Arc<Semaphore>,
+        interval: Duration,
+    ) -> Self {
         let now = Instant::now();
         Self {
             files,
             source,
+            saves,
             interval,
             is_dirty: false,
             is_urgent: false,
@@ -87,18 +97,28 @@ impl<L: LogSource, S: Storage> Saver<L, S> {
         self.is_running_forgotten = self.running.is_some();
     }
 
-    /// Whether it is time to write.
-    pub(super) fn is_due(&self) -> bool {
+    /// A place to write, if it is time and there is one; else the next look finds one.
+    pub(super) fn admit(&self) -> Option<OwnedSemaphorePermit> {
+        if self.is_due() { Arc::clone(&self.saves).try_acquire_owned().ok() } else { None }
+    }
+
+    /// Waits for a place to write.
+    pub(super) async fn wait_admitted(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.saves).acquire_owned().await.ok()
+    }
+
+    fn is_due(&self) -> bool {
         let wait = self.interval.max(self.took * INTERVAL_FACTOR);
         self.is_dirty
             && self.running.is_none()
             && (self.is_urgent || self.begun_at.elapsed() >= wait)
     }
 
-    /// Begins to write the store's part as it is now; the store goes on meanwhile. Nothing waits
-    /// here for the cells or the disk.
+    /// Begins to write the store's part as it is now, in its place; the store goes on meanwhile.
+    /// Nothing waits here for the cells or the disk.
     pub(super) fn begin<V: ViewStore>(
         &mut self,
+        place: OwnedSemaphorePermit,
         view: V,
         slot: &V::Slot,
         saved: SavedStore,
@@ -115,6 +135,7 @@ impl<L: LogSource, S: Storage> Saver<L, S> {
         self.running = Some(spawn_blocking(move || {
             let written = files.write(&view, cut, &saved, now);
             let result = written.and_then(PendingSave::finish);
+            drop(place);
             Saved { files, result, at: Instant::now() }
         }));
     }
@@ -196,5 +217,36 @@ impl<L: LogSource, S: Storage> Saver<L, S> {
         self.is_dirty = true;
         self.took = self.took.max(RETRY_INTERVAL / INTERVAL_FACTOR);
         Err(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use event_log::storage::sim::SimStorage;
+    use shared::StoreId;
+
+    use super::*;
+    use crate::source::directory::DirectorySource;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_waits_for_a_place_and_gets_it_when_another_is_done() {
+        let places = Arc::new(Semaphore::new(1));
+        let saver = |name: &str| {
+            let storage = SimStorage::new(1);
+            let files = StoreFiles::new(storage.clone(), StoreId::new(name).unwrap(), 0);
+            let source = DirectorySource::new(storage);
+            let mut saver = Saver::new(files, source, Arc::clone(&places), Duration::from_secs(2));
+            saver.mark_urgent();
+            saver
+        };
+        let (one, other) = (saver("one"), saver("other"));
+        let place = one.admit().expect("a place is free");
+        assert!(other.admit().is_none(), "two stores are written at once");
+        assert!(timeout(Duration::from_secs(9), other.wait_admitted()).await.is_err());
+        drop(place);
+        assert!(other.admit().is_some());
+        let mut idle = saver("idle");
+        idle.is_dirty = false;
+        assert!(idle.admit().is_none(), "nothing to write");
     }
 }

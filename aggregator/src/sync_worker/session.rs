@@ -21,7 +21,8 @@ use crate::view::ViewStore;
 
 /// Frames with more records than this are absorbed where they hold up no other task.
 const INLINE_RECORDS_MAX: u32 = 512;
-/// Frames in a row before other tasks get their turn.
+/// Records in a row, and frames, before other tasks get their turn: about half a millisecond.
+const RECORDS_PER_TURN_MAX: u32 = 512;
 const FRAMES_PER_TURN_MAX: u32 = 16;
 /// A store whose part is younger than this is live, however many events just came.
 const LIVE_AGE_MAX_US: i64 = 2_000_000;
@@ -136,7 +137,7 @@ impl<L: LogSource, S: Storage, V: ViewStore> SyncWorker<L, S, V> {
         self.backoff.reset();
         self.asked_at = Instant::now();
         let mut probe: Option<(Probe, Timestamp)> = None;
-        let mut frames_in_turn = 0;
+        let mut turn = Turn::default();
         let mut tick_at = Instant::now() + TICK;
         loop {
             tokio::select! {
@@ -160,9 +161,7 @@ impl<L: LogSource, S: Storage, V: ViewStore> SyncWorker<L, S, V> {
                     if let Err(end) = taken {
                         return end;
                     }
-                    frames_in_turn += 1;
-                    if frames_in_turn == FRAMES_PER_TURN_MAX {
-                        frames_in_turn = 0;
+                    if frame.is_ok_and(|frame| turn.is_over_after(&frame)) {
                         tokio::task::yield_now().await;
                     }
                 }
@@ -319,6 +318,26 @@ pub(super) fn absorb<V: ViewStore>(
     absorbed.map_err(|divergence| divergence.to_string())
 }
 
+/// What was taken over since other tasks had their turn.
+#[derive(Debug, Default)]
+struct Turn {
+    frames: u32,
+    records: u32,
+}
+
+impl Turn {
+    /// Counts a frame; says whether others are next, and begins anew then.
+    fn is_over_after(&mut self, frame: &Frame) -> bool {
+        self.frames += 1;
+        self.records += frame.header.record_count;
+        let is_over = self.frames >= FRAMES_PER_TURN_MAX || self.records >= RECORDS_PER_TURN_MAX;
+        if is_over {
+            *self = Self::default();
+        }
+        is_over
+    }
+}
+
 /// Asks who is there, opens the stream and waits for its first frame, which comes within a second.
 async fn look<L: LogSource>(
     source: L,
@@ -363,4 +382,29 @@ pub(super) async fn open<L: LogSource>(
     let (identity, mut stream) = source.follow(position).await?;
     let first = stream.next().await?;
     Ok(Session { status, identity, stream, first })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{FRAMES_PER_TURN_MAX, Turn};
+    use crate::testing::{Node, create};
+
+    /// How many frames of so many records make a turn.
+    fn frames_of_a_turn(records: usize) -> u32 {
+        let skus: Vec<String> = (0..records).map(|number| format!("S{number}")).collect();
+        let commands: Vec<_> = skus.iter().map(|sku| (sku.as_str(), create(1))).collect();
+        let frame = Node::new().commit(&commands);
+        let mut turn = Turn::default();
+        let frames = (1..=100).find(|_| turn.is_over_after(&frame)).unwrap();
+        let next = (1..=100).find(|_| turn.is_over_after(&frame)).unwrap();
+        assert_eq!(frames, next, "the next turn begins anew");
+        frames
+    }
+
+    #[test]
+    fn a_flood_gives_way_after_few_records_and_a_trickle_after_few_frames() {
+        assert_eq!(frames_of_a_turn(1), FRAMES_PER_TURN_MAX);
+        assert_eq!(frames_of_a_turn(256), 2);
+        assert_eq!(frames_of_a_turn(1000), 1);
+    }
 }

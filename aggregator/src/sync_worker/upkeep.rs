@@ -1,6 +1,7 @@
 //! A worker's saves while it works, and its end. What is told to the node is `saving`'s to decide.
 
 use event_log::storage::Storage;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::saving::Saver;
 use super::{Leave, Phase, SyncWorker};
@@ -14,17 +15,17 @@ impl<L: LogSource, S: Storage, V: ViewStore> SyncWorker<L, S, V> {
         let Some(saver) = &mut self.saver else { return };
         let ended = saver.tend(may_acknowledge).await;
         self.note_save(ended);
-        if self.saver.as_ref().is_some_and(Saver::is_due) {
-            self.begin_save();
+        if let Some(place) = self.saver.as_ref().and_then(Saver::admit) {
+            self.begin_save(place);
         }
     }
 
-    fn begin_save(&mut self) {
+    fn begin_save(&mut self, place: OwnedSemaphorePermit) {
         let state = self.to_save();
         let now = (self.clock)();
         if let (Some(saver), Some(follower), Some(state)) = (&mut self.saver, &self.follower, state)
         {
-            saver.begin(self.view.clone(), follower.slot(), state, now);
+            saver.begin(place, self.view.clone(), follower.slot(), state, now);
         }
     }
 
@@ -75,8 +76,10 @@ impl<L: LogSource, S: Storage, V: ViewStore> SyncWorker<L, S, V> {
         let Some(saver) = &mut self.saver else { return };
         let ended = saver.settle().await;
         self.note_save(ended);
-        if self.saver.as_ref().is_some_and(Saver::is_dirty) {
-            self.begin_save();
+        if let Some(saver) = self.saver.as_ref().filter(|saver| saver.is_dirty())
+            && let Some(place) = saver.wait_admitted().await
+        {
+            self.begin_save(place);
         }
         let Some(saver) = &mut self.saver else { return };
         let ended = saver.settle().await;

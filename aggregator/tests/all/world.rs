@@ -69,9 +69,7 @@ impl Aggregator {
         options: WorkerOptions,
     ) -> Self {
         let http = HttpOptions { silence: Duration::from_secs(2), ..HttpOptions::default() };
-        let source_of = move |spec: &StoreSpec| {
-            HttpSource::new(&spec.url, "test", http).map_err(|error| error.to_string())
-        };
+        let source_of = move |spec: &StoreSpec| Ok(HttpSource::new(&spec.url, "test", http));
         Self::start_from(storage, specs, options, Arc::new(source_of)).await
     }
 

@@ -11,6 +11,8 @@ pub mod log;
 pub mod peers;
 pub mod replay;
 pub mod reservations;
+pub mod stores;
+pub mod visible;
 
 use anyhow::{Result, bail};
 
@@ -23,8 +25,10 @@ pub const ALL: &[Part] = &[
     batches::PART,
     log::PART,
     replay::PART,
+    visible::PART,
     latency::PART,
     hot::PART,
+    stores::PART,
 ];
 
 /// The word for [`ALL`].
