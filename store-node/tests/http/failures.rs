@@ -23,7 +23,9 @@ async fn a_failing_disk_leaves_the_outcome_open_and_then_refuses() {
     let world = World::new();
     world.create("A", 10).await;
     world.create("B", 10).await;
-    world.storage.fail_at(world.storage.op_count(), Fault::Eio);
+    // The preallocator may take the next few operations: whichever the committer meets fails.
+    let next = world.storage.op_count();
+    (next..next + 100).for_each(|operation| world.storage.fail_at(operation, Fault::Eio));
     let answer = world.post("/api/inventory/A/sell", SELL).await;
     answer.problem(504, "OutcomeUnknown");
     world.post("/api/inventory/A/sell", SELL).await.problem(503, "LogPoisoned");
