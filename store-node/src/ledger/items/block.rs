@@ -130,17 +130,17 @@ impl States {
     }
 }
 
+threading::thread_local! {
+    static PACKED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
 /// Runs `work` with the bytes of a slot, in this thread's buffer.
 fn with_packed(slot: &Slot, work: impl FnOnce(&[u8])) {
-    /// Room for most slots' bytes, so that the buffer seldom grows.
-    const USUAL_BYTES: usize = 128;
-    thread_local! {
-        static PACKED: RefCell<Vec<u8>> = RefCell::new(Vec::with_capacity(USUAL_BYTES));
-    }
-    PACKED.with_borrow_mut(|packed| {
+    PACKED.with(|buffer| {
+        let mut packed = buffer.borrow_mut();
         packed.clear();
-        slot.pack(packed);
-        work(packed);
+        slot.pack(&mut packed);
+        work(&packed);
     });
 }
 
