@@ -18,7 +18,7 @@ const MUTANTS: [(&str, usize, fn()); 12] = [
     ("move the watermark before the tip", 200, handoff::appends),
     ("poison without telling who waits", 200, handoff::poisoning),
     ("register without a second look", 5000, waiting::racing),
-    ("sleep without a look at the batch", 200, handoff::appends),
+    ("sleep without a look at the batch", 5000, handoff::appends),
     ("wake before the watermark moves", 200, waiting::waiting),
 ];
 
