@@ -13,7 +13,7 @@ use crate::seq::{Chain, Seq};
 use crate::storage::{OpenMode, Storage, StorageFile};
 
 /// Zeros are written in pieces of this size.
-const ZERO_PIECE_BYTES: usize = 1 << 20;
+const ZERO_PIECE_BYTES: usize = 256 << 10;
 /// An index entry for about so many bytes of frames.
 const INDEX_STEP_BYTES: u64 = 64 * 1024;
 
@@ -60,9 +60,11 @@ fn zero_fill<F: StorageFile>(file: &F, bytes: u64) -> io::Result<()> {
     while offset < bytes {
         let piece = (bytes - offset).min(zeros.len() as u64) as usize;
         file.write_at(&zeros[..piece], offset)?;
+        // Each piece by itself: a frame's sync waits for no more of the device than that.
+        file.sync_data()?;
         offset += piece as u64;
     }
-    file.sync_data()
+    Ok(())
 }
 
 /// A place between two frames, from which a walk can begin.
