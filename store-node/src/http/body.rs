@@ -51,26 +51,34 @@ pub(super) async fn read<S: Storage>(
         if let Some(read) = promptly(reading.as_mut()).await {
             Ok(read)
         } else {
-            tokio::select! {
-                biased;
-                read = tokio::time::timeout(deadline, reading) => read,
-                () = cut_off(call.app()) => {
-                    let detail = "this node is leaving, and the body was not complete";
-                    return Err(Failure::new(ErrorCode::ShuttingDown, detail));
+            // In a box: the clocks are large, and most requests never need them.
+            let app = call.app();
+            Box::pin(async move {
+                tokio::select! {
+                    biased;
+                    read = tokio::time::timeout(deadline, reading) => Ok(read),
+                    () = cut_off(app) => {
+                        let detail = "this node is leaving, and the body was not complete";
+                        Err(Failure::new(ErrorCode::ShuttingDown, detail))
+                    }
                 }
-            }
+            })
+            .await?
         }
     };
     match read {
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(Unread::TooLarge)) => {
             if !is_asking {
-                let discarding = tokio::time::timeout(DISCARD_DEADLINE, discard(&mut body));
-                tokio::select! {
-                    biased;
-                    _ = discarding => {}
-                    () = cut_off(call.app()) => {}
-                }
+                let (app, body) = (call.app(), &mut body);
+                Box::pin(async move {
+                    tokio::select! {
+                        biased;
+                        _ = tokio::time::timeout(DISCARD_DEADLINE, discard(body)) => {}
+                        () = cut_off(app) => {}
+                    }
+                })
+                .await;
             }
             let detail = format!("the body is over {bytes_max} bytes");
             Err(Failure::new(ErrorCode::PayloadTooLarge, detail))

@@ -9,7 +9,7 @@ use std::time::Instant;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Method, Uri};
+use axum::http::{HeaderMap, HeaderName, Method, Uri};
 use axum::response::Response;
 use axum::routing::{MethodFilter, MethodRouter, any, on};
 use compact_str::CompactString;
@@ -24,6 +24,9 @@ use super::failure::Failure;
 use super::metrics::Endpoint;
 use super::request_id::REQUEST_ID_HEADER;
 use super::{percent, reply};
+
+/// Where a caller says which trace a request belongs to.
+const TRACE_HEADER: HeaderName = HeaderName::from_static("traceparent");
 
 /// What a handler comes to.
 pub(super) type Outcome = Result<Response, Failure>;
@@ -61,6 +64,12 @@ impl<S: Storage> Call<S> {
     /// The request's headers.
     pub(super) fn headers(&self) -> &HeaderMap {
         &self.parts.headers
+    }
+
+    /// Gives the request up: its head and body lie in the connection's buffer, which can't be used
+    /// again before that.
+    pub(super) fn release(self) -> Arc<App<S>> {
+        self.app
     }
 
     /// The body, the first time.
@@ -130,10 +139,15 @@ where
     let started = Instant::now();
     let (parts, body) = request.into_parts();
     let request_id = app.request_ids.of(&parts.headers);
+    // Copied: what is shared keeps the connection's buffer.
     let seen = Seen {
         method: parts.method.clone(),
-        uri: parts.uri.clone(),
-        trace: parts.headers.get("traceparent").cloned(),
+        path: CompactString::new(parts.uri.path()),
+        trace: parts
+            .headers
+            .get(TRACE_HEADER)
+            .and_then(|value| value.to_str().ok())
+            .map(CompactString::new),
     };
     let in_flight = app.enter();
     let body = Mutex::new(Some(body));
@@ -170,27 +184,27 @@ where
 /// What a log line says about a request.
 struct Seen {
     method: Method,
-    uri: Uri,
-    trace: Option<axum::http::HeaderValue>,
+    path: CompactString,
+    trace: Option<CompactString>,
 }
 
 impl Seen {
     fn trace(&self) -> &str {
-        self.trace.as_ref().and_then(|value| value.to_str().ok()).unwrap_or("")
+        self.trace.as_deref().unwrap_or("")
     }
 
     fn failed(&self, request_id: &str, status: u16, error: &str, cause: &str) {
-        let (method, path, traceparent) = (&self.method, self.uri.path(), self.trace());
+        let (method, path, traceparent) = (&self.method, &*self.path, self.trace());
         tracing::error!(request_id, %method, path, status, error, cause, traceparent, "failed");
     }
 
     fn slow(&self, request_id: &str, status: u16, elapsed_ms: u64) {
-        let (method, path, traceparent) = (&self.method, self.uri.path(), self.trace());
+        let (method, path, traceparent) = (&self.method, &*self.path, self.trace());
         tracing::warn!(request_id, %method, path, status, elapsed_ms, traceparent, "slow");
     }
 
     fn answered(&self, request_id: &str, status: u16, elapsed_us: u64) {
-        let (method, path, traceparent) = (&self.method, self.uri.path(), self.trace());
+        let (method, path, traceparent) = (&self.method, &*self.path, self.trace());
         tracing::debug!(request_id, %method, path, status, elapsed_us, traceparent, "answered");
     }
 }

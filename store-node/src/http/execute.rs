@@ -1,6 +1,9 @@
 //! From a validated body to the ledger and back: precondition, idempotency key, durability. It must
 //! never answer a write that isn't durable.
 
+use std::sync::Arc;
+
+use axum::body::Bytes;
 use event_log::storage::Storage;
 use garde::Validate;
 use serde::Deserialize;
@@ -9,6 +12,7 @@ use shared::wire::node::CommandBody;
 use shared::wire::problem::ErrorCode;
 use shared::{Action, Command, Context, Rejection, Sku, Version};
 
+use super::app::App;
 use super::call::Call;
 use super::failure::Failure;
 use super::headers::{self, Precondition};
@@ -48,20 +52,44 @@ impl Asked {
 }
 
 /// An answer that is durable.
-pub(super) struct Settled {
+pub(super) struct Settled<S: Storage> {
+    /// What all handlers share.
+    pub(super) app: Arc<App<S>>,
     /// The answer.
     pub(super) answer: Answer,
     /// Whether it was given before.
     pub(super) replayed: bool,
 }
 
-/// Executes a command on `sku` and waits until its answer is durable.
+/// Executes a command on `sku` and waits until its answer is durable. The request itself is given
+/// up before the wait, so that its connection can use the buffer that it came in again.
 pub(super) async fn execute<S: Storage>(
+    call: Call<S>,
+    sku: Sku,
+    asked: Asked,
+    body: Bytes,
+) -> Result<Settled<S>, Failure> {
+    let (request, precondition) = ordered(&call, sku, asked, &body)?;
+    drop(body);
+    let app = call.release();
+    if precondition == Precondition::Never {
+        return Err(never_matches(&app, request.command.sku).await);
+    }
+    let executed = run(&app, request).await?;
+    settle::write(&app, executed.settle).await?;
+    match executed.outcome {
+        Ok(answer) => Ok(Settled { app, answer, replayed: executed.replayed }),
+        Err(refused) => Err(refusal(&refused, precondition).replayed(executed.replayed)),
+    }
+}
+
+/// What a request orders, as the ledger takes it, and on what condition.
+fn ordered<S: Storage>(
     call: &Call<S>,
     sku: Sku,
     asked: Asked,
     body: &[u8],
-) -> Result<Settled, Failure> {
+) -> Result<(Request, Precondition), Failure> {
     require_writable(call)?;
     let is_create = matches!(asked.action, Action::Create(_));
     if is_create {
@@ -69,26 +97,14 @@ pub(super) async fn execute<S: Storage>(
     }
     let precondition = Precondition::read(call.headers(), asked.expected_version)?;
     let key = headers::request_key(call.headers(), call.method(), call.uri(), body)?;
-    match precondition {
-        Precondition::Never => return Err(never_matches(call, sku).await),
-        Precondition::None if call.app().options().require_version && !is_create => {
-            let detail = "send If-Match or expectedVersion";
-            return Err(Failure::new(ErrorCode::PreconditionRequired, detail));
-        }
-        Precondition::None
-        | Precondition::Exists
-        | Precondition::Expected(_)
-        | Precondition::Matching(_) => {}
+    if precondition == Precondition::None && call.app().options().require_version && !is_create {
+        let detail = "send If-Match or expectedVersion";
+        return Err(Failure::new(ErrorCode::PreconditionRequired, detail));
     }
     let mut context = asked.context;
     context.request_id = Some(call.request_id().clone());
     let command = Command { sku, action: asked.action, expected_version: precondition.version() };
-    let executed = run(call, Request { command, context, key }).await?;
-    settle::write(call.app(), executed.settle).await?;
-    match executed.outcome {
-        Ok(answer) => Ok(Settled { answer, replayed: executed.replayed }),
-        Err(refused) => Err(refusal(&refused, precondition).replayed(executed.replayed)),
-    }
+    Ok((Request { command, context, key }, precondition))
 }
 
 /// Refuses writes where the node was started for looking only.
@@ -100,8 +116,7 @@ pub(super) fn require_writable<S: Storage>(call: &Call<S>) -> Result<(), Failure
 }
 
 /// Executes; where the same key was answered a moment ago, after that answer is durable.
-async fn run<S: Storage>(call: &Call<S>, request: Request) -> Result<Executed, Failure> {
-    let app = call.app();
+async fn run<S: Storage>(app: &App<S>, request: Request) -> Result<Executed, Failure> {
     if request.key.is_none() {
         return app.ledger().execute(request, app.now()).map_err(Failure::from);
     }
@@ -128,8 +143,7 @@ fn refusal(refused: &Refused, precondition: Precondition) -> Failure {
 }
 
 /// The answer to a tag that no version has.
-async fn never_matches<S: Storage>(call: &Call<S>, sku: Sku) -> Failure {
-    let app = call.app();
+async fn never_matches<S: Storage>(app: &App<S>, sku: Sku) -> Failure {
     let read = match app.ledger().read(&sku, app.now()) {
         Ok(Some(read)) => read,
         Ok(None) => {

@@ -11,7 +11,7 @@ use event_log::storage::Storage;
 use shared::wire::body::parse;
 use shared::wire::node::answers::{ItemAnswer, VerbAnswer};
 use shared::wire::node::items::{CreateBody, DeactivateBody, UpdateBody};
-use shared::{Rejection, Sku, StoreId};
+use shared::{Rejection, Sku};
 
 use super::app::App;
 use super::body::{self, BODY_BYTES_MAX};
@@ -55,8 +55,8 @@ async fn create<S: Storage>(mut call: Call<S>) -> Outcome {
         let body: CreateBody<'_> = parse(&bytes)?;
         (body.sku(), Asked::of(&body))
     };
-    let settled = execute(&call, sku, asked, &bytes).await?;
-    let mut response = item_answer(call.app().store_id(), &settled, StatusCode::CREATED)?;
+    let settled = execute(call, sku, asked, bytes).await?;
+    let mut response = item_answer(&settled, StatusCode::CREATED)?;
     if let Answer::Changed { event, .. } = &settled.answer {
         reply::set_location(&mut response, path_of(&event.sku));
     }
@@ -90,8 +90,7 @@ async fn update<S: Storage>(mut call: Call<S>) -> Outcome {
     headers::require_json(call.headers(), Some(MERGE_PATCH))?;
     let bytes = body::read(&mut call, BODY_BYTES_MAX).await?;
     let asked = asked::<UpdateBody<'_>>(&bytes)?;
-    let settled = execute(&call, sku, asked, &bytes).await?;
-    item_answer(call.app().store_id(), &settled, StatusCode::OK)
+    item_answer(&execute(call, sku, asked, bytes).await?, StatusCode::OK)
 }
 
 /// The body of `DELETE` may be empty.
@@ -105,13 +104,13 @@ async fn deactivate<S: Storage>(mut call: Call<S>) -> Outcome {
         headers::require_json(call.headers(), None)?;
         asked::<DeactivateBody>(&bytes)?
     };
-    let settled = execute(&call, sku, asked, &bytes).await?;
-    item_answer(call.app().store_id(), &settled, StatusCode::OK)
+    item_answer(&execute(call, sku, asked, bytes).await?, StatusCode::OK)
 }
 
 /// The full item after a create, update or deactivate; its quantities alone where a repeated
 /// request had changed nothing and the item has moved on since.
-fn item_answer(store: &StoreId, settled: &Settled, status: StatusCode) -> Outcome {
+fn item_answer<S: Storage>(settled: &Settled<S>, status: StatusCode) -> Outcome {
+    let store = settled.app.store_id();
     let (mut response, version) = match &settled.answer {
         Answer::Changed { seq, event } => {
             let answer = ItemAnswer::of_event(store, event, seq.get()).ok_or_else(|| {

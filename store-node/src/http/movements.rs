@@ -51,8 +51,8 @@ async fn apply<S: Storage>(mut call: Call<S>, read: Read) -> Outcome {
     let sku = call.sku()?;
     let bytes = body::read_json(&mut call, BODY_BYTES_MAX).await?;
     let asked = read(&bytes)?;
-    let settled = execute(&call, sku, asked, &bytes).await?;
-    let store = call.app().store_id();
+    let settled = execute(call, sku, asked, bytes).await?;
+    let store = settled.app.store_id();
     let (mut response, version) = match &settled.answer {
         Answer::Changed { seq, event } => {
             (reply::ok(&VerbAnswer::of_event(store, event, seq.get())), event.version)

@@ -3,13 +3,13 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, HeaderName};
 use compact_str::CompactString;
 
 /// The longest id that is taken over from a caller, in bytes.
 const REQUEST_ID_BYTES_MAX: usize = 64;
 /// The header, in both directions.
-pub(super) const REQUEST_ID_HEADER: &str = "x-request-id";
+pub(super) const REQUEST_ID_HEADER: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Makes ids that repeat neither in this process nor, practically, after a restart.
 #[derive(Debug)]
@@ -39,11 +39,9 @@ impl RequestIds {
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^= mixed >> 31;
-        let mut id = CompactString::default();
-        for shift in (0..16).rev() {
-            id.push(char::from(HEX[(mixed >> (shift * 4)) as usize & 15]));
-        }
-        id
+        let digits: [u8; 16] =
+            std::array::from_fn(|index| HEX[(mixed >> ((15 - index) * 4)) as usize & 15]);
+        CompactString::from_utf8_lossy(&digits)
     }
 }
 
