@@ -245,6 +245,7 @@ mod tests {
     use super::*;
     use crate::format::header_len_for;
     use crate::seq::{Epoch, LogId};
+    use crate::storage::sim::{Operation, SimStorage};
 
     fn header(first: u64) -> SegmentHeader {
         SegmentHeader {
@@ -293,5 +294,25 @@ mod tests {
         assert_eq!(offset(10), 4096, "the frame that ends at 10 lies before the place");
         assert_eq!(offset(11), 4096 + INDEX_STEP_BYTES);
         assert_eq!(offset(99), 4096 + 4 * INDEX_STEP_BYTES);
+    }
+
+    #[test]
+    fn no_more_of_a_spare_is_ever_unsynced_than_one_piece() {
+        let storage = SimStorage::new(1);
+        let bytes = 5 * ZERO_PIECE_BYTES as u64 - 1;
+        Spare::make(&storage, 1, bytes).unwrap();
+        let mut unsynced = 0;
+        let mut zeroed = 0;
+        for operation in (0..storage.op_count()).filter_map(|index| storage.operation(index)) {
+            match operation {
+                Operation::Write(_, _, bytes) => {
+                    (unsynced, zeroed) = (unsynced + bytes, zeroed + bytes)
+                }
+                Operation::SyncData(_) => unsynced = 0,
+                _ => {}
+            }
+            assert!(unsynced <= ZERO_PIECE_BYTES as u64, "{operation:?}");
+        }
+        assert_eq!((zeroed, unsynced), (bytes, 0));
     }
 }
