@@ -96,8 +96,7 @@ pub struct Settings {
     pub snapshots_keep: u64,
     /// Bytes on disk above which the slowest consumer is dropped; 0 = no limit.
     pub disk_budget_bytes: u64,
-    /// How fast the background scrub reads what is on disk, in bytes a second; 0 = none, and one by
-    /// command runs as fast as the disk gives.
+    /// How many bytes a second the background scrub reads; 0 = none, and one by command at full speed.
     pub scrub_bytes_per_second: u64,
     /// How long the scrub rests between two rounds, in minutes.
     pub scrub_pause_minutes: u64,
@@ -123,6 +122,8 @@ pub struct Settings {
     pub searches_max: u64,
     /// Searches that wait to run.
     pub searches_waiting_max: u64,
+    /// Searches for a text may make an index of 24 bytes a SKU and keep it.
+    pub text_index: bool,
     /// Threads of the HTTP side; 0 = one for each core.
     pub worker_threads: u64,
     /// How logs are written.
@@ -219,6 +220,7 @@ defaults! {
     log_streams_max = 64_u64,
     searches_max = 0_u64,
     searches_waiting_max = 100_u64,
+    text_index = true,
     worker_threads = 0_u64,
     log_format = "json",
     log_level = "info",

@@ -71,11 +71,13 @@ pub struct LedgerOptions {
     pub keys_max: usize,
     /// How long a key (and a closed reservation) is remembered, in µs.
     pub key_life_us: i64,
+    /// Whether searches for a text may make and keep an index of names and SKUs.
+    pub text_index: bool,
 }
 
 impl Default for LedgerOptions {
     fn default() -> Self {
-        Self { keys_max: 5_000_000, key_life_us: 30 * 24 * 3600 * 1_000_000 }
+        Self { keys_max: 5_000_000, key_life_us: 30 * 24 * 3600 * 1_000_000, text_index: true }
     }
 }
 

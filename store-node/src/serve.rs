@@ -66,6 +66,7 @@ fn open(settings: &Settings) -> Result<Arc<App<DiskStorage>>, OpError> {
     let ledger_options = LedgerOptions {
         keys_max: usize::try_from(settings.keys_max).unwrap_or(usize::MAX),
         key_life_us: settings.key_life_days as i64 * DAY_US,
+        text_index: settings.text_index,
     };
     let mut told = std::time::Instant::now();
     let progress = &mut |done: u64, total: u64| {

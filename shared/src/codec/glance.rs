@@ -51,6 +51,16 @@ impl<'a> StateNumbers<'a> {
         Ok(Self { version, flags, quantities, rest: reader.rest() })
     }
 
+    /// Name, category, location and unit as they are packed, for comparing them all at once.
+    #[inline]
+    pub fn packed_texts(&self) -> Result<&'a [u8], DecodeError> {
+        let mut reader = VarintReader::new(self.rest);
+        for _ in 0..4 {
+            text(&mut reader)?;
+        }
+        Ok(&self.rest[..self.rest.len() - reader.rest().len()])
+    }
+
     /// Reads the part behind them.
     pub fn texts(&self) -> Result<StateTexts<'a>, DecodeError> {
         let mut reader = VarintReader::new(self.rest);
@@ -78,6 +88,7 @@ impl<'a> StateTexts<'a> {
     }
 }
 
+#[inline]
 fn text<'a>(reader: &mut VarintReader<'a>) -> Result<&'a [u8], DecodeError> {
     let length = reader.varint("text")?;
     reader.slice(usize::try_from(length).unwrap_or(usize::MAX), "text")

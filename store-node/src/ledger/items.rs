@@ -8,6 +8,7 @@
 //! end. A number that was given back is used again only while nobody holds a handle to its block.
 
 mod block;
+mod columns;
 mod loading;
 mod order;
 mod skus;
@@ -23,6 +24,8 @@ use shared::{FixedHasher, Sku};
 use threading::RwLock;
 
 use block::{BLOCK_SLOTS, Block};
+use columns::{COLUMN_BLOCKS, Columns, Lane};
+pub(crate) use columns::{Counted, Probe};
 pub(crate) use loading::{LoadShard, Loading, PackedItem};
 pub(crate) use order::Chunk;
 use order::SkuOrder;
@@ -31,8 +34,10 @@ pub(crate) use slot::{Slot, SlotGuard};
 
 /// How many SKUs are copied out of the order under one hold of its lock.
 pub(crate) const ORDER_PAGE_MAX: usize = 512;
-/// How many blocks are looked at under one hold of a shard's lock.
-const SCANNED_BLOCKS_MAX: usize = 16;
+/// How many columns show which tests of a probe come first: each is 512 slots.
+const SAMPLED_COLUMNS: usize = 32;
+/// Fewer items than these are sooner looked through.
+const ARRANGED_ITEMS_MIN: usize = 1 << 19;
 /// How many shards the map has.
 pub(crate) const ITEM_SHARDS: usize = 128;
 /// How many numbers given back are looked at when a new one is needed.
@@ -82,6 +87,7 @@ struct ItemShard {
     table: HashTable<Place>,
     skus: Skus,
     blocks: Vec<Arc<Block>>,
+    columns: Vec<Arc<Columns>>,
     /// Slots ever given out.
     used: u32,
     /// Numbers given back.
@@ -104,7 +110,9 @@ impl ItemShard {
         self.skus.set(number, sku);
         let rehash = |place: &Place| hash_of(self.skus.get(place.number).as_bytes());
         self.table.insert_unique(hash, Place::new(hash, number), rehash);
-        self.handle(number)
+        let handle = self.handle(number);
+        handle.block.note_sku(handle.index, sku.as_str());
+        handle
     }
 
     /// A number given back whose block nobody else holds, its slot made new.
@@ -124,7 +132,8 @@ impl ItemShard {
         let number = self.used;
         self.used = number.checked_add(1).expect("a shard never holds 2^32 items");
         if split(number).0 == self.blocks.len() {
-            self.blocks.push(Arc::default());
+            let lane = Lane::of(&mut self.columns, self.blocks.len());
+            self.blocks.push(Arc::new(Block::new(lane)));
         }
         number
     }
@@ -141,17 +150,44 @@ impl ItemShard {
 }
 
 impl ItemShard {
-    /// Shows some blocks; whether there may be more.
-    fn show(&self, from: usize, visit: &mut impl FnMut(SkuAt<'_>, &[u8])) -> bool {
-        let blocks = self.blocks.iter().enumerate().skip(from).take(SCANNED_BLOCKS_MAX);
-        for (number, block) in blocks {
-            let first = number * BLOCK_SLOTS;
-            block.show(|index, state| {
-                visit(SkuAt { skus: &self.skus, number: (first + index) as u32 }, state);
-            });
+    /// Shows what fits of the slots that share columns; whether there may be more.
+    fn show(&self, number: usize, seeker: &mut impl Seeker) -> bool {
+        let Some(columns) = self.columns.get(number) else {
+            return false;
+        };
+        let first = number * COLUMN_BLOCKS;
+        let blocks = &self.blocks[first..self.blocks.len().min(first + COLUMN_BLOCKS)];
+        let sku = |block: usize, index: usize| {
+            let number = ((first + block) * BLOCK_SLOTS + index) as u32;
+            SkuAt { skus: &self.skus, number }
+        };
+        if !columns.are_kept(blocks.len(), seeker.probe()) {
+            for (number, block) in blocks.iter().enumerate() {
+                let skus = self.skus.from_row(sku(number, 0).number).take(BLOCK_SLOTS);
+                block.keep_columns(seeker.probe(), skus);
+            }
         }
-        from + SCANNED_BLOCKS_MAX < self.blocks.len()
+        let found = columns.find(seeker.probe());
+        for (number, block) in blocks.iter().enumerate() {
+            let admits = |index: &usize| seeker.admits(sku(number, *index));
+            let admitted = columns::bits(columns::slots(&found, number).into()).filter(admits);
+            let admitted = admitted.fold(0, |all, index| all | 1 << index);
+            if admitted != 0 {
+                block.show(admitted, |index, state| seeker.look(sku(number, index), state));
+            }
+        }
+        true
     }
+}
+
+/// Who looks for some items among all.
+pub(crate) trait Seeker {
+    /// What the columns are asked before an item is looked at.
+    fn probe(&self) -> &Probe;
+    /// Whether an item with this SKU would still be of use; cheaper than looking at it.
+    fn admits(&self, sku: SkuAt<'_>) -> bool;
+    /// Looks at an item's packed state; version zero: there is none.
+    fn look(&mut self, sku: SkuAt<'_>, state: &[u8]);
 }
 
 /// The SKU of an item that is shown; looked up only where it is asked for.
@@ -256,15 +292,36 @@ impl Items {
         order.ascending(after).take(ORDER_PAGE_MAX).collect()
     }
 
-    /// Shows the SKU and the packed state of every slot of some shards that has one, in the order
+    /// Shows the SKU and the packed state of every item of some shards that may fit, in the order
     /// of memory, as the last holder of its lock left it. Those that come or go meanwhile are shown
-    /// or not; one that was given back shows version zero.
-    pub(crate) fn scan(&self, shards: Range<usize>, mut visit: impl FnMut(SkuAt<'_>, &[u8])) {
+    /// or not.
+    pub(crate) fn scan(&self, shards: Range<usize>, seeker: &mut impl Seeker) {
         for shard in &self.shards[shards] {
-            let mut from = 0;
-            while shard.read().show(from, &mut visit) {
-                from += SCANNED_BLOCKS_MAX;
+            let mut number = 0;
+            while shard.read().show(number, seeker) {
+                number += 1;
             }
+        }
+    }
+
+    /// Lets a probe be asked the cheapest way, as a few columns show it; what it finds may only be
+    /// more.
+    pub(crate) fn arrange(&self, probe: &mut Probe) {
+        if self.len() < ARRANGED_ITEMS_MIN {
+            return;
+        }
+        let mut sample = Vec::with_capacity(SAMPLED_COLUMNS);
+        let shards = self.shards.iter().step_by(ITEM_SHARDS / SAMPLED_COLUMNS);
+        for (number, shard) in shards.enumerate() {
+            let shard = shard.read();
+            // All of its blocks are there, unless it is the last.
+            let full = shard.blocks.len() / COLUMN_BLOCKS;
+            let columns = shard.columns.get(number * 7 % full.max(1)).filter(|_| full > 0);
+            let kept = columns.filter(|columns| columns.are_kept(COLUMN_BLOCKS, probe));
+            sample.extend(kept.map(Arc::clone));
+        }
+        if !sample.is_empty() {
+            probe.arrange(&sample);
         }
     }
 
@@ -286,14 +343,38 @@ impl Items {
 }
 
 #[cfg(test)]
+impl Items {
+    /// SKUs of blocks whose columns aren't what reading them again would make.
+    pub(crate) fn slots_unlike_their_columns(&self) -> Vec<String> {
+        let mut unlike = Vec::new();
+        for shard in &self.shards {
+            let shard = shard.read();
+            for (number, block) in shard.blocks.iter().enumerate() {
+                let skus = || shard.skus.from_row((number * BLOCK_SLOTS) as u32).take(BLOCK_SLOTS);
+                if !block.is_like_its_columns(skus()) {
+                    unlike.extend(skus().map(str::to_owned));
+                }
+            }
+        }
+        unlike
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use event_log::Seq;
-    use shared::Item;
+    use shared::codec::StateNumbers;
+    use shared::{Cell, Item, ItemState, Metadata, Timestamp, Version};
 
     use super::*;
 
     fn sku(number: usize) -> Sku {
         Sku::new(&format!("S{number}")).unwrap()
+    }
+
+    /// A block of a shard that has no other.
+    pub(super) fn block() -> Block {
+        Block::new(Lane::of(&mut Vec::new(), 0))
     }
 
     fn empty() -> Items {
@@ -342,5 +423,56 @@ mod tests {
         }
         skus.sort();
         assert!(items.walk().map(|(sku, _)| sku).eq(skus));
+    }
+
+    /// Finds the items of a category, and counts those that it was shown.
+    struct OfCategory<'a> {
+        probe: Probe,
+        wanted: &'a str,
+        found: Vec<String>,
+        shown: usize,
+    }
+
+    impl Seeker for OfCategory<'_> {
+        fn probe(&self) -> &Probe {
+            &self.probe
+        }
+
+        fn admits(&self, _sku: SkuAt<'_>) -> bool {
+            true
+        }
+
+        fn look(&mut self, sku: SkuAt<'_>, state: &[u8]) {
+            self.shown += 1;
+            let texts = StateNumbers::read(state).unwrap().texts().unwrap();
+            if texts.category == self.wanted.as_bytes() {
+                self.found.push(sku.text().to_owned());
+            }
+        }
+    }
+
+    #[test]
+    fn of_more_categories_than_there_are_hashes_each_is_found() {
+        const ITEMS: usize = 70_000;
+        let items = empty();
+        for number in 0..ITEMS {
+            let category = format!("category {number}").into();
+            let metadata = Metadata { category, ..Metadata::default() };
+            let mut cell = Cell { version: Version::new(1), ..Cell::default() };
+            cell.metadata_hash = metadata.hash();
+            let at = Timestamp::from_micros(5);
+            let state = ItemState { cell, metadata, created_at: at, updated_at: at };
+            let item = Item::restore(state, None).unwrap();
+            *items.get_or_insert(&sku(number)).lock() = Slot::holding(item, Seq::new(1));
+        }
+        for number in (0..ITEMS).step_by(997) {
+            let wanted = format!("category {number}");
+            let mut probe = Probe::default();
+            probe.category(Some(&wanted));
+            let mut seeker = OfCategory { probe, wanted: &wanted, found: Vec::new(), shown: 0 };
+            items.scan(0..ITEM_SHARDS, &mut seeker);
+            assert_eq!(seeker.found, [sku(number).as_str()]);
+            assert!(seeker.shown < 100, "{} of {ITEMS} were looked at", seeker.shown);
+        }
     }
 }

@@ -22,17 +22,23 @@ use text::Needle;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Effort {
     /// How many pages of SKUs are walked in their order, each by its lock, before all of them are
-    /// rather looked at in the order of memory.
+    /// rather looked at in the order of memory. (After two, as soon as what was found doesn't
+    /// promise a full page within so many.)
     pub(super) walked_pages_max: usize,
+    /// How many are for a list in another order, of which all pages must be walked.
+    pub(super) sorted_pages_max: usize,
     /// How many items there are for each thread that looks at all of them.
     pub(super) items_a_thread: usize,
 }
 
 impl Effort {
-    /// Ten thousand SKUs are walked in some milliseconds; fewer items than these don't pay for a
-    /// thread.
-    const USUAL: Self = Self { walked_pages_max: 20, items_a_thread: 250_000 };
+    /// Twenty thousand SKUs are walked in some ten milliseconds; fewer items than these don't pay
+    /// for a thread.
+    const USUAL: Self = Self { walked_pages_max: 40, sorted_pages_max: 8, items_a_thread: 250_000 };
 }
+
+/// How many pages are walked before it is guessed how many it takes.
+const PAGES_FOR_A_GUESS: usize = 2;
 
 /// Which items, in which order, from where.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -163,7 +169,7 @@ impl<S: Storage> Ledger<S> {
         } else if query.sort.key == SortKey::Sku {
             self.list_in_order(&wanted, limit, now, effort.walked_pages_max)
         } else {
-            self.list_sorted(&wanted, limit, now, effort.walked_pages_max)
+            self.list_sorted(&wanted, limit, now, effort.sorted_pages_max)
         };
         let Found { rows, next } = match found {
             Some(rows) => Found::of(rows, limit),
@@ -186,7 +192,10 @@ impl<S: Storage> Ledger<S> {
         let descending = query.sort.descending;
         let mut from = first_bound(query);
         let mut rows = Vec::new();
-        for _ in 0..pages_max {
+        for walked in 0..pages_max {
+            if walked >= PAGES_FOR_A_GUESS && walked * limit > pages_max * (rows.len() + 1) {
+                return None;
+            }
             let page = self.items().page(from.as_ref(), descending);
             let Some(last) = page.last() else {
                 return Some(rows);
@@ -385,6 +394,7 @@ fn sort_value<'a>(
 }
 
 /// A place, ordered as its list is.
+#[derive(Clone)]
 struct Ranked {
     place: ListCursor,
     descending: bool,

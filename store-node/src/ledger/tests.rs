@@ -2,6 +2,7 @@
 //! be able to fail.
 
 mod batch;
+mod columns;
 mod crash;
 mod expiry;
 mod keys;

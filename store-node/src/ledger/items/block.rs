@@ -1,5 +1,6 @@
 //! Thirty-two slots that lie together: a lock with the reservations for each, and the packed states
-//! of all of them one behind the other, under one lock that is held only to copy bytes.
+//! of all of them one behind the other, under one lock that is held only to copy bytes. Whatever
+//! changes a state tells the block's columns.
 //!
 //! The lock of the states is the innermost of all: whoever holds it must never take another.
 
@@ -8,6 +9,7 @@ use std::cell::RefCell;
 use shared::Reservations;
 use threading::Mutex;
 
+use super::columns::{Lane, Probe};
 use super::slot::{Slot, SlotGuard};
 
 /// How many slots share a block.
@@ -21,15 +23,15 @@ pub(super) type AtRest = Option<Box<Reservations>>;
 pub(super) struct Block {
     slots: [Mutex<AtRest>; BLOCK_SLOTS],
     states: Mutex<States>,
-}
-
-impl Default for Block {
-    fn default() -> Self {
-        Self { slots: std::array::from_fn(|_| Mutex::default()), states: Mutex::default() }
-    }
+    lane: Lane,
 }
 
 impl Block {
+    /// A block of slots that are as new.
+    pub(super) fn new(lane: Lane) -> Self {
+        Self { slots: std::array::from_fn(|_| Mutex::default()), states: Mutex::default(), lane }
+    }
+
     /// Locks a slot and unpacks it.
     pub(super) fn lock(&self, index: usize) -> SlotGuard<'_> {
         let mut reservations = self.slots[index].lock();
@@ -39,26 +41,46 @@ impl Block {
 
     /// Replaces the state of a slot, which the caller has locked.
     pub(super) fn put_state(&self, index: usize, slot: &Slot) {
-        with_packed(slot, |packed| self.states.lock().set(index, packed));
+        with_packed(slot, |packed| self.states.lock().replace(&self.lane, index, packed));
     }
 
-    /// Shows the packed states of the slots that have one.
-    pub(super) fn show(&self, mut visit: impl FnMut(usize, &[u8])) {
+    /// Shows the packed states of those of these slots (a bit each) that have one.
+    pub(super) fn show(&self, slots: u32, mut visit: impl FnMut(usize, &[u8])) {
         let states = self.states.lock();
-        let mut rest = &states.bytes[..];
-        for (index, length) in states.lengths.iter().enumerate() {
-            let (state, behind) = rest.split_at(usize::from(*length));
-            rest = behind;
-            if !state.is_empty() {
+        for (index, state) in states.iter().enumerate() {
+            if slots >> index & 1 == 1 && !state.is_empty() {
                 visit(index, state);
             }
         }
     }
 
+    /// Begins to keep in the columns what `probe` asks of them, unless it is kept. The caller knows
+    /// the SKUs of the slots, and keeps them from being given to others.
+    pub(super) fn keep_columns<'a>(&self, probe: &Probe, skus: impl Iterator<Item = &'a str>) {
+        let states = self.states.lock();
+        self.lane.keep_numbers(states.iter());
+        if probe.has_text() {
+            self.lane.keep_texts(states.iter(), skus);
+        }
+    }
+
+    /// Whether the columns are what reading the states again would make of them.
+    #[cfg(test)]
+    pub(super) fn is_like_its_columns<'a>(&self, skus: impl Iterator<Item = &'a str>) -> bool {
+        let states = self.states.lock();
+        self.lane.is_as_made_new(|| states.iter(), skus)
+    }
+
+    /// Takes over that a slot, which is as new, was given to a SKU; nobody else may see it yet.
+    pub(super) fn note_sku(&self, index: usize, sku: &str) {
+        let _states = self.states.lock();
+        self.lane.note_sku(index, sku);
+    }
+
     /// Makes a slot as new; nobody else knows the block.
     pub(super) fn reset(&mut self, index: usize) {
         *self.slots[index].get_mut() = None;
-        self.states.get_mut().set(index, &[]);
+        self.states.get_mut().replace(&self.lane, index, &[]);
     }
 
     /// Unpacks a slot to be put back by [`Block::put`]; nobody else knows the block.
@@ -69,7 +91,7 @@ impl Block {
 
     /// Puts a slot back; nobody else knows the block.
     pub(super) fn put(&mut self, index: usize, slot: &mut Slot) {
-        with_packed(slot, |packed| self.states.get_mut().set(index, packed));
+        with_packed(slot, |packed| self.states.get_mut().replace(&self.lane, index, packed));
         *self.slots[index].get_mut() = slot.item.take_reservations();
     }
 
@@ -87,6 +109,10 @@ impl Block {
         if index + 1 == BLOCK_SLOTS && capacity - length > length / SPARE_PART_MAX {
             // By a copy: shrunk in place, an allocator may keep up to twice as much.
             states.bytes = states.bytes.as_slice().into();
+        }
+        if index + 1 == BLOCK_SLOTS {
+            // They are at hand: later, a list would have to fetch them again.
+            self.lane.keep_numbers(states.iter());
         }
     }
 }
@@ -113,6 +139,22 @@ impl States {
     fn get(&self, index: usize) -> &[u8] {
         let start = self.start(index);
         &self.bytes[start..start + usize::from(self.lengths[index])]
+    }
+
+    /// All of them, the empty ones too.
+    fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let mut rest = &self.bytes[..];
+        self.lengths.iter().map(move |length| {
+            let (state, behind) = rest.split_at(usize::from(*length));
+            rest = behind;
+            state
+        })
+    }
+
+    /// Gives a slot another state, in its columns too.
+    fn replace(&mut self, lane: &Lane, index: usize, state: &[u8]) {
+        lane.note(index, self.get(index), state);
+        self.set(index, state);
     }
 
     fn set(&mut self, index: usize, state: &[u8]) {
@@ -146,12 +188,14 @@ fn with_packed(slot: &Slot, work: impl FnOnce(&[u8])) {
 
 // Under the concurrency tests' scheduler a lock is larger.
 #[cfg(not(feature = "shuttle"))]
-const _: () = assert!(size_of::<Block>() <= 608, "19 bytes for each slot besides its state");
+const _: () =
+    assert!(size_of::<Block>() <= 624, "with its counts 20 bytes for each slot besides its state");
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::tests::block;
     use super::*;
 
     proptest! {
@@ -161,7 +205,7 @@ mod tests {
                 (0..BLOCK_SLOTS, prop::collection::vec(any::<u8>(), 0..200)), 0..200,
             ),
         ) {
-            let block = Block::default();
+            let block = block();
             let mut model = vec![Vec::new(); BLOCK_SLOTS];
             for (index, state) in changes {
                 block.states.lock().set(index, &state);
@@ -172,7 +216,7 @@ mod tests {
                 }
             }
             let mut shown = vec![Vec::new(); BLOCK_SLOTS];
-            block.show(|index, state| shown[index] = state.to_vec());
+            block.show(u32::MAX, |index, state| shown[index] = state.to_vec());
             prop_assert_eq!(shown, model);
         }
     }

@@ -10,6 +10,7 @@ use hashbrown::HashTable;
 use shared::{Item, Sku, digest};
 
 use super::block::{AtRest, BLOCK_SLOTS, Block};
+use super::columns::{Columns, Lane};
 use super::skus::Skus;
 use super::{ItemShard, Place, Slot, hash_of, split};
 
@@ -23,6 +24,7 @@ pub(crate) struct LoadShard {
     skus: Skus,
     /// Nobody else knows them yet.
     blocks: Vec<Arc<Block>>,
+    columns: Vec<Arc<Columns>>,
     /// Where each slot lies in `used`.
     places: Vec<u32>,
     used: Vec<Used>,
@@ -137,7 +139,7 @@ impl LoadShard {
         self.places.push(place);
         let (block, _) = split(number);
         if block == self.blocks.len() {
-            self.blocks.push(Arc::default());
+            self.blocks.push(Arc::new(Block::new(Lane::of(&mut self.columns, block))));
         }
         self.skus.set(number, sku);
         let rehash = |place: &Place| hash_of(self.skus.get(place.number).as_bytes());
@@ -162,6 +164,7 @@ impl LoadShard {
             skus: self.skus,
             used: self.places.len() as u32,
             blocks: self.blocks,
+            columns: self.columns,
             free: Vec::new(),
         }
     }

@@ -20,6 +20,11 @@ impl Skus {
         row.nth(number % ROW_SKUS).expect("only numbers that were given out are asked for")
     }
 
+    /// The SKUs of the numbers from the first of a row on.
+    pub(super) fn from_row(&self, first: u32) -> impl Iterator<Item = &str> {
+        self.0.iter().skip(first as usize / ROW_SKUS).flat_map(Chunk::iter)
+    }
+
     /// Gives the next number, or one that was given back, a SKU.
     pub(super) fn set(&mut self, number: u32, sku: &Sku) {
         let (row, index) = (number as usize / ROW_SKUS, number as usize % ROW_SKUS);
@@ -56,5 +61,6 @@ mod tests {
         for (number, sku) in model.iter().enumerate() {
             assert_eq!(skus.get(number as u32), sku.as_str());
         }
+        assert!(skus.from_row(32).eq(model[32..].iter().map(Sku::as_str)));
     }
 }

@@ -143,6 +143,7 @@ impl Drop for SlotGuard<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::block;
     use super::*;
     use shared::{Cell, Quantity};
     use shared::{ItemState, Metadata};
@@ -158,13 +159,13 @@ mod tests {
 
     fn length(block: &Block) -> usize {
         let mut length = 0;
-        block.show(|_, state| length += state.len());
+        block.show(u32::MAX, |_, state| length += state.len());
         length
     }
 
     #[test]
     fn what_a_guard_changed_is_there_for_the_next_one() {
-        let block = Block::default();
+        let block = block();
         assert!(!block.lock(7).exists());
         *block.lock(7) = Slot::holding(item(7, 1), Seq::new(9));
         for (stock, seq) in [(7, 9), (1 << 40, 10), (3, 1 << 50)] {
@@ -179,7 +180,7 @@ mod tests {
 
     #[test]
     fn marks_last_and_cost_nothing_where_there_is_none() {
-        let block = Block::default();
+        let block = block();
         *block.lock(7) = Slot::holding(item(7, 1), Seq::new(9));
         let plain = length(&block);
         let at = Some(Timestamp::from_micros(77));

@@ -8,11 +8,12 @@ use std::num::NonZero;
 
 use event_log::storage::Storage;
 use shared::codec::{StateNumbers, StateTexts};
-use shared::{Sku, Timestamp, Version};
+use shared::{QUANTITY_MAX, Sku, Timestamp, Version};
 
-use super::{Found, ListCursor, Ranked, Wanted, compare_skus, compare_values, sort_value};
+use super::{Found, ListCursor, Ranked, SortKey, SortValue, Wanted};
+use super::{compare_skus, compare_values, sort_value};
 use crate::ledger::Ledger;
-use crate::ledger::items::{ITEM_SHARDS, Items, SkuAt};
+use crate::ledger::items::{Counted, ITEM_SHARDS, Items, Probe, Seeker, SkuAt};
 
 /// How many threads look through the items for one list at most.
 const THREADS_MAX: usize = 4;
@@ -35,7 +36,10 @@ impl<S: Storage> Ledger<S> {
             }
         }
         let threads = self.items().len() / items_a_thread.max(1);
-        let mut places = best_places(self.items(), wanted, limit + 1, threads);
+        let mut probe = probe_of(wanted, self.options.text_index);
+        self.items().arrange(&mut probe);
+        let sieve = Sieve { wanted, probe, count: limit + 1, best: BinaryHeap::new() };
+        let mut places = best_places(self.items(), &sieve, threads);
         let next = (places.len() > limit).then(|| places[limit - 1].place.clone());
         places.truncate(limit);
         let row = |ranked: Ranked| self.matching_row(wanted, ranked.place.sku, now, |_| true);
@@ -45,18 +49,18 @@ impl<S: Storage> Ledger<S> {
     }
 }
 
-/// The first `count` places in the list's order.
-fn best_places(items: &Items, wanted: &Wanted<'_>, count: usize, threads: usize) -> Vec<Ranked> {
+/// The first places in the list's order that `empty` has room for.
+fn best_places(items: &Items, empty: &Sieve<'_>, threads: usize) -> Vec<Ranked> {
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
     let threads = threads.clamp(1, cores.min(THREADS_MAX));
     if threads == 1 {
-        return Sieve::over(items, 0..ITEM_SHARDS, wanted, count).best.into_sorted_vec();
+        return over(items, 0..ITEM_SHARDS, empty).best.into_sorted_vec();
     }
     let each = ITEM_SHARDS.div_ceil(threads);
     let parts: Vec<Sieve<'_>> = std::thread::scope(|scope| {
         let part = |from: usize| {
             let shards = from..ITEM_SHARDS.min(from + each);
-            scope.spawn(move || Sieve::over(items, shards, wanted, count))
+            scope.spawn(move || over(items, shards, empty))
         };
         let running: Vec<_> = (0..ITEM_SHARDS).step_by(each).map(part).collect();
         let join = |thread: std::thread::ScopedJoinHandle<'_, _>| {
@@ -66,27 +70,55 @@ fn best_places(items: &Items, wanted: &Wanted<'_>, count: usize, threads: usize)
     });
     let mut best: Vec<Ranked> = parts.into_iter().flat_map(|part| part.best).collect();
     best.sort_unstable();
-    best.truncate(count);
+    best.truncate(empty.count);
     best
 }
 
+/// What a sieve finds in some shards.
+fn over<'q>(items: &Items, shards: std::ops::Range<usize>, empty: &Sieve<'q>) -> Sieve<'q> {
+    let mut sieve = empty.clone();
+    items.scan(shards, &mut sieve);
+    sieve
+}
+
 /// Keeps the best of what it is shown.
+#[derive(Clone)]
 struct Sieve<'q> {
     wanted: &'q Wanted<'q>,
+    probe: Probe,
     count: usize,
     best: BinaryHeap<Ranked>,
 }
 
-impl<'q> Sieve<'q> {
-    fn over(
-        items: &Items,
-        shards: std::ops::Range<usize>,
-        wanted: &'q Wanted<'q>,
-        count: usize,
-    ) -> Self {
-        let mut sieve = Self { wanted, count, best: BinaryHeap::with_capacity(count + 1) };
-        items.scan(shards, |sku, state| sieve.look(sku, state));
-        sieve
+impl Sieve<'_> {
+    /// From here on only what is at least as good as the worst place that is kept is of use.
+    fn narrow(&mut self) {
+        let sort = self.wanted.query.sort;
+        let value = self.worst().map(|worst| &worst.value);
+        let range = value.and_then(|value| values_from(sort.key, value, sort.descending));
+        if let Some((of, least, most)) = range {
+            self.probe.bound(of, least, most);
+        }
+    }
+
+    /// The worst place that is kept, once there are enough.
+    fn worst(&self) -> Option<&ListCursor> {
+        let is_full = self.best.len() == self.count;
+        self.best.peek().filter(|_| is_full).map(|worst| &worst.place)
+    }
+}
+
+impl Seeker for Sieve<'_> {
+    fn probe(&self) -> &Probe {
+        &self.probe
+    }
+
+    fn admits(&self, sku: SkuAt<'_>) -> bool {
+        let sort = self.wanted.query.sort;
+        let is_before = |place: &ListCursor| {
+            compare_skus(&place.value, sku.text(), &place.sku, sort.descending).is_lt()
+        };
+        sort.key != SortKey::Sku || self.worst().is_none_or(is_before)
     }
 
     fn look(&mut self, sku: SkuAt<'_>, state: &[u8]) {
@@ -108,16 +140,58 @@ impl<'q> Sieve<'q> {
             let values = compare_values(&value, &place.value, sort.descending);
             values.then_with(|| compare_skus(&value, sku.text(), &place.sku, sort.descending))
         };
-        if wanted.query.after.as_ref().is_some_and(|after| against(after).is_le()) {
+        if wanted.query.after.as_ref().is_some_and(|after| against(after).is_le())
+            || self.worst().is_some_and(|worst| against(worst).is_ge())
+        {
             return;
         }
         if self.best.len() == self.count {
-            if self.best.peek().is_some_and(|worst| against(&worst.place).is_ge()) {
-                return;
-            }
             self.best.pop();
         }
         let sku = Sku::new(sku.text()).expect("only SKUs were put in");
         self.best.push(Ranked::new(value, sku, sort.descending));
+        self.narrow();
     }
+}
+
+/// The values at or above this one, or at or below, where the columns know of them.
+fn values_from(key: SortKey, value: &SortValue, above: bool) -> Option<(Counted, u64, u64)> {
+    let of = match key {
+        SortKey::Available => Counted::Available,
+        SortKey::Stock => Counted::Stock,
+        SortKey::Reserved => Counted::Reserved,
+        SortKey::Sku | SortKey::Name | SortKey::Sold | SortKey::UpdatedAt | SortKey::CreatedAt => {
+            return None;
+        }
+    };
+    match value {
+        SortValue::Number(number) if above => Some((of, *number, u64::MAX)),
+        SortValue::Number(number) => Some((of, 0, *number)),
+        SortValue::None | SortValue::Text(_) => None,
+    }
+}
+
+/// What the columns can tell of a list.
+fn probe_of(wanted: &Wanted<'_>, with_text: bool) -> Probe {
+    let query = wanted.query;
+    let mut probe = Probe::default();
+    probe.low_stock(query.low_stock);
+    probe.out_of_stock(query.out_of_stock);
+    probe.active(query.active);
+    probe.category(query.category.as_deref());
+    probe.location(query.location.as_deref());
+    if let Some(text) = wanted.text.as_ref().filter(|_| with_text) {
+        probe.text(text.lower_case());
+    }
+    if query.available_min.is_some() || query.available_max.is_some() {
+        let least = query.available_min.unwrap_or(0);
+        probe.between(Counted::Available, least, query.available_max.unwrap_or(QUANTITY_MAX));
+    }
+    let (after, sort) = (&query.after, query.sort);
+    let value = after.as_ref().map(|after| &after.value);
+    let range = value.and_then(|value| values_from(sort.key, value, !sort.descending));
+    if let Some((of, least, most)) = range {
+        probe.between(of, least, most);
+    }
+    probe
 }

@@ -39,6 +39,11 @@ impl Needle {
         Self { lower_case, ends }
     }
 
+    /// What it looks for, in lower case.
+    pub(super) fn lower_case(&self) -> &str {
+        &self.lower_case
+    }
+
     /// Whether `text`, UTF-8, has it.
     pub(super) fn is_in(&self, text: &[u8]) -> bool {
         match self.ends {

@@ -39,7 +39,7 @@ impl Rebuilt {
         options: ReplayOptions,
         progress: &mut dyn FnMut(Seq),
     ) -> Result<Self, RebuildError> {
-        let LedgerOptions { keys_max, key_life_us } = LedgerOptions::default();
+        let LedgerOptions { keys_max, key_life_us, .. } = LedgerOptions::default();
         let mut keys = KeyTable::new(keys_max, key_life_us);
         let mut replay = Replay::new(&mut keys, options);
         if let Some(info) = base {

@@ -112,7 +112,8 @@ fn crowded_items_expire_all_the_same() {
 
 #[test]
 fn closed_reservations_are_forgotten_after_the_life_of_keys() {
-    let options = LedgerOptions { keys_max: 100, key_life_us: 100 * SECOND_US };
+    let options =
+        LedgerOptions { keys_max: 100, key_life_us: 100 * SECOND_US, ..LedgerOptions::default() };
     let storage = event_log::storage::sim::SimStorage::new(3);
     let mut world = World::open_with(&storage, at(0), options).unwrap();
     world.execute("A", create(10));

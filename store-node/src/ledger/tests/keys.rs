@@ -130,7 +130,8 @@ fn expirations_before_a_keyed_request_do_not_confuse_its_answer() {
 
 #[test]
 fn a_key_is_forgotten_after_its_life() {
-    let options = LedgerOptions { keys_max: 1000, key_life_us: 100 * SECOND_US };
+    let options =
+        LedgerOptions { keys_max: 1000, key_life_us: 100 * SECOND_US, ..LedgerOptions::default() };
     let storage = event_log::storage::sim::SimStorage::new(3);
     let mut world = World::open_with(&storage, at(0), options).unwrap();
     world.keyed("A", create(1000), 0);

@@ -73,7 +73,7 @@ fn expected(world: &World, names: &[String], query: &ListQuery) -> Vec<String> {
 fn page(world: &World, query: &ListQuery) -> ListRead {
     let usual = world.ledger.list(query, world.now);
     for items_a_thread in [usize::MAX, 1] {
-        let effort = Effort { walked_pages_max: 0, items_a_thread };
+        let effort = Effort { walked_pages_max: 0, sorted_pages_max: 0, items_a_thread };
         assert_eq!(world.ledger.list_with(query, world.now, effort), usual);
     }
     usual
@@ -192,7 +192,7 @@ fn nothing_overdue_is_counted_by_a_list_that_looks_at_all() {
     }
     world.pass(20);
     let query = ListQuery { out_of_stock: Some(false), limit: 10, ..ListQuery::default() };
-    let effort = Effort { walked_pages_max: 0, items_a_thread: usize::MAX };
+    let effort = Effort { walked_pages_max: 0, sorted_pages_max: 0, items_a_thread: usize::MAX };
     let page = world.ledger.list_with(&query, world.now, effort);
     let names: Vec<_> = page.rows.iter().map(|(sku, _, _)| sku.as_str()).collect();
     assert_eq!(names, ["b"]);
