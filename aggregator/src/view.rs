@@ -6,16 +6,19 @@
 //! the sync: every lock is held for a bounded number of cells.
 
 mod chunked;
+mod column;
+mod common;
 mod cut;
+mod grams;
 pub mod memory;
 mod order;
 mod packed;
 mod places;
-mod presence;
 pub mod query;
 mod shard;
 mod sieve;
 mod texts;
+mod totals;
 
 use std::fmt;
 

@@ -46,6 +46,12 @@ impl<T> Chunked<T> {
         self.chunks.get(id as usize / CHUNK)?.get(id as usize % CHUNK)
     }
 
+    /// The elements from an id on that lie together; empty only where there are none.
+    pub(super) fn run_from(&self, id: u32) -> &[T] {
+        let chunk = self.chunks.get(id as usize / CHUNK);
+        chunk.and_then(|chunk| chunk.get(id as usize % CHUNK..)).unwrap_or_default()
+    }
+
     /// All elements by id.
     pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
         self.chunks.iter().flatten()
@@ -83,5 +89,8 @@ mod tests {
         assert_eq!(numbers.iter().copied().collect::<Vec<_>>(), expected);
         assert_eq!((numbers.get(CHUNK as u32 * 3), numbers[0]), (Some(&(CHUNK as u32 * 3)), 0));
         assert_eq!(numbers.get(CHUNK as u32 * 3 + 1), None);
+        assert_eq!(numbers.run_from(CHUNK as u32 - 2), &expected[CHUNK - 2..CHUNK]);
+        assert_eq!(numbers.run_from(CHUNK as u32 * 3), &expected[CHUNK * 3..]);
+        assert_eq!(numbers.run_from(CHUNK as u32 * 3 + 1), &[0; 0]);
     }
 }

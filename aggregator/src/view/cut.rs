@@ -34,14 +34,14 @@ impl Cut {
         self.before.get(&place).copied()
     }
 
-    /// A cell is about to change; says whether its texts are needed here from now on.
-    pub(super) fn keep(&mut self, place: u32, held: Held, texts: TextIds) -> bool {
-        let is_awaited = (self.shown..self.cells).contains(&place);
-        if !is_awaited || self.before.contains_key(&place) {
-            return false;
-        }
+    /// Whether what a cell holds is needed here when it changes.
+    pub(super) fn awaits(&self, place: u32) -> bool {
+        (self.shown..self.cells).contains(&place) && !self.before.contains_key(&place)
+    }
+
+    /// A cell that is awaited is about to change; its texts are needed here from now on.
+    pub(super) fn keep(&mut self, place: u32, held: Held, texts: TextIds) {
         self.before.insert(place, (held, texts));
-        true
     }
 
     /// The turn of the cells below `end` is over; returns the texts that were kept for them.
@@ -66,12 +66,15 @@ mod tests {
         let held = |seq| Held { seq, ..Held::default() };
         let mut cut = Cut::new(5);
         assert_eq!(cut.next(2), 0..2);
-        assert!(cut.keep(1, held(10), TextIds::NONE) && cut.keep(4, held(40), TextIds::NONE));
-        assert!(!cut.keep(4, held(41), TextIds::NONE), "only the first change counts");
-        assert!(!cut.keep(5, held(50), TextIds::NONE), "it wasn't there");
+        for (place, seq) in [(1, 10), (4, 40)] {
+            assert!(cut.awaits(place));
+            cut.keep(place, held(seq), TextIds::NONE);
+        }
+        assert!(!cut.awaits(4), "only the first change counts");
+        assert!(!cut.awaits(5), "it wasn't there");
         assert_eq!(cut.before(1).map(|(held, _)| held.seq), Some(10));
         assert_eq!(cut.advance(2).len(), 1);
-        assert!(!cut.keep(1, held(11), TextIds::NONE), "its turn is over");
+        assert!(!cut.awaits(1), "its turn is over");
         assert_eq!((cut.next(100), cut.before(4).map(|(held, _)| held.seq)), (2..5, Some(40)));
         assert_eq!(cut.into_texts().count(), 1);
     }

@@ -9,8 +9,8 @@ use std::sync::{Arc, Weak};
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use shared::{Metadata, Sku, StoreId};
 
-use super::presence::Distinct;
 use super::shard::{Shard, sku_hash};
+use super::totals::Distinct;
 use super::{Held, MetadataTexts, Sums, ViewStore};
 
 /// How many shards there are: enough that followers of different stores rarely meet.

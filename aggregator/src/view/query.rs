@@ -14,6 +14,8 @@ use super::shard::Shard;
 use super::sieve::Sieve;
 use super::{Held, MemoryView};
 
+mod whole;
+
 /// SKUs that are looked at before a shard's lock is let go.
 const SKUS_PER_LOCK_MAX: usize = 512;
 /// SKUs that a list looks at in their order, which is slow, before it looks at all of them as they
@@ -145,7 +147,8 @@ impl MemoryView {
         let mut rows = Vec::new();
         for sku in &skus {
             let found = self.with_sku(sku.as_str(), |shard, id| {
-                let rank = Sieve::new(shard, visible, request)?.rank(id)?;
+                let sieve = Sieve::new(shard, visible, request)?;
+                let rank = sieve.rank(id).filter(|_| sieve.has_text(id))?;
                 Some((rank, row_of(shard, id, visible)?))
             });
             rows.extend(found.flatten());
@@ -192,7 +195,9 @@ impl MemoryView {
             loop {
                 let start = request.start(last.as_ref());
                 let mut show = |rank, shard: &Shard, id| {
-                    best.offer(rank, shard.sku(id));
+                    if best.admits(rank, shard.sku(id)) {
+                        best.push(rank, shard.sku(id));
+                    }
                     true
                 };
                 let Scan { looked, end } = self.scan(index, start, visible, request, &mut show);
@@ -204,30 +209,6 @@ impl MemoryView {
             }
         }
         Some(self.rows_of(visible, best))
-    }
-
-    /// The first rows over all SKUs, which are looked at as they lie in memory.
-    fn best_of_all(&self, visible: &[VisibleSlot], request: &PageRequest) -> Vec<(i64, ItemRow)> {
-        let mut best = Best::new(request);
-        for index in 0..SHARDS {
-            let mut from = 0;
-            loop {
-                let shard = self.shard(index);
-                // What can't pass in this shard now needn't be looked for.
-                let Some(mut sieve) = Sieve::new(&shard, visible, request) else { break };
-                let end = shard.sku_count().min(from + SKUS_PER_LOCK_MAX as u32);
-                for id in from..end {
-                    if let Some(rank) = sieve.rank(id) {
-                        best.offer(rank, shard.sku(id));
-                    }
-                }
-                if end == shard.sku_count() {
-                    break;
-                }
-                from = end;
-            }
-        }
-        self.rows_of(visible, best)
     }
 
     fn rows_of(&self, visible: &[VisibleSlot], best: Best<'_>) -> Vec<(i64, ItemRow)> {
@@ -250,7 +231,7 @@ impl MemoryView {
     ) -> Scan {
         let shard = self.shard(index);
         let nothing = Scan { looked: 0, end: None };
-        let Some(mut sieve) = Sieve::new(&shard, visible, request) else { return nothing };
+        let Some(sieve) = Sieve::new(&shard, visible, request) else { return nothing };
         let prefix = request.filter.prefix.as_deref().unwrap_or("");
         let mut last: Option<&Sku> = None;
         for (looked, id) in shard.ids_from(start).enumerate() {
@@ -262,7 +243,8 @@ impl MemoryView {
                 return Scan { looked, end: last.cloned() };
             }
             last = Some(sku);
-            if sieve.rank(id).is_some_and(|rank| !show(rank, &shard, id)) {
+            let rank = sieve.rank(id).filter(|_| sieve.has_text(id));
+            if rank.is_some_and(|rank| !show(rank, &shard, id)) {
                 return Scan { looked: looked + 1, end: last.cloned() };
             }
         }
@@ -289,19 +271,22 @@ impl<'a> Best<'a> {
         Self { request, heap: BinaryHeap::with_capacity(request.limit + 2) }
     }
 
-    /// Takes a row that comes behind the cursor and before the last one of a full page.
-    fn offer(&mut self, rank: i64, sku: &Sku) {
+    /// Whether a row comes behind the cursor and before the last one of a full page.
+    fn admits(&self, rank: i64, sku: &Sku) -> bool {
         let request = self.request;
-        let is_full = self.heap.len() > request.limit;
-        let is_late = |worst: &Ranked| {
-            request.compare((rank, sku), (worst.rank, &worst.sku)) != Ordering::Less
+        let is_early = |worst: &Ranked| {
+            request.compare((rank, sku), (worst.rank, &worst.sku)) == Ordering::Less
         };
-        if is_full && self.heap.peek().is_some_and(is_late) || !request.is_after_cursor(rank, sku) {
-            return;
-        }
+        let is_full = self.heap.len() > request.limit;
+        (!is_full || self.heap.peek().is_some_and(is_early)) && request.is_after_cursor(rank, sku)
+    }
+
+    /// Takes a row that is admitted.
+    fn push(&mut self, rank: i64, sku: &Sku) {
+        let request = self.request;
         let (by, descending) = (request.rank, request.descending);
         self.heap.push(Ranked { rank, sku: sku.clone(), by, descending });
-        if is_full {
+        if self.heap.len() > request.limit + 1 {
             self.heap.pop();
         }
     }

@@ -3,16 +3,19 @@
 
 use std::hash::BuildHasher;
 
-use hashbrown::{HashMap, HashTable};
-use shared::{FixedHasher, Metadata, Sku};
+use hashbrown::HashTable;
+use shared::{FixedHasher, Metadata, Quantities, Sku};
 
 use super::chunked::Chunked;
+use super::column::{Column, Replaced};
+use super::common::{Common, Commons};
 use super::cut::Cut;
+use super::grams::Grams;
+use super::memory::VisibleSlot;
 use super::order::{SortedIds, Start};
-use super::packed::{Glance, Packed, TextIds, Wide};
-use super::places::Places;
-use super::presence::{Distinct, Presence};
-use super::texts::Texts;
+use super::packed::TextIds;
+use super::texts::{EMPTY, Texts};
+use super::totals::{Distinct, Total, Totals};
 use super::{Held, MetadataTexts, Sums};
 
 /// A part of the SKUs with everything held of them.
@@ -25,19 +28,13 @@ pub(super) struct Shard {
     texts: Texts,
     /// Categories and units: so few that their ids are short.
     words: Texts,
-    presence: Presence,
+    totals: Totals,
+    commons: Commons,
+    /// Of a SKU and its names.
+    grams: Chunked<Grams>,
     columns: Vec<Option<Column>>,
-}
-
-/// The cells of one slot.
-#[derive(Debug, Default)]
-struct Column {
-    cells: Chunked<Packed>,
-    places: Places,
-    wide: HashMap<u32, Wide, FixedHasher>,
-    sums: Sums,
-    visible: bool,
-    cut: Option<Cut>,
+    /// How many columns everybody can see.
+    visible_columns: usize,
 }
 
 /// The hash of a SKU, which also picks its shard.
@@ -48,22 +45,48 @@ pub(super) fn sku_hash(sku: &str) -> u64 {
 impl Shard {
     /// What the slot holds of a SKU.
     pub(super) fn held(&self, slot: u32, sku: &str, hash: u64) -> Held {
-        let found = self.find(sku, hash).and_then(|id| self.column(slot)?.find(id));
-        found.map_or_else(Held::default, |(held, _)| held)
+        let found = self.find(sku, hash).and_then(|id| {
+            let column = self.column(slot)?;
+            Some(column.held(column.find(id)?))
+        });
+        found.unwrap_or_default()
     }
 
     /// What the slot holds of a SKU by its id, with its texts.
     pub(super) fn part(&self, slot: u32, id: u32) -> Option<(Held, MetadataTexts<'_>)> {
-        let (held, texts) = self.column(slot)?.find(id)?;
+        let column = self.column(slot)?;
+        let (held, texts) = column.whole(column.find(id)?);
         Some((held, self.texts_of(texts)))
     }
 
-    /// What lists want to know of a slot's cell of a SKU.
-    pub(super) fn glance(&self, slot: u32, id: u32) -> Option<Glance> {
+    /// The cells of a slot, and the place of a SKU's in it.
+    pub(super) fn cell(&self, slot: u32, id: u32) -> Option<(&Column, u32)> {
         let column = self.column(slot)?;
-        let place = column.places.find(id)?;
-        let packed = &column.cells[place];
-        Some(packed.glance(if packed.is_wide() { column.wide.get(&place) } else { None }))
+        Some((column, column.find(id)?))
+    }
+
+    /// What the visible slots together hold of a SKU; none where none does.
+    pub(super) fn total(&self, id: u32) -> Option<Total> {
+        self.totals.get(id)
+    }
+
+    /// Whether the totals are those of just these slots. While stores come and go, they may be ahead
+    /// or behind.
+    pub(super) fn has_totals_of(&self, slots: &[VisibleSlot]) -> bool {
+        let is_visible = |slot: &VisibleSlot| {
+            self.column(slot.slot().number()).is_some_and(|column| column.visible)
+        };
+        self.visible_columns == slots.len() && slots.iter().all(is_visible)
+    }
+
+    /// What all cells of a SKU have in common.
+    pub(super) fn common(&self, id: u32) -> Common {
+        self.commons.get(id)
+    }
+
+    /// The pairs and triples of bytes in a SKU and all its names.
+    pub(super) fn grams(&self, id: u32) -> Grams {
+        self.grams[id]
     }
 
     /// How many SKUs were ever held; their ids begin at 0.
@@ -103,12 +126,12 @@ impl Shard {
 
     /// How many SKUs there are in all visible slots together.
     pub(super) fn distinct(&self) -> Distinct {
-        self.presence.distinct()
+        self.totals.distinct()
     }
 
     /// The running sums of a slot.
     pub(super) fn sums(&self, slot: u32) -> Sums {
-        self.column(slot).map_or_else(Sums::default, |column| column.sums)
+        self.column(slot).map_or_else(Sums::default, Column::sums)
     }
 
     /// Replaces what the slot holds of a SKU.
@@ -129,10 +152,15 @@ impl Shard {
         });
         let skus = self.skus.len();
         let column = self.column_mut(slot);
+        let is_visible = column.visible;
         let Replaced { former, released, kept } = column.put(id, held, taken, skus);
-        if column.visible {
-            let before = former.map(|held| held.cell.quantities);
-            self.presence.change(id, before, Some(held.cell.quantities));
+        if is_visible {
+            self.totals.change(id, former.as_ref().map(counted), Some(counted(held)));
+        }
+        if former.is_none() {
+            self.note_new(id, taken.unwrap_or(TextIds::NONE));
+        } else if let Some(taken) = taken {
+            self.note_renamed(id, taken);
         }
         if let Some(kept) = kept {
             self.retain(kept);
@@ -146,7 +174,7 @@ impl Shard {
     pub(super) fn cut(&mut self, slot: u32) {
         let column = self.column_mut(slot);
         assert!(column.cut.is_none(), "a slot is cut once at a time");
-        column.cut = Some(Cut::new(column.cells.len() as u32));
+        column.cut = Some(Cut::new(column.len()));
     }
 
     /// Shows up to `count` cells of the slot's cut; says where they end, if there were any. They
@@ -161,8 +189,8 @@ impl Shard {
         let cut = column.cut.as_ref()?;
         let turn = cut.next(count);
         for place in turn.clone() {
-            let (held, texts) = cut.before(place).unwrap_or_else(|| column.unpack(place));
-            visit(self.sku(column.cells[place].sku), &held, self.texts_of(texts));
+            let (held, texts) = column.as_cut(cut, place);
+            visit(self.sku(column.sku(place)), &held, self.texts_of(texts));
         }
         (!turn.is_empty()).then_some(turn.end)
     }
@@ -185,8 +213,9 @@ impl Shard {
         let Some(column) = self.columns.get_mut(slot as usize).and_then(Option::take) else {
             return;
         };
-        for place in 0..column.cells.len() as u32 {
-            self.release(column.unpack(place).1);
+        for place in 0..column.len() {
+            self.release(column.whole(place).1);
+            self.note_gone(column.sku(place));
         }
     }
 
@@ -197,10 +226,12 @@ impl Shard {
         }
         let Some(mut column) = self.columns[slot as usize].take() else { return };
         column.visible = visible;
-        for place in 0..column.cells.len() as u32 {
-            let quantities = Some(column.unpack(place).0.cell.quantities);
-            let (before, after) = if visible { (None, quantities) } else { (quantities, None) };
-            self.presence.change(column.cells[place].sku, before, after);
+        self.visible_columns =
+            if visible { self.visible_columns + 1 } else { self.visible_columns - 1 };
+        for place in 0..column.len() {
+            let cell = Some(counted(&column.held(place)));
+            let (before, after) = if visible { (None, cell) } else { (cell, None) };
+            self.totals.change(column.sku(place), before, after);
         }
         self.columns[slot as usize] = Some(column);
     }
@@ -214,15 +245,16 @@ impl Shard {
         visit: &mut dyn FnMut(&Sku, &Held, MetadataTexts<'_>),
     ) -> bool {
         let Some(column) = self.column(slot) else { return false };
-        let end = column.cells.len().min(from.saturating_add(count));
-        for place in from.min(end)..end {
-            let (held, texts) = column.unpack(place as u32);
-            visit(self.sku(column.cells[place as u32].sku), &held, self.texts_of(texts));
+        let end = (column.len() as usize).min(from.saturating_add(count));
+        for place in from.min(end) as u32..end as u32 {
+            let (held, texts) = column.whole(place);
+            visit(self.sku(column.sku(place)), &held, self.texts_of(texts));
         }
-        end < column.cells.len()
+        end < column.len() as usize
     }
 
-    fn column(&self, slot: u32) -> Option<&Column> {
+    /// The cells of a slot.
+    pub(super) fn column(&self, slot: u32) -> Option<&Column> {
         self.columns.get(slot as usize)?.as_ref()
     }
 
@@ -257,12 +289,64 @@ impl Shard {
         }
     }
 
+    /// A SKU has a cell more, with these texts.
+    fn note_new(&mut self, id: u32, texts: TextIds) {
+        let before = self.commons.get(id);
+        let after = before.with(texts);
+        if before.is_none() || before.name() != Some(texts.name) {
+            let grams = Grams::of(self.texts.get(texts.name));
+            self.grams[id] = self.grams[id].or(grams);
+        }
+        self.set_common(id, before, after);
+    }
+
+    /// A cell of a SKU has other texts.
+    fn note_renamed(&mut self, id: u32, texts: TextIds) {
+        let before = self.commons.get(id);
+        let is_same =
+            before.name() == Some(texts.name) && before.category() == Some(texts.category);
+        if !is_same {
+            let grams = Grams::of(self.texts.get(texts.name));
+            self.grams[id] = self.grams[id].or(grams);
+            self.set_common(id, before, self.common_of_cells(id));
+        }
+    }
+
+    /// A SKU has a cell less.
+    fn note_gone(&mut self, id: u32) {
+        let before = self.commons.get(id);
+        let mut after = before.without_one();
+        if after.is_none() {
+            self.grams[id] = Grams::of(self.skus[id].as_str());
+        } else if before.is_mixed() {
+            after = self.common_of_cells(id);
+        }
+        self.set_common(id, before, after);
+    }
+
+    fn common_of_cells(&self, id: u32) -> Common {
+        let columns = self.columns.iter().flatten();
+        let cells = columns.filter_map(|column| Some(column.whole(column.find(id)?).1));
+        cells.fold(Common::NONE, Common::with)
+    }
+
+    /// What cells have in common is a user of its texts: an id that is used again must not stand for
+    /// what it stood for.
+    fn set_common(&mut self, id: u32, before: Common, after: Common) {
+        self.texts.retain(after.name().unwrap_or(EMPTY));
+        self.words.retain(after.category().unwrap_or(EMPTY));
+        self.texts.release(before.name().unwrap_or(EMPTY));
+        self.words.release(before.category().unwrap_or(EMPTY));
+        self.commons.set(id, after);
+    }
+
     fn intern(&mut self, sku: &Sku, hash: u64) -> u32 {
         if let Some(id) = self.find(sku.as_str(), hash) {
             return id;
         }
         let skus = &mut self.skus;
         let id = skus.push(sku.clone());
+        self.grams.push(Grams::of(sku.as_str()));
         self.index.insert_unique(hash, id, |id| sku_hash(skus[*id].as_str()));
         self.order.insert(id, sku.as_str(), |id| skus[id].as_str());
         id
@@ -274,50 +358,7 @@ impl Shard {
     }
 }
 
-impl Column {
-    fn find(&self, sku_id: u32) -> Option<(Held, TextIds)> {
-        self.places.find(sku_id).map(|place| self.unpack(place))
-    }
-
-    fn unpack(&self, place: u32) -> (Held, TextIds) {
-        let packed = &self.cells[place];
-        packed.unpack(if packed.is_wide() { self.wide.get(&place) } else { None })
-    }
-
-    /// Puts a cell in its place; `skus` are in the shard.
-    fn put(&mut self, sku_id: u32, held: &Held, texts: Option<TextIds>, skus: usize) -> Replaced {
-        self.sums.add(&Sums::of(&held.cell.quantities));
-        let Some(place) = self.places.find(sku_id) else {
-            let (packed, wide) = Packed::new(sku_id, held, texts.unwrap_or(TextIds::NONE));
-            let place = self.cells.push(packed);
-            self.places.insert(sku_id, place, self.cells.len(), skus);
-            self.wide.extend(wide.map(|wide| (place, wide)));
-            return Replaced::default();
-        };
-        let (former, former_texts) = self.unpack(place);
-        self.sums.subtract(&Sums::of(&former.cell.quantities));
-        let is_kept = self.cut.as_mut().is_some_and(|cut| cut.keep(place, former, former_texts));
-        if self.cells[place].is_wide() {
-            self.wide.remove(&place);
-        }
-        let (packed, wide) = Packed::new(sku_id, held, texts.unwrap_or(former_texts));
-        self.cells[place] = packed;
-        self.wide.extend(wide.map(|wide| (place, wide)));
-        Replaced {
-            former: Some(former),
-            released: texts.map(|_| former_texts),
-            kept: is_kept.then_some(former_texts),
-        }
-    }
-}
-
-/// What a cell's change leaves behind.
-#[derive(Debug, Default)]
-struct Replaced {
-    /// What was held before.
-    former: Option<Held>,
-    /// The texts that the cell no longer uses.
-    released: Option<TextIds>,
-    /// The texts that a cut uses from now on.
-    kept: Option<TextIds>,
+/// What totals count of a cell.
+fn counted(held: &Held) -> (Quantities, bool) {
+    (held.cell.quantities, held.cell.flags.active)
 }

@@ -1,12 +1,12 @@
 //! A list's filter, made ready for one shard while that is locked: texts become their ids there, so
 //! that a cell passes or fails by numbers. It must never outlive the lock: ids are used again.
 
-use shared::Quantities;
-
+use super::column::Column;
+use super::grams::Grams;
 use super::memory::VisibleSlot;
-use super::packed::Glance;
 use super::query::{ItemFilter, PageRequest, Rank};
 use super::shard::Shard;
+use super::totals::Total;
 
 /// A filter over one locked shard.
 pub(super) struct Sieve<'a> {
@@ -14,9 +14,11 @@ pub(super) struct Sieve<'a> {
     filter: &'a ItemFilter,
     rank: Rank,
     slots: &'a [VisibleSlot],
+    /// Whether the shard's totals are those of the looked-at stores.
+    has_totals: bool,
     category: Option<u32>,
     location: Option<u32>,
-    seen: Vec<Glance>,
+    grams: Option<Grams>,
 }
 
 impl<'a> Sieve<'a> {
@@ -27,13 +29,8 @@ impl<'a> Sieve<'a> {
         request: &'a PageRequest,
     ) -> Option<Self> {
         let filter = &request.filter;
-        let slots = match &filter.store_id {
-            None => visible,
-            Some(id) => {
-                let place = visible.iter().position(|slot| slot.store_id == *id)?;
-                &visible[place..=place]
-            }
-        };
+        let slots = looked_at(visible, filter)?;
+        let has_totals = filter.store_id.is_none() && shard.has_totals_of(visible);
         let category = match &filter.category {
             None => None,
             Some(text) => Some(shard.category_id(text)?),
@@ -42,56 +39,37 @@ impl<'a> Sieve<'a> {
             None => None,
             Some(text) => Some(shard.location_id(text)?),
         };
-        let (rank, seen) = (request.rank, Vec::with_capacity(slots.len()));
-        Some(Self { shard, filter, rank, slots, category, location, seen })
+        let grams = filter.text.as_deref().map(Grams::of);
+        let rank = request.rank;
+        Some(Self { shard, filter, rank, slots, has_totals, category, location, grams })
     }
 
-    /// The rank of an item that passes; none for one that doesn't.
-    pub(super) fn rank(&mut self, id: u32) -> Option<i64> {
-        let Self { shard, slots, seen, .. } = self;
-        seen.clear();
-        seen.extend(slots.iter().filter_map(|slot| shard.glance(slot.slot.number(), id)));
-        if self.seen.is_empty() || !self.passes() || !self.has_text(id) {
+    /// The rank of an item whose numbers pass; none for any other. Whether its texts do is
+    /// [`Self::has_text`]'s to say.
+    pub(super) fn rank(&self, id: u32) -> Option<i64> {
+        if !self.may_have_text(id) {
             return None;
         }
-        let rank = match self.rank {
-            Rank::Sku => 0,
-            Rank::Stock => self.sum(|quantities| quantities.stock.get()),
-            Rank::Reserved => self.sum(|quantities| quantities.reserved.get()),
-            Rank::Sold => self.sum(|quantities| quantities.sold.get()),
-            Rank::Available => self.sum(|quantities| quantities.available().get()),
-        };
-        Some(i64::try_from(rank).unwrap_or(i64::MAX))
+        let total = if self.has_totals { self.shard.total(id)? } else { self.total_of_cells(id)? };
+        let passes = self.passes(&total) && self.has_category(id) && self.has_location(id);
+        passes.then(|| self.rank_of(&total))
     }
 
-    /// Whether the numbers pass.
-    fn passes(&self) -> bool {
-        let filter = self.filter;
-        let flag = |wanted: Option<bool>, is: &dyn Fn(&Glance) -> bool| {
-            wanted.is_none_or(|wanted| wanted == self.seen.iter().any(is))
-        };
-        let has = |wanted: Option<u32>, id: &dyn Fn(&Glance) -> u32| {
-            wanted.is_none_or(|wanted| self.seen.iter().any(|glance| id(glance) == wanted))
-        };
-        if !has(self.category, &|glance| glance.texts.category)
-            || !has(self.location, &|glance| glance.texts.location)
-            || !flag(filter.active, &|glance| glance.flags.active)
-            || !flag(filter.low_stock, &|glance| glance.quantities.is_low_stock())
-        {
-            return false;
-        }
-        let bounds = (filter.min_available, filter.max_available, filter.out_of_stock);
-        if bounds == (None, None, None) {
-            return true;
-        }
-        let available = self.sum(|quantities| quantities.available().get());
-        filter.min_available.is_none_or(|min| available >= min)
-            && filter.max_available.is_none_or(|max| available <= max)
-            && filter.out_of_stock.is_none_or(|wanted| wanted == (available == 0))
+    /// The same of one cell of a slot that is looked at alone, and whose it is.
+    pub(super) fn rank_at(&self, column: &Column, place: u32) -> Option<(u32, i64)> {
+        let glance = column.glance(place);
+        let mut total = Total::default();
+        total.add(&glance.quantities, glance.flags.active);
+        let id = column.sku(place);
+        let passes = self.passes(&total)
+            && self.category.is_none_or(|wanted| glance.category == wanted)
+            && self.location.is_none_or(|wanted| column.location(place) == wanted)
+            && self.may_have_text(id);
+        passes.then(|| (id, self.rank_of(&total)))
     }
 
-    /// Whether the SKU or a name does.
-    fn has_text(&self, id: u32) -> bool {
+    /// Whether the SKU has the prefix, and it or a name the text.
+    pub(super) fn has_text(&self, id: u32) -> bool {
         let sku = self.shard.sku(id).as_str();
         if self.filter.prefix.as_ref().is_some_and(|prefix| !sku.starts_with(prefix.as_str())) {
             return false;
@@ -100,17 +78,77 @@ impl<'a> Sieve<'a> {
         if contains(sku, text) {
             return true;
         }
-        // Stores mostly call an item the same: each name is looked at once.
-        let mut last = None;
-        self.seen.iter().any(|glance| {
-            let name = glance.texts.name;
-            last.replace(name) != Some(name) && contains(self.shard.name(name), text)
+        if let Some(name) = self.shard.common(id).name() {
+            return contains(self.shard.name(name), text);
+        }
+        self.cells(id).any(|(column, place)| contains(self.shard.name(column.name(place)), text))
+    }
+
+    fn may_have_text(&self, id: u32) -> bool {
+        self.grams.is_none_or(|wanted| self.shard.grams(id).may_hold(wanted))
+    }
+
+    fn rank_of(&self, total: &Total) -> i64 {
+        let rank = match self.rank {
+            Rank::Sku => 0,
+            Rank::Stock => total.stock,
+            Rank::Reserved => total.reserved,
+            Rank::Sold => total.sold,
+            Rank::Available => total.available,
+        };
+        i64::try_from(rank).unwrap_or(i64::MAX)
+    }
+
+    fn passes(&self, total: &Total) -> bool {
+        let filter = self.filter;
+        let flag = |wanted: Option<bool>, in_slots: u16| {
+            wanted.is_none_or(|wanted| wanted == (in_slots > 0))
+        };
+        flag(filter.active, total.active)
+            && flag(filter.low_stock, total.low)
+            && filter.min_available.is_none_or(|min| total.available >= min)
+            && filter.max_available.is_none_or(|max| total.available <= max)
+            && filter.out_of_stock.is_none_or(|wanted| wanted == (total.available == 0))
+    }
+
+    fn has_category(&self, id: u32) -> bool {
+        let Some(wanted) = self.category else { return true };
+        if let Some(category) = self.shard.common(id).category() {
+            return category == wanted;
+        }
+        self.cells(id).any(|(column, place)| column.glance(place).category == wanted)
+    }
+
+    fn has_location(&self, id: u32) -> bool {
+        self.location.is_none_or(|wanted| {
+            self.cells(id).any(|(column, place)| column.location(place) == wanted)
         })
     }
 
-    fn sum(&self, quantity: impl Fn(&Quantities) -> u64) -> u64 {
-        self.seen.iter().map(|glance| quantity(&glance.quantities)).sum()
+    fn total_of_cells(&self, id: u32) -> Option<Total> {
+        let mut total = Total::default();
+        for (column, place) in self.cells(id) {
+            let glance = column.glance(place);
+            total.add(&glance.quantities, glance.flags.active);
+        }
+        (total.holding > 0).then_some(total)
     }
+
+    /// The looked-at cells of a SKU.
+    fn cells(&self, id: u32) -> impl Iterator<Item = (&'a Column, u32)> {
+        let shard = self.shard;
+        self.slots.iter().filter_map(move |slot| shard.cell(slot.slot().number(), id))
+    }
+}
+
+/// The slots that a filter looks at; none if it names a store that nobody can see.
+pub(super) fn looked_at<'a>(
+    visible: &'a [VisibleSlot],
+    filter: &ItemFilter,
+) -> Option<&'a [VisibleSlot]> {
+    let Some(id) = &filter.store_id else { return Some(visible) };
+    let place = visible.iter().position(|slot| slot.store_id == *id)?;
+    Some(&visible[place..=place])
 }
 
 /// Whether `text` holds `lower_case`, whichever way its letters are cased.

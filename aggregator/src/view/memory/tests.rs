@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use shared::cell::{Cell, Version};
+use shared::cell::{Cell, Flags, Version};
 use shared::wire::cursor::PageCursor;
 use shared::{Quantities, Quantity, Timestamp};
 
@@ -59,11 +59,13 @@ fn apply(view: &MemoryView, slots: &[MemorySlot], model: &mut Model, put: &Put) 
         reorder_point: quantity(5),
         ..Quantities::default()
     };
-    let cell = Cell { version, quantities, ..Cell::default() };
+    let flags = Flags { active: !put.reserved.is_multiple_of(3), ..Flags::default() };
+    let cell = Cell { version, quantities, flags, ..Cell::default() };
     let held = Held { cell, seq: version.get() * 3, metadata_at: Timestamp::EPOCH };
     let metadata = put.name.map(|name| Metadata {
-        name: format!("Name {name}").into(),
+        name: format!("Name {name} É").into(),
         category: if name < 2 { "kitchen".into() } else { "".into() },
+        location: format!("W-{}", (usize::from(name) + put.store) % 3).into(),
         ..Metadata::default()
     });
     view.put(&slots[put.store], &sku, &held, metadata.as_ref());
@@ -151,12 +153,22 @@ fn check_lists(view: &MemoryView, model: &Model, limit: usize) {
         let expected: Vec<Sku> = fitting.map(|(sku, _)| sku.clone()).collect();
         let found = walk(view, request(Rank::Sku, false, limit, filter.clone()));
         assert_eq!(found, expected, "{filter:?}");
-        if filter.store_id.is_none() {
-            let by_rank = ranked.iter().filter(|sku| expected.contains(sku)).cloned();
-            let found = walk(view, request(Rank::Available, true, limit, filter.clone()));
-            assert_eq!(found, by_rank.collect::<Vec<_>>(), "by rank, {filter:?}");
-        }
+        let found = walk(view, request(Rank::Available, true, limit, filter.clone()));
+        let looked_at =
+            filter.store_id.as_ref().map(|id| (0..STORES).find(|n| store_id(*n) == *id));
+        let by_rank = match looked_at.flatten() {
+            None => ranked.iter().filter(|sku| expected.contains(sku)).cloned().collect(),
+            Some(store) => by_rank_in(model, store, expected),
+        };
+        assert_eq!(found, by_rank, "by rank, {filter:?}");
     }
+}
+
+/// These SKUs by what one store has available, most first.
+fn by_rank_in(model: &Model, store: usize, mut skus: Vec<Sku>) -> Vec<Sku> {
+    let available = |sku: &Sku| model[sku][&store].0.cell.quantities.available();
+    skus.sort_by(|a, b| available(b).cmp(&available(a)).then_with(|| a.cmp(b)));
+    skus
 }
 
 type Test = fn(&Sku, &Cells) -> bool;
@@ -179,7 +191,26 @@ fn filters(all: &[Sku]) -> Vec<(ItemFilter, Test)> {
             (10..=40).contains(&available(cells))
         }),
         (with(&|f| f.text = text("name 1")), |_, cells| {
-            cells.values().any(|(_, metadata)| metadata.name == "Name 1")
+            cells.values().any(|(_, metadata)| metadata.name == "Name 1 É")
+        }),
+        (with(&|f| f.text = text(" é")), |_, cells| {
+            cells.values().any(|(_, metadata)| metadata.name != "")
+        }),
+        (with(&|f| f.text = text("u-4")), |sku, _| sku.as_str().starts_with("SKU-4")),
+        (with(&|f| f.location = text("W-1")), |_, cells| {
+            cells.values().any(|(_, metadata)| metadata.location == "W-1")
+        }),
+        (with(&|f| f.active = Some(true)), |_, cells| {
+            cells.values().any(|(held, _)| held.cell.flags.active)
+        }),
+        (with(&|f| (f.location, f.store_id) = (text("W-1"), Some(store_id(1)))), |_, cells| {
+            cells.get(&1).is_some_and(|(_, metadata)| metadata.location == "W-1")
+        }),
+        (with(&|f| (f.category, f.store_id) = (text("kitchen"), Some(store_id(2)))), |_, cells| {
+            cells.get(&2).is_some_and(|(_, metadata)| metadata.category == "kitchen")
+        }),
+        (with(&|f| (f.text, f.store_id) = (text("name 1"), Some(store_id(1)))), |_, cells| {
+            cells.get(&1).is_some_and(|(_, metadata)| metadata.name == "Name 1 É")
         }),
         (with(&|f| f.category = text("kitchen")), |_, cells| {
             cells.values().any(|(_, metadata)| metadata.category == "kitchen")
