@@ -9,6 +9,16 @@ pub(crate) fn has_threads() -> bool {
     Handle::current().runtime_flavor() != RuntimeFlavor::CurrentThread
 }
 
+/// How many threads may share work that nobody else does meanwhile: one where there are none to
+/// spare, or no runtime.
+pub(crate) fn thread_count() -> usize {
+    let is_spared = |handle: Handle| handle.runtime_flavor() != RuntimeFlavor::CurrentThread;
+    if !Handle::try_current().is_ok_and(is_spared) {
+        return 1;
+    }
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// Starts `work` where it holds nobody up; its panic is the handle's error.
 pub(crate) fn spawn_blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,

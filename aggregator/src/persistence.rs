@@ -20,6 +20,7 @@ mod codec;
 mod tests;
 
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use event_log::Seq;
 use event_log::snapshot::{
@@ -32,6 +33,7 @@ use shared::{StoreId, Timestamp};
 
 use crate::dead_letter::DeadLetters;
 use crate::follower::{FollowerState, Position};
+use crate::offload::thread_count;
 use crate::view::ViewStore;
 
 /// Where the files are, below the data directory.
@@ -218,33 +220,61 @@ pub fn load_all<S: Storage, V: ViewStore>(storage: &S, view: &V) -> io::Result<L
     load_those(storage, view, |_| true)
 }
 
-/// Reads the stores that pass the test into slots of the view.
+/// Reads the stores that pass the test into slots of the view, several at a time where there are
+/// threads to spare.
 pub fn load_those<S: Storage, V: ViewStore>(
     storage: &S,
     view: &V,
     test: impl Fn(&StoreId) -> bool,
 ) -> io::Result<LoadedView<V>> {
-    let mut loaded = LoadedView { stores: Vec::new(), damaged: Vec::new() };
     let mut files = list(storage)?;
     files.retain(|(_, store_id)| test(store_id));
     files.sort_unstable_by(|a, b| (&a.1, b.0).cmp(&(&b.1, a.0)));
-    let mut newest: Option<(StoreId, u64)> = None;
-    for (generation, store_id) in files {
-        if loaded.stores.last().is_some_and(|store| store.saved.store_id == store_id) {
-            continue;
+    let stores: Vec<&[(u64, StoreId)]> = files.chunk_by(|a, b| a.1 == b.1).collect();
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut done = Vec::new();
+        loop {
+            let place = next.fetch_add(1, Ordering::Relaxed);
+            let Some(files) = stores.get(place) else { return done };
+            done.push((place, load_newest(storage, view, files)));
         }
-        let highest = match &newest {
-            Some((owner, highest)) if *owner == store_id => *highest,
-            _ => generation,
-        };
-        newest = Some((store_id.clone(), highest));
-        match load(storage, view, &store_id, generation) {
-            // The next file must not take the name of a damaged one, which is kept.
-            Ok(store) => loaded.stores.push(LoadedStore { generation: highest, ..store }),
-            Err(error) => loaded.damaged.push(error),
+    };
+    let mut done = std::thread::scope(|scope| {
+        let helpers: Vec<_> =
+            (1..thread_count().min(stores.len())).map(|_| scope.spawn(work)).collect();
+        let mut done = work();
+        for helper in helpers {
+            let helped = helper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            done.extend(helped);
         }
+        done
+    });
+    done.sort_unstable_by_key(|(place, _)| *place);
+    let mut loaded = LoadedView { stores: Vec::new(), damaged: Vec::new() };
+    for (_, (store, damaged)) in done {
+        loaded.stores.extend(store);
+        loaded.damaged.extend(damaged);
     }
     Ok(loaded)
+}
+
+/// Reads the newest valid one of a store's files, which come newest first, and says which aren't.
+fn load_newest<S: Storage, V: ViewStore>(
+    storage: &S,
+    view: &V,
+    files: &[(u64, StoreId)],
+) -> (Option<LoadedStore<V>>, Vec<LoadError>) {
+    let highest = files.first().map_or(0, |(generation, _)| *generation);
+    let mut damaged = Vec::new();
+    for (generation, store_id) in files {
+        match load(storage, view, store_id, *generation) {
+            // The next file must not take the name of a damaged one, which is kept.
+            Ok(store) => return (Some(LoadedStore { generation: highest, ..store }), damaged),
+            Err(error) => damaged.push(error),
+        }
+    }
+    (None, damaged)
 }
 
 /// The highest generation of a store's files, valid or not; 0 = there is none.

@@ -97,6 +97,36 @@ fn everything_comes_back_and_the_follower_goes_on() {
     assert!(resumed.state().is_verified());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn stores_that_are_read_side_by_side_come_back_in_order_each_with_its_own() {
+    let (view, _, follower, letters) = rich();
+    let storage = SimStorage::new(1);
+    let ids: Vec<StoreId> =
+        (0..9).map(|number| StoreId::new(&format!("store-{number}")).unwrap()).collect();
+    for (number, id) in ids.iter().enumerate() {
+        let mut files = StoreFiles::new(storage.clone(), id.clone(), number as u64);
+        let saved = SavedStore { store_id: id.clone(), ..saved(&follower, &letters) };
+        save(&mut files, &view, &follower, &saved).unwrap();
+    }
+    storage.flip_bit(&path(&ids[4], 5), 300, 3).unwrap();
+    let other = View::default();
+    let loaded = load_all(&storage, &other).unwrap();
+    assert_eq!(loaded.damaged.len(), 1);
+    let generations: Vec<(usize, u64)> = loaded
+        .stores
+        .iter()
+        .map(|store| {
+            (ids.iter().position(|id| *id == store.saved.store_id).unwrap(), store.generation)
+        })
+        .collect();
+    let expected: Vec<(usize, u64)> =
+        (0..9).filter(|n| *n != 4).map(|n| (n, n as u64 + 1)).collect();
+    assert_eq!(generations, expected);
+    for store in &loaded.stores {
+        assert_eq!(cells(&other, &store.slot), cells(&view, follower.slot()));
+    }
+}
+
 #[test]
 fn a_restart_applies_what_comes_again_once() {
     let (view, mut node) = (View::default(), Node::new());

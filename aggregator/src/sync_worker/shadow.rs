@@ -39,7 +39,7 @@ impl<L: LogSource, S: Storage, V: ViewStore> SyncWorker<L, S, V> {
             return end;
         }
         tracing::info!(store = self.name(), lo = start.state.position.seq.get(), "snapshot loaded");
-        self.view.publish(&start.slot, &identity.store_id);
+        in_place(|| self.view.publish(&start.slot, &identity.store_id));
         self.follower = Some(Follower::new(self.view.clone(), start.slot, start.state));
         self.mark_urgent();
         End::Again
@@ -155,7 +155,12 @@ impl<L: LogSource, S: Storage, V: ViewStore> SyncWorker<L, S, V> {
             let (compared, different) = (report.compared, report.different);
             tracing::info!(store = self.name(), compared, different, "bootstrapped anew");
         }
-        self.view.publish(shadow.slot(), &identity.store_id);
+        let former = self.follower.take();
+        in_place(|| {
+            self.view.publish(shadow.slot(), &identity.store_id);
+            // With its last handle the former slot's cells go, one by one.
+            drop(former);
+        });
         self.follower = Some(shadow);
         self.shared.letters.lock().heal_all(seq);
         let now = (self.clock)();

@@ -5,6 +5,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::saving::Saver;
 use super::{Leave, Phase, SyncWorker};
+use crate::offload::in_place;
 use crate::persistence::{LoadedStore, SavedStore};
 use crate::source::LogSource;
 use crate::view::ViewStore;
@@ -102,13 +103,19 @@ impl<L: LogSource, S: Storage, V: ViewStore> SyncWorker<L, S, V> {
         if !forget {
             self.save_last(false).await;
         }
+        let follower = self.follower.take();
         if let Some(store_id) = self.expected.take() {
-            self.view.withdraw(&store_id);
+            in_place(|| {
+                self.view.withdraw(&store_id);
+                // With its last handle the slot's cells go, one by one.
+                drop(follower);
+            });
             self.claims.release(&store_id, &self.shared.url);
         }
         if let Some(mut saver) = self.saver.take() {
             let _ = saver.settle().await;
-            let removed = if forget { saver.files().remove_all() } else { Ok(()) };
+            let files = saver.files();
+            let removed = if forget { in_place(|| files.remove_all()) } else { Ok(()) };
             if let Err(error) = removed {
                 tracing::warn!(store = self.name(), %error, "files of a removed store are left");
             }

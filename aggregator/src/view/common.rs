@@ -63,6 +63,12 @@ impl Common {
     pub(super) fn without_one(self) -> Self {
         if self.cells <= 1 { Self::NONE } else { Self { cells: self.cells - 1, ..self } }
     }
+
+    /// As many cells, of these texts; none of nothing.
+    pub(super) fn with_texts_of(self, cells: impl Iterator<Item = TextIds>) -> Self {
+        let found = cells.fold(Self::NONE, Self::with);
+        Self { cells: self.cells, ..found }
+    }
 }
 
 /// What the cells of one shard's SKUs have in common, by id.

@@ -85,7 +85,11 @@ impl Drop for OpenSlot {
             return;
         };
         for shard in &view.shards {
-            shard.write().clear(self.number);
+            let Some(column) = shard.write().take(self.number) else { continue };
+            for from in (0..column.len()).step_by(CELLS_PER_LOCK_MAX) {
+                let end = column.len().min(from + CELLS_PER_LOCK_MAX as u32);
+                shard.write().forget_cells(&column, from..end);
+            }
         }
         view.slots.lock().free.push(self.number);
     }

@@ -148,7 +148,7 @@ impl MemoryView {
         for sku in &skus {
             let found = self.with_sku(sku.as_str(), |shard, id| {
                 let sieve = Sieve::new(shard, visible, request)?;
-                let rank = sieve.rank(id).filter(|_| sieve.has_text(id))?;
+                let rank = sieve.rank(id).filter(|_| sieve.has_texts(id))?;
                 Some((rank, row_of(shard, id, visible)?))
             });
             rows.extend(found.flatten());
@@ -243,7 +243,7 @@ impl MemoryView {
                 return Scan { looked, end: last.cloned() };
             }
             last = Some(sku);
-            let rank = sieve.rank(id).filter(|_| sieve.has_text(id));
+            let rank = sieve.rank(id).filter(|_| sieve.has_texts(id));
             if rank.is_some_and(|rank| !show(rank, &shard, id)) {
                 return Scan { looked: looked + 1, end: last.cloned() };
             }
@@ -318,13 +318,14 @@ impl PageRequest {
 }
 
 fn compare(by: Rank, descending: bool, a: (i64, &Sku), b: (i64, &Sku)) -> Ordering {
+    // Most are told apart by their ranks: SKUs lie elsewhere.
     let by_rank = a.0.cmp(&b.0);
-    let by_sku = a.1.cmp(b.1);
+    let by_sku = || a.1.cmp(b.1);
     match (by, descending) {
-        (Rank::Sku, false) => by_sku,
-        (Rank::Sku, true) => by_sku.reverse(),
-        (_, false) => by_rank.then(by_sku),
-        (_, true) => by_rank.reverse().then(by_sku),
+        (Rank::Sku, false) => by_sku(),
+        (Rank::Sku, true) => by_sku().reverse(),
+        (_, false) => by_rank.then_with(by_sku),
+        (_, true) => by_rank.reverse().then_with(by_sku),
     }
 }
 

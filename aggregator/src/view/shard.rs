@@ -207,13 +207,16 @@ impl Shard {
         cut.into_iter().flat_map(Cut::into_texts).for_each(|texts| self.release(texts));
     }
 
-    /// Forgets everything that the slot held.
-    pub(super) fn clear(&mut self, slot: u32) {
+    /// Takes everything that the slot held out of the shard; its texts wait for
+    /// [`Self::forget_cells`].
+    pub(super) fn take(&mut self, slot: u32) -> Option<Column> {
         self.set_visible(slot, false);
-        let Some(column) = self.columns.get_mut(slot as usize).and_then(Option::take) else {
-            return;
-        };
-        for place in 0..column.len() {
+        self.columns.get_mut(slot as usize).and_then(Option::take)
+    }
+
+    /// Forgets the texts of some cells of a column that was taken.
+    pub(super) fn forget_cells(&mut self, column: &Column, places: std::ops::Range<u32>) {
+        for place in places {
             self.release(column.whole(place).1);
             self.note_gone(column.sku(place));
         }
@@ -308,7 +311,7 @@ impl Shard {
         if !is_same {
             let grams = Grams::of(self.texts.get(texts.name));
             self.grams[id] = self.grams[id].or(grams);
-            self.set_common(id, before, self.common_of_cells(id));
+            self.set_common(id, before, self.common_of_cells(id, before));
         }
     }
 
@@ -319,15 +322,17 @@ impl Shard {
         if after.is_none() {
             self.grams[id] = Grams::of(self.skus[id].as_str());
         } else if before.is_mixed() {
-            after = self.common_of_cells(id);
+            after = self.common_of_cells(id, after);
         }
         self.set_common(id, before, after);
     }
 
-    fn common_of_cells(&self, id: u32) -> Common {
+    /// The same number of cells with what those that are still here have in common. Columns that were
+    /// taken and not forgotten yet aren't.
+    fn common_of_cells(&self, id: u32, common: Common) -> Common {
         let columns = self.columns.iter().flatten();
         let cells = columns.filter_map(|column| Some(column.whole(column.find(id)?).1));
-        cells.fold(Common::NONE, Common::with)
+        common.with_texts_of(cells)
     }
 
     /// What cells have in common is a user of its texts: an id that is used again must not stand for

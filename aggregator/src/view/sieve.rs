@@ -1,6 +1,8 @@
 //! A list's filter, made ready for one shard while that is locked: texts become their ids there, so
 //! that a cell passes or fails by numbers. It must never outlive the lock: ids are used again.
 
+use memchr::memchr2_iter;
+
 use super::column::Column;
 use super::grams::Grams;
 use super::memory::VisibleSlot;
@@ -45,13 +47,13 @@ impl<'a> Sieve<'a> {
     }
 
     /// The rank of an item whose numbers pass; none for any other. Whether its texts do is
-    /// [`Self::has_text`]'s to say.
+    /// [`Self::has_texts`]'s to say.
     pub(super) fn rank(&self, id: u32) -> Option<i64> {
         if !self.may_have_text(id) {
             return None;
         }
         let total = if self.has_totals { self.shard.total(id)? } else { self.total_of_cells(id)? };
-        let passes = self.passes(&total) && self.has_category(id) && self.has_location(id);
+        let passes = self.passes(&total) && self.has_category(id);
         passes.then(|| self.rank_of(&total))
     }
 
@@ -68,10 +70,11 @@ impl<'a> Sieve<'a> {
         passes.then(|| (id, self.rank_of(&total)))
     }
 
-    /// Whether the SKU has the prefix, and it or a name the text.
-    pub(super) fn has_text(&self, id: u32) -> bool {
+    /// Whether the SKU has the prefix, a cell the location, and the SKU or a name the text.
+    pub(super) fn has_texts(&self, id: u32) -> bool {
         let sku = self.shard.sku(id).as_str();
-        if self.filter.prefix.as_ref().is_some_and(|prefix| !sku.starts_with(prefix.as_str())) {
+        let has_prefix = |prefix: &String| sku.starts_with(prefix.as_str());
+        if !self.filter.prefix.as_ref().is_none_or(has_prefix) || !self.has_location(id) {
             return false;
         }
         let Some(text) = &self.filter.text else { return true };
@@ -158,10 +161,11 @@ fn contains(text: &str, lower_case: &str) -> bool {
     }
     let (text, wanted) = (text.as_bytes(), lower_case.as_bytes());
     let Some(first) = wanted.first() else { return true };
-    let is_there = |window: &[u8]| {
-        window[0].to_ascii_lowercase() == *first && window.eq_ignore_ascii_case(wanted)
-    };
-    text.windows(wanted.len()).any(is_there)
+    let mut begins = memchr2_iter(*first, first.to_ascii_uppercase(), text);
+    begins.any(|at| {
+        let found = text.get(at..at + wanted.len());
+        found.is_some_and(|found| found.eq_ignore_ascii_case(wanted))
+    })
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ pub mod peers;
 pub mod replay;
 pub mod reservations;
 pub mod stores;
+pub mod view;
 pub mod visible;
 
 use anyhow::{Result, bail};
@@ -25,6 +26,7 @@ pub const ALL: &[Part] = &[
     batches::PART,
     log::PART,
     replay::PART,
+    view::PART,
     visible::PART,
     latency::PART,
     hot::PART,

@@ -194,7 +194,7 @@ fn filters(all: &[Sku]) -> Vec<(ItemFilter, Test)> {
             cells.values().any(|(_, metadata)| metadata.name == "Name 1 É")
         }),
         (with(&|f| f.text = text(" é")), |_, cells| {
-            cells.values().any(|(_, metadata)| metadata.name != "")
+            cells.values().any(|(_, metadata)| !metadata.name.is_empty())
         }),
         (with(&|f| f.text = text("u-4")), |sku, _| sku.as_str().starts_with("SKU-4")),
         (with(&|f| f.location = text("W-1")), |_, cells| {
@@ -344,4 +344,34 @@ proptest! {
         drop(slots);
         prop_assert_eq!(view.text_count(), 0);
     }
+}
+
+#[test]
+fn a_slot_goes_piece_by_piece_while_others_change_the_same_items() {
+    let view = MemoryView::default();
+    let sku = |number: u32| Sku::new(&format!("S{number}")).unwrap();
+    let named = |name: &str| Metadata { name: name.into(), ..Metadata::default() };
+    let held =
+        Held { cell: Cell { version: Version::new(1), ..Cell::default() }, ..Held::default() };
+    let items = CELLS_PER_LOCK_MAX as u32 * 3;
+    let (old, new) = (view.open_slot(), view.open_slot());
+    for number in 0..items {
+        view.put(&old, &sku(number), &held, Some(&named("former name")));
+        view.put(&new, &sku(number), &held, Some(&named("name")));
+    }
+    view.publish(&new, &store_id(0));
+    std::thread::scope(|scope| {
+        scope.spawn(|| drop(old));
+        for number in 0..items {
+            view.put(&new, &sku(number), &held, Some(&named("other name")));
+        }
+    });
+    let with = |text: &str| {
+        let filter = ItemFilter { text: Some(text.to_owned()), ..ItemFilter::default() };
+        walk(&view, request(Rank::Stock, false, 1000, filter)).len() as u32
+    };
+    assert_eq!((with("other name"), with("former name")), (items, 0));
+    drop(new);
+    view.withdraw(&store_id(0));
+    assert_eq!(view.text_count(), 0);
 }

@@ -61,7 +61,7 @@ impl MemoryView {
         let sieve = Sieve::new(&shard, visible, best.request)?;
         let mut offer = |id: u32, rank: i64| {
             let sku = shard.sku(id);
-            if best.admits(rank, sku) && sieve.has_text(id) {
+            if best.admits(rank, sku) && sieve.has_texts(id) {
                 best.push(rank, sku);
             }
         };

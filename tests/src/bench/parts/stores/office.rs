@@ -100,17 +100,30 @@ pub async fn wait_verified(office: &Client, durable: &[(String, u64)]) -> Result
     .await
 }
 
+/// Waits until one store is; asks for nothing of the others, so that the asking costs the aggregator
+/// the same however many there are.
+pub async fn wait_store_verified(office: &Client, (name, seq): &(String, u64)) -> Result<()> {
+    let path = format!("/api/sync/stores/{name}");
+    until("the store verified", CAUGHT_UP_WITHIN, || async {
+        let store = office.get(&path).await.ok()?.json().ok()?;
+        is_store_verified(&store, *seq).then_some(())
+    })
+    .await
+}
+
 /// Whether a status says of each store that its digest is equal at its seq.
 fn is_verified(status: &Value, durable: &[(String, u64)]) -> bool {
     let Some(stores) = status["stores"].as_array() else { return false };
     let by_name: BTreeMap<&str, &Value> =
         stores.iter().filter_map(|store| Some((store["storeId"].as_str()?, store))).collect();
     durable.iter().all(|(name, seq)| {
-        by_name.get(name.as_str()).is_some_and(|store| {
-            let is_equal = store["verified"].as_bool() == Some(true);
-            is_equal && store["verifiedSeq"].as_u64() >= Some(*seq) && store["state"] == "live"
-        })
+        by_name.get(name.as_str()).is_some_and(|store| is_store_verified(store, *seq))
     })
+}
+
+fn is_store_verified(store: &Value, seq: u64) -> bool {
+    let is_equal = store["verified"].as_bool() == Some(true);
+    is_equal && store["verifiedSeq"].as_u64() >= Some(seq) && store["state"] == "live"
 }
 
 /// Compares every item of every store with what the aggregator shows; returns how many there are.
