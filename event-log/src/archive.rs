@@ -13,6 +13,7 @@ use crate::format::{
 };
 use crate::frame::verify_link;
 use crate::seq::Seq;
+use crate::storage::gradual::Gradual;
 use crate::storage::{
     FileReader, OpenMode, Storage, StorageFile, is_no_space, join, list_if_there, remove_if_there,
 };
@@ -150,13 +151,14 @@ fn compress_into<F: StorageFile>(file: &F, bytes: &[u8]) -> io::Result<()> {
     encoder.include_checksum(true)?;
     encoder.set_pledged_src_size(Some(bytes.len() as u64))?;
     let mut offset = 0;
+    let mut gradual = Gradual::default();
     for piece in bytes.chunks(WRITE_PIECE_BYTES) {
         encoder.write_all(piece)?;
         let compressed = std::mem::take(encoder.get_mut());
-        file.write_at(&compressed, offset)?;
+        gradual.write_at(file, &compressed, offset)?;
         offset += compressed.len() as u64;
     }
-    file.write_at(&encoder.finish()?, offset)
+    gradual.write_at(file, &encoder.finish()?, offset)
 }
 
 /// The archive's length in bytes when it is there and decompresses to exactly these bytes.

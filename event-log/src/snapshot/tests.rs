@@ -116,3 +116,18 @@ fn names_sort_by_lo() {
         assert_eq!(parse_snapshot_file_name(name), None);
     }
 }
+
+#[test]
+fn a_long_one_is_never_far_ahead_of_the_disk() {
+    use crate::storage::gradual::{AHEAD_BYTES_MAX, most_ahead_bytes};
+
+    let storage = SimStorage::new(1);
+    let mut file = SnapshotFile::create(storage.clone(), "a.tmp", header()).unwrap();
+    let bytes = vec![7; 300 << 10];
+    for id in 0..40 {
+        file.section(1, id, &bytes).unwrap();
+    }
+    file.finish("a.snap", Seq::new(8), 77).unwrap();
+    let most = most_ahead_bytes(&storage, "a.tmp");
+    assert!((1..=2 * AHEAD_BYTES_MAX).contains(&most), "writers would wait for {most} bytes");
+}

@@ -1,4 +1,4 @@
-//! Writing a snapshot's container: tmp → sync → rename → directory sync → read back and verify.
+//! Writing a snapshot's container: tmp, synced as it grows → sync → rename → directory sync → read back and verify.
 //!
 //! It knows no log. It must never leave a file under a final name that it didn't verify.
 
@@ -10,6 +10,7 @@ use super::{
 };
 use crate::format::OWNER_BYTES_MAX;
 use crate::seq::Seq;
+use crate::storage::gradual::Gradual;
 use crate::storage::{OpenMode, Storage, StorageFile, is_no_space, remove_if_there};
 
 /// How many bytes are gathered before they are written.
@@ -59,6 +60,7 @@ pub struct SnapshotFile<S: Storage> {
     header: SnapshotHeader,
     pending: Vec<u8>,
     written_bytes: u64,
+    gradual: Gradual,
     section_count: u64,
     finished: bool,
 }
@@ -85,6 +87,7 @@ impl<S: Storage> SnapshotFile<S> {
             header,
             pending,
             written_bytes: 0,
+            gradual: Gradual::default(),
             section_count: 0,
             finished: false,
         })
@@ -164,8 +167,8 @@ impl<S: Storage> SnapshotFile<S> {
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), SnapshotWriteError> {
-        self.file
-            .write_at(bytes, self.written_bytes)
+        self.gradual
+            .write_at(&self.file, bytes, self.written_bytes)
             .map_err(|source| io_error(&self.temporary, source))?;
         self.written_bytes += bytes.len() as u64;
         Ok(())

@@ -15,6 +15,7 @@
 //! 4. After a failed `sync_data` nothing is known about the bytes, whatever a later read shows.
 
 pub mod disk;
+pub(crate) mod gradual;
 pub mod paced;
 pub mod sim;
 
