@@ -45,13 +45,12 @@ impl<S: Storage> Ledger<S> {
         let creates = skus_to_create(&request.lines, &place_of_line, skus.len());
         // Each turn of the loop means that another request gave a slot up in between.
         loop {
-            let handles: Vec<Option<Handle>> = skus
-                .iter()
-                .zip(&creates)
-                .map(|(sku, creates)| {
-                    if *creates { Some(self.items.get_or_insert(sku)) } else { self.items.get(sku) }
-                })
-                .collect();
+            let mut handles: Vec<Option<Handle>> = self.items.get_many(&skus);
+            for ((handle, sku), creates) in handles.iter_mut().zip(&skus).zip(&creates) {
+                if *creates && handle.is_none() {
+                    *handle = Some(self.items.get_or_insert(sku));
+                }
+            }
             let mut places: Vec<Place<'_>> = handles
                 .iter()
                 .zip(&skus)

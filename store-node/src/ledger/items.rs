@@ -10,6 +10,7 @@
 mod block;
 mod columns;
 mod loading;
+mod many;
 mod order;
 mod skus;
 mod slot;

@@ -39,6 +39,12 @@ impl Block {
         SlotGuard::new(self, index, reservations, slot)
     }
 
+    /// Looks at the memory that [`Block::lock`] needs next, without any lock: what is there means
+    /// nothing.
+    pub(super) fn touch(&self, index: usize) -> usize {
+        usize::from(self.slots[index].is_locked()) ^ usize::from(self.states.is_locked())
+    }
+
     /// Replaces the state of a slot, which the caller has locked.
     pub(super) fn put_state(&self, index: usize, slot: &Slot) {
         with_packed(slot, |packed| self.states.lock().replace(&self.lane, index, packed));

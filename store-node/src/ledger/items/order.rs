@@ -42,6 +42,11 @@ impl Chunk {
         chunk
     }
 
+    /// The first byte of what it holds.
+    pub(super) fn first_byte(&self) -> usize {
+        self.text.as_bytes().first().map_or(0, |byte| usize::from(*byte))
+    }
+
     /// Takes no more.
     pub(crate) fn is_full(&self) -> bool {
         self.count == CHUNK_SKUS_MAX

@@ -25,6 +25,11 @@ impl Skus {
         self.0.iter().skip(first as usize / ROW_SKUS).flat_map(Chunk::iter)
     }
 
+    /// Looks at the memory of a number's SKU; what is there means nothing.
+    pub(super) fn touch(&self, number: u32) -> usize {
+        self.0[number as usize / ROW_SKUS].first_byte()
+    }
+
     /// Gives the next number, or one that was given back, a SKU.
     pub(super) fn set(&mut self, number: u32, sku: &Sku) {
         let (row, index) = (number as usize / ROW_SKUS, number as usize % ROW_SKUS);
