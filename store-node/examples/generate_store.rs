@@ -8,7 +8,8 @@
 //! n × 7,368,787 mod 10^11 (S00000000000, S00007368787, …): the same everywhere, in no order, and
 //! exact in a script whose numbers are doubles. It has a name of 24 bytes that says n, one of three
 //! categories (kitchen, garden, toys), one of 500 places (W-0 to W-499), between 0 and 1,000 units
-//! (every 50th SKU none) and a reorder point of 10.
+//! (every 50th SKU none) and a reorder point of 10. With `--plain` it has only the name and a million
+//! units: the shape of which P6 of the performance contract counts the bytes.
 
 #[path = "replay_bench_support/generate.rs"]
 mod generate;
@@ -17,7 +18,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use clap::Parser;
-use generate::Stock;
+use generate::{Start, never_short};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -36,6 +37,9 @@ struct Options {
     /// How many receipts of goods with an idempotency key follow the snapshot in the log.
     #[arg(long, default_value_t = 0)]
     keys: u64,
+    /// Items without category, place and reorder point, never short of stock.
+    #[arg(long)]
+    plain: bool,
     /// Instead of a snapshot only a log of so many events, creations and sales.
     #[arg(long, conflicts_with = "keys")]
     events: Option<u64>,
@@ -54,7 +58,10 @@ fn main() {
             FRAME_RECORDS,
             options.keyed_percent,
         ),
-        None => generate::snapshot(&options.data_dir, options.skus, options.keys, assortment),
+        None => {
+            let start = if options.plain { plain } else { assortment };
+            generate::snapshot(&options.data_dir, options.skus, options.keys, start);
+        }
     }
 }
 
@@ -62,9 +69,14 @@ fn main() {
 const FRAME_RECORDS: u64 = 64;
 
 /// What a shop has of its items.
-fn assortment(number: u64) -> Stock {
+fn assortment(number: u64) -> Start {
     let stock = if number.is_multiple_of(50) { 0 } else { number.wrapping_mul(7_919) % 1_001 };
-    Stock { stock, reorder_point: Some(10) }
+    Start { stock, reorder_point: Some(10), has_place: true }
+}
+
+/// What P6 counts the bytes of.
+fn plain(number: u64) -> Start {
+    Start { has_place: false, ..never_short(number) }
 }
 
 /// Ends the run with a message.

@@ -1,5 +1,6 @@
 //! Logs to replay, written by the real ledger and committer.
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -20,7 +21,7 @@ type Store = Arc<Ledger<DiskStorage>>;
 /// Items made by one batch.
 const CREATE_LINES: u64 = 10_000;
 /// Keyed requests that wait for one commit together.
-const KEYS_A_FRAME: u64 = 64;
+const KEYS_A_FRAME: u64 = 4096;
 /// A file that says that a directory is complete, and what it holds.
 const DONE: &str = "bench-complete";
 
@@ -54,11 +55,12 @@ pub(crate) fn events(dir: &Path, events: u64, skus: u64, frame_records: u64, key
 
 /// A log with a snapshot of `items` items at its end, and behind it `keys` receipts of goods with
 /// an idempotency key each.
-pub(crate) fn snapshot(dir: &Path, items: u64, keys: u64, stock: fn(u64) -> Stock) {
-    let made = format!("{items} SKUs, {keys} keys");
+pub(crate) fn snapshot(dir: &Path, items: u64, keys: u64, start: fn(u64) -> Start) {
+    let shape = if start(0).has_place { "" } else { "plain " };
+    let made = format!("{items} {shape}SKUs, {keys} keys");
     let Some(store) = begin(dir, &made) else { return };
     let now = wall_now();
-    create(&store, items, now, stock);
+    create(&store, items, now, start);
     store.snapshot(now, &mut event_log::go_on).unwrap_or_else(|error| failed(&error));
     for number in 0..keys {
         let action = Action::Receive { quantity: Quantity::new(1).unwrap_or_default() };
@@ -97,37 +99,59 @@ fn end(dir: &Path, store: &Store, made: &str) {
     std::fs::write(dir.join(DONE), made).unwrap_or_else(|error| failed(&error));
 }
 
-/// What there is of an item in the beginning, and at how much it is to be ordered again.
-pub(crate) struct Stock {
+/// How an item begins: what there is of it, at how much it is to be ordered again, and whether it
+/// has a category and a place.
+pub(crate) struct Start {
     pub(crate) stock: u64,
     pub(crate) reorder_point: Option<u64>,
+    pub(crate) has_place: bool,
 }
 
 /// Enough of every item for all that a run sells.
-pub(crate) fn never_short(_number: u64) -> Stock {
-    Stock { stock: 1_000_000, reorder_point: None }
+pub(crate) fn never_short(_number: u64) -> Start {
+    Start { stock: 1_000_000, reorder_point: None, has_place: true }
 }
 
-fn create(store: &Store, items: u64, now: Timestamp, stock: fn(u64) -> Stock) {
-    for first in (0..items).step_by(CREATE_LINES as usize) {
-        let line = |number: u64| {
-            let Stock { stock, reorder_point } = stock(number);
-            let new = NewItem {
-                stock: Quantity::new(stock).unwrap_or_default(),
-                reorder_point: reorder_point.and_then(Quantity::new),
-                name: format!("Item number {number:012}").into(),
-                category: ["kitchen", "garden", "toys"][(number % 3) as usize].into(),
-                location: format!("W-{}", number % 500).into(),
-                ..NewItem::default()
-            };
-            let command =
-                Command { sku: sku(number), action: Action::Create(new), expected_version: None };
-            BatchLine::Command(command, Context::default())
+/// Creates the items, a part of them on each core.
+fn create(store: &Store, items: u64, now: Timestamp, start: fn(u64) -> Start) {
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    std::thread::scope(|scope| {
+        for thread in 0..threads {
+            scope.spawn(move || {
+                let firsts = (0..items).step_by(CREATE_LINES as usize);
+                for first in firsts.skip(thread).step_by(threads) {
+                    create_some(store, first..items.min(first + CREATE_LINES), now, start);
+                }
+            });
+        }
+    });
+}
+
+fn create_some(store: &Store, numbers: Range<u64>, now: Timestamp, start: fn(u64) -> Start) {
+    let line = |number: u64| {
+        let command = Command {
+            sku: sku(number),
+            action: Action::Create(new_item(number, start(number))),
+            expected_version: None,
         };
-        let lines: Vec<BatchLine> = (first..items.min(first + CREATE_LINES)).map(line).collect();
-        let request = BatchRequest { atomic: true, lines, key: None, context: Context::default() };
-        retry(store, || store.execute_batch(request.clone(), now).map(|_| ()));
-        commit(store);
+        BatchLine::Command(command, Context::default())
+    };
+    let lines: Vec<BatchLine> = numbers.map(line).collect();
+    let request = BatchRequest { atomic: true, lines, key: None, context: Context::default() };
+    retry(store, || store.execute_batch(request.clone(), now).map(|_| ()));
+    commit(store);
+}
+
+fn new_item(number: u64, start: Start) -> NewItem {
+    let Start { stock, reorder_point, has_place } = start;
+    let placed = |text: String| if has_place { text } else { String::new() };
+    NewItem {
+        stock: Quantity::new(stock).unwrap_or_default(),
+        reorder_point: reorder_point.and_then(Quantity::new),
+        name: format!("Item number {number:012}").into(),
+        category: placed(["kitchen", "garden", "toys"][(number % 3) as usize].to_owned()).into(),
+        location: placed(format!("W-{}", number % 500)).into(),
+        ..NewItem::default()
     }
 }
 
