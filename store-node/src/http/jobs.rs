@@ -185,9 +185,9 @@ impl Jobs {
         }
         all.push_back(Arc::clone(&running));
         drop(all);
-        let (app, thread) = (Arc::clone(app), Arc::clone(&running));
-        let shown = running.show();
-        std::thread::spawn(move || {
+        let (on_thread, thread) = (Arc::clone(app), Arc::clone(&running));
+        let spawned = std::thread::Builder::new().name("job".to_owned()).spawn(move || {
+            let app = on_thread;
             let guarded = std::panic::AssertUnwindSafe(|| work(&app, &thread));
             let result = std::panic::catch_unwind(guarded)
                 .unwrap_or_else(|_| Err(JobEnd::failed("the job panicked")));
@@ -198,7 +198,10 @@ impl Jobs {
             }
             thread.finish(result, app.now());
         });
-        Ok(shown)
+        if let Err(error) = spawned {
+            running.finish(Err(JobEnd::failed(error)), app.now());
+        }
+        Ok(running.show())
     }
 
     /// Whether a job of this kind runs.
