@@ -1,10 +1,13 @@
--- Each request posts one of several bodies, in turn.
+-- Each request posts one of several bodies, in turn; each thread begins elsewhere, so that one
+-- doesn't find in the caches what the other has just asked for.
 --   wrk … -s post.lua URL -- PATH CONTENT-TYPE BODY-FILE…
 -- Prints one line of JSON at the end, marked, for the program that started wrk.
+-- As many as the harness gives wrk for several connections.
+local THREADS = 2
 local threads = 0
 
 function setup(thread)
-  thread:set("count", threads)
+  thread:set("number", threads)
   threads = threads + 1
 end
 
@@ -16,6 +19,7 @@ function init(args)
     file:close()
     requests[#requests + 1] = wrk.format("POST", args[1], { ["Content-Type"] = args[2] }, body)
   end
+  count = math.floor(number * #requests / THREADS)
 end
 
 function request()

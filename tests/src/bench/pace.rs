@@ -7,6 +7,8 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -54,6 +56,15 @@ pub struct Latencies {
     pub max_us: f64,
 }
 
+/// One answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answer {
+    /// When its request was due, after the start.
+    pub due: Duration,
+    /// How long it took from then, in nanoseconds; [`PUT_OFF`] for one that was put off.
+    took_ns: u64,
+}
+
 /// Sends what `request` writes for a connection and a number, and reads every answer. An answer that
 /// is neither a success nor 503 is an error.
 pub fn run(
@@ -61,23 +72,38 @@ pub fn run(
     pace: Pace,
     request: &impl Fn(usize, u64, &mut Vec<u8>),
 ) -> Result<Latencies> {
+    let started = Instant::now();
+    let answers = record(address, pace, started, &AtomicBool::new(false), request)?;
+    Latencies::of_answers(answers.iter(), started.elapsed())
+}
+
+/// Like [`run`], but answers what was seen one by one, and ends sooner once `stop` is set. Requests
+/// are due from `started` on.
+pub fn record(
+    address: SocketAddr,
+    pace: Pace,
+    started: Instant,
+    stop: &AtomicBool,
+    request: &impl Fn(usize, u64, &mut Vec<u8>),
+) -> Result<Vec<Answer>> {
     let connect = |_| Connection::open(address);
     let mut connections: Vec<Connection> =
         (0..pace.connections).map(connect).collect::<Result<_>>()?;
-    let started = Instant::now();
-    let mut nanoseconds = Vec::new();
+    let mut answers = Vec::new();
     for _ in 0..TURNS_MAX {
         let mut soonest = None;
-        for (index, connection) in connections.iter_mut().enumerate() {
-            let wake = connection.send_if_due(index, pace, started, request)?;
-            soonest = wake.into_iter().chain(soonest).min();
+        if !stop.load(Ordering::Relaxed) {
+            for (index, connection) in connections.iter_mut().enumerate() {
+                let wake = connection.send_if_due(index, pace, started, request)?;
+                soonest = wake.into_iter().chain(soonest).min();
+            }
         }
         if !connections.iter().any(Connection::is_waiting) && soonest.is_none() {
-            return Latencies::of(nanoseconds, started.elapsed().as_secs_f64());
+            return Ok(answers);
         }
         let pause = soonest.map(|due: Duration| due.saturating_sub(started.elapsed()));
         for index in readable(&connections, pause)? {
-            nanoseconds.extend(connections[index].read(started)?);
+            answers.extend(connections[index].read(started)?);
         }
     }
     bail!("a run took more than {TURNS_MAX} turns");
@@ -97,6 +123,17 @@ fn readable(connections: &[Connection], pause: Option<Duration>) -> Result<Vec<u
 }
 
 impl Latencies {
+    /// Those of the requests that were due in a part of a run.
+    pub fn within(answers: &[Answer], part: Range<Duration>) -> Result<Self> {
+        let length = part.end.saturating_sub(part.start);
+        let inside = |answer: &&Answer| part.contains(&answer.due);
+        Self::of_answers(answers.iter().filter(inside), length)
+    }
+
+    fn of_answers<'a>(answers: impl Iterator<Item = &'a Answer>, length: Duration) -> Result<Self> {
+        Self::of(answers.map(|answer| answer.took_ns).collect(), length.as_secs_f64())
+    }
+
     fn of(mut nanoseconds: Vec<u64>, seconds: f64) -> Result<Self> {
         ensure!(!nanoseconds.is_empty(), "no request fell due");
         nanoseconds.sort_unstable();
@@ -175,8 +212,8 @@ impl Connection {
         Ok(None)
     }
 
-    /// Reads what is there; the latency in nanoseconds once the answer is whole.
-    fn read(&mut self, started: Instant) -> Result<Option<u64>> {
+    /// Reads what is there; the answer once it is whole.
+    fn read(&mut self, started: Instant) -> Result<Option<Answer>> {
         let mut chunk = [0; 16 << 10];
         let read = self.stream.read(&mut chunk).context("reading an answer")?;
         ensure!(read > 0, "the server closed the connection");
@@ -188,11 +225,12 @@ impl Connection {
         }
         ensure!(self.bytes.len() == whole, "more came than one answer");
         let due = self.due.take().context("an answer without a request")?;
-        match status {
-            200..300 => Ok(Some(started.elapsed().saturating_sub(due).as_nanos() as u64)),
-            503 => Ok(Some(PUT_OFF)),
+        let took_ns = match status {
+            200..300 => started.elapsed().saturating_sub(due).as_nanos() as u64,
+            503 => PUT_OFF,
             _ => bail!("status {status}: {}", String::from_utf8_lossy(&self.bytes)),
-        }
+        };
+        Ok(Some(Answer { due, took_ns }))
     }
 }
 
@@ -240,6 +278,19 @@ mod tests {
         assert_eq!(some.put_off, 2);
         assert!(some.p95_us < 96.0 && some.p99_us.is_infinite(), "{some:?}");
         assert!(Latencies::of(Vec::new(), 1.0).is_err());
+    }
+
+    #[test]
+    fn a_part_of_a_run_holds_what_was_due_in_it() {
+        let answer =
+            |due_ms| Answer { due: Duration::from_millis(due_ms), took_ns: due_ms * 1_000_000 };
+        let answers: Vec<Answer> = (0..100).map(answer).collect();
+        let part = Duration::from_millis(20)..Duration::from_millis(30);
+        let seen = Latencies::within(&answers, part).unwrap();
+        assert_eq!((seen.requests, seen.max_us), (10, 29_000.0));
+        assert!((seen.per_second - 1_000.0).abs() < 1e-6);
+        let behind = Duration::from_secs(1)..Duration::from_secs(2);
+        assert!(Latencies::within(&answers, behind).is_err(), "nothing was due");
     }
 
     #[test]

@@ -35,6 +35,9 @@ pub struct Setup {
     pub repository: PathBuf,
     /// A directory of the part's own on the disk that is measured: empty before, removed after.
     pub directory: PathBuf,
+    /// A directory of the whole call on the same disk, for what is made once and read by several
+    /// parts.
+    pub shared: PathBuf,
     /// Rounds; each runs ours and the peer's, in turn.
     pub rounds: usize,
     /// Seconds of each run in a round.

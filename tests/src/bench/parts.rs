@@ -4,13 +4,16 @@
 //! servers, log.rs one around an example of another crate), and its line in [`ALL`].
 
 pub mod batches;
+pub mod growth;
 pub mod hot;
 pub mod latency;
 pub mod latency_table;
 pub mod log;
+pub mod memory;
 pub mod peers;
 pub mod replay;
 pub mod reservations;
+pub mod snapshot;
 pub mod stores;
 pub mod view;
 pub mod visible;
@@ -26,10 +29,13 @@ pub const ALL: &[Part] = &[
     batches::PART,
     log::PART,
     replay::PART,
+    memory::PART,
     view::PART,
     visible::PART,
     latency::PART,
+    snapshot::PART,
     hot::PART,
+    growth::PART,
     stores::PART,
 ];
 

@@ -113,6 +113,7 @@ mod tests {
             binaries: Binaries::in_directory(root.path()),
             repository: root.path().to_owned(),
             directory: root.path().join("data"),
+            shared: root.path().join("shared"),
             rounds: 1,
             seconds: 1,
             skus: 1,

@@ -28,6 +28,13 @@ impl Usage {
         Self::parse(&stat, &status, ticks).with_context(|| format!("process {id}: {stat}"))
     }
 
+    /// What process `id` holds in memory now (`VmRSS`), in bytes.
+    pub fn resident_bytes(id: u32) -> Result<u64> {
+        let path = format!("/proc/{id}/status");
+        let status = std::fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
+        status_bytes(&status, "VmRSS:").with_context(|| format!("{path} has no VmRSS"))
+    }
+
     /// A process, its children now, and the processor time of all of its children that have ended:
     /// of a server that has a process for each connection. The memory is the sum of what each holds
     /// for itself and its share of what they have in common (PSS), now.
@@ -77,9 +84,8 @@ impl Usage {
 
     fn parse(stat: &str, status: &str, ticks_per_second: f64) -> Option<Self> {
         let (user_seconds, system_seconds) = times(stat, OWN_FIELDS, ticks_per_second)?;
-        let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-        let kib: u64 = kib.split_whitespace().next()?.parse().ok()?;
-        Some(Self { user_seconds, system_seconds, peak_rss_bytes: kib * 1024 })
+        let peak_rss_bytes = status_bytes(status, "VmHWM:")?;
+        Some(Self { user_seconds, system_seconds, peak_rss_bytes })
     }
 }
 
@@ -105,7 +111,12 @@ fn times(stat: &str, skip: usize, ticks_per_second: f64) -> Option<(f64, f64)> {
 }
 
 fn pss_bytes(smaps_rollup: &str) -> Option<u64> {
-    let kib = smaps_rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    status_bytes(smaps_rollup, "Pss:")
+}
+
+/// A line of a name and a number of KiB, in bytes.
+fn status_bytes(text: &str, name: &str) -> Option<u64> {
+    let kib = text.lines().find_map(|line| line.strip_prefix(name))?;
     Some(kib.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
 }
 

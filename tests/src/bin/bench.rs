@@ -68,6 +68,7 @@ async fn run(arguments: &Arguments) -> Result<ExitCode> {
         binaries: Binaries::beside_this_program()?,
         repository: repository(),
         directory: directory.clone(),
+        shared: directory.join("shared"),
         rounds: arguments.rounds,
         seconds: arguments.seconds,
         skus: arguments.skus,

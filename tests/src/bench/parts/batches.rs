@@ -2,7 +2,7 @@
 //! or an import would use, beside a thread that copies the bytes of the log and syncs them. A
 //! movement only counts if it is there after kill -9.
 
-mod bodies;
+pub(super) mod bodies;
 mod bound;
 
 use std::fmt::Write as _;

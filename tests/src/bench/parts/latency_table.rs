@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::latency::post;
 use crate::bench::example;
+use crate::bench::large::sku;
 use crate::bench::node;
 use crate::bench::pace::{self, Latencies, Pace};
 use crate::bench::part::{Criterion, Setup};
@@ -171,11 +172,6 @@ impl Table {
 fn place(client: usize, number: u64, skus: u64) -> u64 {
     let order = (client as u64) << 40 | number;
     (order.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 16) % skus
-}
-
-/// The SKU of that number, as store-node/examples/generate_store.rs makes it.
-fn sku(place: u64) -> String {
-    format!("S{:011}", u128::from(place) * 7_368_787 % 100_000_000_000)
 }
 
 /// The same for a number whose item has at least ten units.

@@ -44,11 +44,11 @@ pub(super) const FORMS: &[Form] = &[
 ];
 
 /// A delivery or a sale of a few units.
-#[derive(Debug, Clone, Copy)]
-struct Movement {
-    is_sale: bool,
-    sku: usize,
-    quantity: u8,
+#[derive(Debug, Clone)]
+pub(in crate::bench::parts) struct Movement {
+    pub(in crate::bench::parts) is_sale: bool,
+    pub(in crate::bench::parts) sku: String,
+    pub(in crate::bench::parts) quantity: u8,
 }
 
 /// Bodies on disk, for wrk to read.
@@ -63,7 +63,7 @@ impl Bodies {
         for number in 0..BODIES {
             let mut movement = || Movement {
                 is_sale: dice.bool(),
-                sku: dice.usize(..SKUS),
+                sku: format!("SKU-{:05}", dice.usize(..SKUS)),
                 quantity: dice.u8(1..10),
             };
             let movements: Vec<Movement> = (0..LINES).map(|_| movement()).collect();
@@ -97,7 +97,7 @@ fn file(directory: &Path, form: &Form, number: usize) -> PathBuf {
 fn json_line(movement: &Movement) -> String {
     let op = if movement.is_sale { "sell" } else { "receive" };
     let Movement { sku, quantity, .. } = movement;
-    format!(r#"{{"op":"{op}","sku":"SKU-{sku:05}","quantity":{quantity}}}"#)
+    format!(r#"{{"op":"{op}","sku":"{sku}","quantity":{quantity}}}"#)
 }
 
 fn json(movements: &[Movement]) -> Vec<u8> {
@@ -110,11 +110,12 @@ fn lines(movements: &[Movement]) -> Vec<u8> {
     lines.collect::<String>().into_bytes()
 }
 
-fn compact(movements: &[Movement]) -> Vec<u8> {
+/// The form in bytes.
+pub(in crate::bench::parts) fn compact(movements: &[Movement]) -> Vec<u8> {
     let mut bytes = b"OHBATCH1\0\0\0\0".to_vec();
     bytes.extend_from_slice(&(movements.len() as u32).to_le_bytes());
     for movement in movements {
-        let sku = format!("SKU-{:05}", movement.sku);
+        let sku = &movement.sku;
         bytes.extend_from_slice(&[if movement.is_sale { 5 } else { 4 }, sku.len() as u8]);
         bytes.extend_from_slice(sku.as_bytes());
         bytes.extend_from_slice(&[1, 0, movement.quantity << 1]);
@@ -145,8 +146,8 @@ mod tests {
     #[test]
     fn each_form_says_the_same_and_answers_are_counted() {
         let movements = [
-            Movement { is_sale: true, sku: 7, quantity: 9 },
-            Movement { is_sale: false, sku: 9_999, quantity: 1 },
+            Movement { is_sale: true, sku: "SKU-00007".to_owned(), quantity: 9 },
+            Movement { is_sale: false, sku: "SKU-09999".to_owned(), quantity: 1 },
         ];
         let text = String::from_utf8(lines(&movements)).unwrap();
         assert_eq!(
