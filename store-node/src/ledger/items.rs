@@ -164,7 +164,7 @@ impl ItemShard {
         };
         if !columns.are_kept(blocks.len(), seeker.probe()) {
             for (number, block) in blocks.iter().enumerate() {
-                let skus = self.skus.from_row(sku(number, 0).number).take(BLOCK_SLOTS);
+                let skus = self.skus.rows_from(sku(number, 0).number).take(BLOCK_SLOTS);
                 block.keep_columns(seeker.probe(), skus);
             }
         }
@@ -351,7 +351,7 @@ impl Items {
         for shard in &self.shards {
             let shard = shard.read();
             for (number, block) in shard.blocks.iter().enumerate() {
-                let skus = || shard.skus.from_row((number * BLOCK_SLOTS) as u32).take(BLOCK_SLOTS);
+                let skus = || shard.skus.rows_from((number * BLOCK_SLOTS) as u32).take(BLOCK_SLOTS);
                 if !block.is_like_its_columns(skus()) {
                     unlike.extend(skus().map(str::to_owned));
                 }

@@ -21,7 +21,7 @@ impl Skus {
     }
 
     /// The SKUs of the numbers from the first of a row on.
-    pub(super) fn from_row(&self, first: u32) -> impl Iterator<Item = &str> {
+    pub(super) fn rows_from(&self, first: u32) -> impl Iterator<Item = &str> {
         self.0.iter().skip(first as usize / ROW_SKUS).flat_map(Chunk::iter)
     }
 
@@ -66,6 +66,6 @@ mod tests {
         for (number, sku) in model.iter().enumerate() {
             assert_eq!(skus.get(number as u32), sku.as_str());
         }
-        assert!(skus.from_row(32).eq(model[32..].iter().map(Sku::as_str)));
+        assert!(skus.rows_from(32).eq(model[32..].iter().map(Sku::as_str)));
     }
 }
