@@ -50,18 +50,12 @@ struct Options {
 
 fn main() {
     let options = Options::parse();
-    match options.events {
-        Some(events) => generate::events(
-            &options.data_dir,
-            events,
-            options.skus,
-            FRAME_RECORDS,
-            options.keyed_percent,
-        ),
-        None => {
-            let start = if options.plain { plain } else { assortment };
-            generate::snapshot(&options.data_dir, options.skus, options.keys, start);
-        }
+    if let Some(events) = options.events {
+        let keyed_percent = options.keyed_percent;
+        generate::events(&options.data_dir, events, options.skus, FRAME_RECORDS, keyed_percent);
+    } else {
+        let start = if options.plain { plain } else { assortment };
+        generate::snapshot(&options.data_dir, options.skus, options.keys, start);
     }
 }
 

@@ -101,6 +101,7 @@ fn end(dir: &Path, store: &Store, made: &str) {
 
 /// How an item begins: what there is of it, at how much it is to be ordered again, and whether it
 /// has a category and a place.
+#[derive(Clone, Copy)]
 pub(crate) struct Start {
     pub(crate) stock: u64,
     pub(crate) reorder_point: Option<u64>,
@@ -112,19 +113,10 @@ pub(crate) fn never_short(_number: u64) -> Start {
     Start { stock: 1_000_000, reorder_point: None, has_place: true }
 }
 
-/// Creates the items, a part of them on each core.
 fn create(store: &Store, items: u64, now: Timestamp, start: fn(u64) -> Start) {
-    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    std::thread::scope(|scope| {
-        for thread in 0..threads {
-            scope.spawn(move || {
-                let firsts = (0..items).step_by(CREATE_LINES as usize);
-                for first in firsts.skip(thread).step_by(threads) {
-                    create_some(store, first..items.min(first + CREATE_LINES), now, start);
-                }
-            });
-        }
-    });
+    for first in (0..items).step_by(CREATE_LINES as usize) {
+        create_some(store, first..items.min(first + CREATE_LINES), now, start);
+    }
 }
 
 fn create_some(store: &Store, numbers: Range<u64>, now: Timestamp, start: fn(u64) -> Start) {

@@ -233,7 +233,7 @@ proptest! {
 }
 
 /// A list that is about the item in `changes`, in whichever of its states it is.
-fn stays_found(changes: [Action; 2], query: &ListQuery) {
+fn stays_found(changes: &[Action; 2], query: &ListQuery) {
     let world = World::new();
     for name in SKUS {
         world.execute(name, create(5));
@@ -269,8 +269,8 @@ fn an_item_that_fits_before_and_after_a_change_is_found_during_it() {
     };
     let text = Some("mug".to_owned());
     let query = ListQuery { text, limit: 10, ..ListQuery::default() };
-    stays_found([rename("another mug"), rename("MUG of the year")], &query);
+    stays_found(&[rename("another mug"), rename("MUG of the year")], &query);
     let sort = Sort { key: SortKey::Available, descending: true };
     let low = ListQuery { low_stock: Some(true), sort, limit: 100, ..ListQuery::default() };
-    stays_found([sell(7), receive(7)], &low);
+    stays_found(&[sell(7), receive(7)], &low);
 }

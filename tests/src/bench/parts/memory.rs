@@ -15,7 +15,7 @@ use crate::bench::series::Series;
 use crate::bench::usage::Usage;
 
 /// Starts of the large node: memory is the same each time, the time isn't.
-const STARTS_MAX: usize = 3;
+const STARTS_MAX: usize = 2;
 /// What the start itself needed is given back meanwhile.
 const SETTLING: Duration = Duration::from_secs(2);
 /// Items of the store that holds the keys.
