@@ -25,7 +25,7 @@ use shared::{FixedHasher, Sku};
 use threading::RwLock;
 
 use block::{BLOCK_SLOTS, Block};
-use columns::{COLUMN_BLOCKS, Columns, Lane};
+use columns::{COLUMN_BLOCKS, Columns, Found, Lane};
 pub(crate) use columns::{Counted, Probe};
 pub(crate) use loading::{LoadShard, Loading, PackedItem};
 pub(crate) use order::Chunk;
@@ -35,8 +35,10 @@ pub(crate) use slot::{Slot, SlotGuard};
 
 /// How many SKUs are copied out of the order under one hold of its lock.
 pub(crate) const ORDER_PAGE_MAX: usize = 512;
+/// How many columns are asked under one hold of a shard's lock: of 512 slots each.
+const COLUMNS_AT_ONCE: usize = 16;
 /// How many columns show which tests of a probe come first: each is 512 slots.
-const SAMPLED_COLUMNS: usize = 32;
+const SAMPLED_COLUMNS: usize = 16;
 /// Fewer items than these are sooner looked through.
 const ARRANGED_ITEMS_MIN: usize = 1 << 19;
 /// How many shards the map has.
@@ -151,33 +153,43 @@ impl ItemShard {
 }
 
 impl ItemShard {
-    /// Shows what fits of the slots that share columns; whether there may be more.
-    fn show(&self, number: usize, seeker: &mut impl Seeker) -> bool {
-        let Some(columns) = self.columns.get(number) else {
-            return false;
-        };
-        let first = number * COLUMN_BLOCKS;
-        let blocks = &self.blocks[first..self.blocks.len().min(first + COLUMN_BLOCKS)];
-        let sku = |block: usize, index: usize| {
-            let number = ((first + block) * BLOCK_SLOTS + index) as u32;
-            SkuAt { skus: &self.skus, number }
-        };
-        if !columns.are_kept(blocks.len(), seeker.probe()) {
-            for (number, block) in blocks.iter().enumerate() {
-                let skus = self.skus.rows_from(sku(number, 0).number).take(BLOCK_SLOTS);
-                block.keep_columns(seeker.probe(), skus);
+    /// What may fit of some columns, from this number on; nothing is left where there are none.
+    fn ask(&self, from: usize, probe: &Probe) -> Vec<Found> {
+        let from = from.min(self.columns.len());
+        let some = &self.columns[from..self.columns.len().min(from + COLUMNS_AT_ONCE)];
+        for (number, columns) in (from..).zip(some) {
+            let blocks = self.blocks_of(number);
+            if columns.are_kept(blocks.len(), probe) {
+                continue;
+            }
+            for (block, place) in blocks.iter().zip(number * COLUMN_BLOCKS..) {
+                let skus = self.skus.rows_from((place * BLOCK_SLOTS) as u32).take(BLOCK_SLOTS);
+                block.keep_columns(probe, skus);
             }
         }
-        let found = columns.find(seeker.probe());
-        for (number, block) in blocks.iter().enumerate() {
-            let admits = |index: &usize| seeker.admits(sku(number, *index));
-            let admitted = columns::bits(columns::slots(&found, number).into()).filter(admits);
+        columns::find(some, probe)
+    }
+
+    /// The blocks that share these columns.
+    fn blocks_of(&self, columns: usize) -> &[Arc<Block>] {
+        let first = columns * COLUMN_BLOCKS;
+        &self.blocks[first..self.blocks.len().min(first + COLUMN_BLOCKS)]
+    }
+
+    /// Shows what was found in some columns.
+    fn show(&self, columns: usize, found: &Found, seeker: &mut impl Seeker) {
+        for (number, block) in self.blocks_of(columns).iter().enumerate() {
+            let sku = |index: usize| {
+                let number = (columns * COLUMN_BLOCKS + number) * BLOCK_SLOTS + index;
+                SkuAt { skus: &self.skus, number: number as u32 }
+            };
+            let admits = |index: &usize| seeker.admits(sku(*index));
+            let admitted = columns::bits(columns::slots(found, number).into()).filter(admits);
             let admitted = admitted.fold(0, |all, index| all | 1 << index);
             if admitted != 0 {
-                block.show(admitted, |index, state| seeker.look(sku(number, index), state));
+                block.show(admitted, |index, state| seeker.look(sku(index), state));
             }
         }
-        true
     }
 }
 
@@ -298,9 +310,16 @@ impl Items {
     /// or not.
     pub(crate) fn scan(&self, shards: Range<usize>, seeker: &mut impl Seeker) {
         for shard in &self.shards[shards] {
-            let mut number = 0;
-            while shard.read().show(number, seeker) {
-                number += 1;
+            for from in (0..).step_by(COLUMNS_AT_ONCE) {
+                let found = shard.read().ask(from, seeker.probe());
+                for (number, found) in (from..).zip(&found) {
+                    if found.iter().any(|slots| *slots != 0) {
+                        shard.read().show(number, found, seeker);
+                    }
+                }
+                if found.len() < COLUMNS_AT_ONCE {
+                    break;
+                }
             }
         }
     }

@@ -34,7 +34,7 @@ pub(super) const COLUMN_BLOCKS: usize = 16;
 /// Words of a row, each with a bit for the slots of two blocks.
 const ROW_WORDS: usize = COLUMN_BLOCKS * BLOCK_SLOTS / 64;
 /// After how many rows it is looked whether any slot is left: a few nearly always leave none.
-const ROWS_AT_ONCE: usize = 2;
+const ROWS_AT_ONCE: usize = 3;
 
 /// One bit of each slot.
 type Row = [AtomicU64; ROW_WORDS];
@@ -85,34 +85,6 @@ impl Columns {
         has_all(&self.numbers_kept) && (!probe.has_text() || has_all(&self.texts_kept))
     }
 
-    /// Every slot that may be what `probe` looks for; all blocks are kept.
-    pub(super) fn find(&self, probe: &Probe) -> Found {
-        let mut found = self.existing();
-        for some in probe.entries.chunks(ROWS_AT_ONCE) {
-            for test in some {
-                keep(&mut found, test.of(&self.entries));
-            }
-            if is_empty(&found) {
-                return found;
-            }
-        }
-        if let (Some((names, skus)), Some(texts)) = (&probe.text, self.texts.get()) {
-            let by_name = with_all(found, &texts.names, names);
-            let by_sku = with_all(found, &texts.skus, skus);
-            found = std::array::from_fn(|word| by_name[word] | by_sku[word]);
-        }
-        if probe.has_ranges() && !is_empty(&found) {
-            for (block, levels) in self.levels.iter().enumerate() {
-                if slots(&found, block) != 0 {
-                    let within = u64::from(probe.within(levels));
-                    let (word, shift) = half(block);
-                    found[word] &= within << shift | !(u64::from(u32::MAX) << shift);
-                }
-            }
-        }
-        found
-    }
-
     fn existing(&self) -> Found {
         words(&self.entries[EXISTS])
     }
@@ -123,6 +95,67 @@ impl Columns {
 
     fn skus(&self) -> &[Row] {
         self.texts.get().map_or(&[], |texts| &texts.skus)
+    }
+}
+
+/// Every slot of these columns that may be what `probe` looks for; all of their blocks are kept.
+///
+/// Row by row over all of them, not columns by columns: so the memory is asked for many lines at a
+/// time, and a guess of the processor that none of the slots is left fails once for all of them.
+pub(super) fn find(columns: &[Arc<Columns>], probe: &Probe) -> Vec<Found> {
+    let mut found: Vec<Found> = columns.iter().map(|columns| columns.existing()).collect();
+    pass(&mut found, columns, &probe.entries, |columns| &columns.entries);
+    if let Some((names, skus)) = &probe.text
+        && columns.iter().all(|columns| columns.texts.get().is_some())
+    {
+        let mut by_name = found.clone();
+        pass(&mut by_name, columns, names, Columns::names);
+        pass(&mut found, columns, skus, Columns::skus);
+        for (found, by_name) in found.iter_mut().zip(by_name) {
+            *found = std::array::from_fn(|word| found[word] | by_name[word]);
+        }
+    }
+    if probe.has_ranges() && !are_empty(&found) {
+        pass_ranges(&mut found, columns, probe);
+    }
+    found
+}
+
+/// Leaves those that pass all of these tests.
+fn pass<'a>(
+    found: &mut [Found],
+    columns: &'a [Arc<Columns>],
+    tests: &[Test],
+    rows: impl Fn(&'a Columns) -> &'a [Row],
+) {
+    for some in tests.chunks(ROWS_AT_ONCE) {
+        if are_empty(found) {
+            return;
+        }
+        for test in some {
+            for (found, columns) in found.iter_mut().zip(columns) {
+                keep(found, test.of(rows(columns)));
+            }
+        }
+    }
+}
+
+/// Leaves those whose levels fit.
+fn pass_ranges(found: &mut [Found], columns: &[Arc<Columns>], probe: &Probe) {
+    for (found, columns) in found.iter_mut().zip(columns) {
+        if are_empty(std::slice::from_ref(found)) {
+            continue;
+        }
+        // All lines at once, instead of one after the other while they are compared.
+        let touched = columns.levels.iter().map(|levels| levels[0].load(Ordering::Relaxed));
+        std::hint::black_box(touched.fold(0, |all, word| all | word));
+        for (block, levels) in columns.levels.iter().enumerate() {
+            if slots(found, block) != 0 {
+                let within = u64::from(probe.within(levels));
+                let (word, shift) = half(block);
+                found[word] &= within << shift | !(u64::from(u32::MAX) << shift);
+            }
+        }
     }
 }
 
@@ -151,25 +184,12 @@ fn keep(found: &mut Found, others: Found) {
     }
 }
 
-fn is_empty(found: &Found) -> bool {
-    found.iter().fold(0, |all, word| all | word) == 0
+fn are_empty(found: &[Found]) -> bool {
+    found.iter().flatten().fold(0, |all, word| all | word) == 0
 }
 
 fn count(found: &Found) -> u32 {
     found.iter().map(|word| word.count_ones()).sum()
-}
-
-/// Those of `found` that pass all of these tests.
-fn with_all(mut found: Found, rows: &[Row], tests: &[Test]) -> Found {
-    for some in tests.chunks(ROWS_AT_ONCE) {
-        if is_empty(&found) {
-            break;
-        }
-        for test in some {
-            keep(&mut found, test.of(rows));
-        }
-    }
-    found
 }
 
 /// Where a block's columns are.

@@ -1,11 +1,14 @@
-//! Columns that were arranged by a sample, asked about what they hold: more may be found, nothing
-//! may be missing.
+//! Columns asked about what they hold, by tests as they come or arranged by a sample: more may be
+//! found, nothing may be missing.
 
 use proptest::prelude::*;
 use shared::codec::encode_state;
-use shared::{Cell, Item, ItemState, Metadata, Quantity, Timestamp, Version};
+use shared::{Cell, Item, ItemState, Metadata, Quantity, Sku, Timestamp, Version};
 
 use super::*;
+use crate::ledger::items::{
+    COLUMNS_AT_ONCE, ITEM_SHARDS, Items, LoadShard, PackedItem, Seeker, SkuAt, hash_of,
+};
 
 const CATEGORIES: [&str; 5] = ["", "kitchen", "garden", "toys", "unheard of"];
 const NAMES: [&str; 5] = ["", "Stoneware mug", "mug, blue", "MUGS of the year", "lamp"];
@@ -128,15 +131,64 @@ proptest! {
         let both = [columns(&all[..SLOTS]), columns(&all[SLOTS..])];
         let mut arranged = question.probe();
         arranged.arrange(&both[..1]);
-        for (columns, known) in both.iter().zip(all.chunks(SLOTS)) {
-            let (found, more) = (columns.find(&question.probe()), columns.find(&arranged));
+        let (found, more) = (find(&both, &question.probe()), find(&both, &arranged));
+        for ((found, more), known) in found.iter().zip(&more).zip(all.chunks(SLOTS)) {
             for (number, known) in known.iter().enumerate() {
                 let bit = |found: &Found| {
                     slots(found, number / BLOCK_SLOTS) >> (number % BLOCK_SLOTS) & 1 == 1
                 };
-                prop_assert!(bit(&found) || !question.fits(*known), "{known:?} is missing");
-                prop_assert!(bit(&more) || !bit(&found), "{known:?} was lost");
+                prop_assert!(bit(found) || !question.fits(*known), "{known:?} is missing");
+                prop_assert!(bit(more) || !bit(found), "{known:?} was lost");
             }
         }
+    }
+}
+
+/// Remembers what it is shown.
+struct Shown {
+    probe: Probe,
+    skus: Vec<String>,
+}
+
+impl Seeker for Shown {
+    fn probe(&self) -> &Probe {
+        &self.probe
+    }
+
+    fn admits(&self, _: SkuAt<'_>) -> bool {
+        true
+    }
+
+    fn look(&mut self, sku: SkuAt<'_>, _: &[u8]) {
+        self.skus.push(sku.text().to_owned());
+    }
+}
+
+/// Stores whose items all lie in one shard, few of them of a category.
+#[test]
+fn every_column_of_a_shard_is_asked_however_many_there_are() {
+    let together = COLUMNS_AT_ONCE * SLOTS;
+    let known = |category| Known { category, name: "blue mug", stock: 1, reserved: 0 };
+    let (sought, other) = (known("garden").state(), known("").state());
+    for count in [0, 1, together - 1, together, together + 1, 2 * together + SLOTS + 1] {
+        let mut shards: Vec<LoadShard> = (0..ITEM_SHARDS).map(|_| LoadShard::default()).collect();
+        let mut expected = Vec::new();
+        for number in 0..count {
+            let sku = Sku::new(&format!("S{number}")).unwrap();
+            // The first slot of each block, and the very last.
+            let is_sought = number % BLOCK_SLOTS == 0 || number + 1 == count;
+            if is_sought {
+                expected.push(sku.to_string());
+            }
+            let state = if is_sought { &sought } else { &other };
+            let hash = hash_of(sku.as_str().as_bytes());
+            shards[0].insert_packed(PackedItem::new(hash, sku, state, Item::default()));
+        }
+        let items = Items::from_loaded(shards, Vec::new(), Vec::new());
+        let mut shown = Shown { probe: Probe::default(), skus: Vec::new() };
+        shown.probe.category(Some("garden"));
+        shown.probe.text("mug");
+        items.scan(0..ITEM_SHARDS, &mut shown);
+        assert_eq!(shown.skus, expected, "of {count}");
     }
 }
