@@ -30,7 +30,7 @@ struct Arguments {
     #[arg(long, default_value_t = 5)]
     rounds: usize,
     /// Seconds of each run in a round.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 3)]
     seconds: u64,
     /// SKUs of a large store.
     #[arg(long, default_value_t = 10_000_000)]
