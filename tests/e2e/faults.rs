@@ -47,11 +47,11 @@ fn injected(world: &World, injection: &str) -> Result<ServiceSpec> {
     Ok(strace::injected(world.node_spec("store-a")?, injection, &told))
 }
 
-/// From its eighth on, this call fails in every thread: the committer's is met first, by a sale.
+/// From its twenty-fourth on, this call fails in every thread: the committer's is met first, by a sale.
 async fn expect_poisoned(call: &str) -> Result<()> {
     let history = History::default();
     let (world, mut plain) = stopped_store(&history).await?;
-    let injection = format!("{call}:error=EIO:when=8+");
+    let injection = format!("{call}:error=EIO:when=24+");
     let mut node = Service::start(injected(&world, &injection)?).await?;
     let mut till = till_at(&node, "till", &history)?;
     let (acknowledged, last) = sell_until_trouble(&mut till).await?;
