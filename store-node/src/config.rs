@@ -97,7 +97,8 @@ pub struct Settings {
     pub snapshots_keep: u64,
     /// Bytes on disk above which the slowest consumer is dropped; 0 = no limit.
     pub disk_budget_bytes: u64,
-    /// How many bytes a second the background scrub reads; 0 = none, and one by command at full speed.
+    /// How fast the background scrub reads what is on disk, in bytes a second; 0 = none, and one by
+    /// command runs as fast as the disk gives.
     pub scrub_bytes_per_second: u64,
     /// How long the scrub rests between two rounds, in minutes.
     pub scrub_pause_minutes: u64,

@@ -23,8 +23,8 @@ use super::metrics::Endpoint;
 use super::{query, reply};
 
 /// How far behind everything else a job's thread stands for a core (`nice`): far enough that writers
-/// go first, near enough that a lock it holds is given back soon. It made the longest wait during a
-/// snapshot of ten million items three times shorter (docs/performance.md).
+/// go first, near enough that a lock it holds is given back soon. What it is worth:
+/// docs/decisions/2026-11-27-long-files-never-far-ahead.md.
 const JOB_NICENESS: i32 = 10;
 /// How many jobs are remembered.
 const JOBS_MAX: usize = 100;

@@ -123,6 +123,20 @@ fn readable(connections: &[Connection], pause: Option<Duration>) -> Result<Vec<u
 }
 
 impl Latencies {
+    /// Good but for the tail, for tests of what judges the 95th percentile.
+    #[cfg(test)]
+    pub(crate) fn with_p95_us(p95_us: f64) -> Self {
+        Self {
+            requests: 1,
+            put_off: 0,
+            per_second: 1.0,
+            p50_us: 1.0,
+            p95_us,
+            p99_us: 9e9,
+            max_us: 9e9,
+        }
+    }
+
     /// Those of the requests that were due in a part of a run.
     pub fn within(answers: &[Answer], part: Range<Duration>) -> Result<Self> {
         let length = part.end.saturating_sub(part.start);

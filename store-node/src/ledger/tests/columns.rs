@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use shared::command::{ItemPatch, NewItem};
 use shared::{Action, QUANTITY_MAX};
 
+use super::list::KEYS;
 use super::world::*;
 use crate::ledger::list::Effort;
 use crate::ledger::{LedgerOptions, ListQuery, Sort, SortKey};
@@ -56,16 +57,6 @@ const STOCKS: [u64; 12] = [
     QUANTITY_MAX - 4097,
     QUANTITY_MAX - 1,
     QUANTITY_MAX,
-];
-const KEYS: [SortKey; 8] = [
-    SortKey::Sku,
-    SortKey::Name,
-    SortKey::Stock,
-    SortKey::Available,
-    SortKey::Reserved,
-    SortKey::Sold,
-    SortKey::UpdatedAt,
-    SortKey::CreatedAt,
 ];
 /// Walks whatever there is, each item under its lock.
 const WALKED: Effort =
@@ -195,12 +186,7 @@ fn run(steps: Vec<Step>, queries: &[ListQuery], text_index: bool) -> Result<(), 
                 world.batch(false, lines.collect());
             }
             Step::Pass => world.pass(3),
-            Step::Snapshot => {
-                world.commit();
-                let pending = world.ledger.draw_snapshot(world.now, &mut event_log::go_on).unwrap();
-                world.commit();
-                pending.finish().unwrap();
-            }
+            Step::Snapshot => world.snapshot(),
             Step::Reopen => world = world.reopen(),
             Step::List(with_text) => {
                 let text = with_text.then(|| "nowhere".to_owned());

@@ -7,7 +7,8 @@ use super::world::*;
 use crate::ledger::list::Effort;
 use crate::ledger::{ListQuery, ListRead, Sort, SortKey};
 
-const KEYS: [SortKey; 8] = [
+/// Every key that a list can be sorted by.
+pub(super) const KEYS: [SortKey; 8] = [
     SortKey::Sku,
     SortKey::Name,
     SortKey::Stock,

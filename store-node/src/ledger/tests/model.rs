@@ -143,12 +143,7 @@ fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
                 }
             }
             Step::Commit => world.commit(),
-            Step::Snapshot => {
-                world.commit();
-                let pending = world.ledger.draw_snapshot(world.now, &mut event_log::go_on).unwrap();
-                world.commit();
-                pending.finish().unwrap();
-            }
+            Step::Snapshot => world.snapshot(),
             Step::Reopen => world = world.reopen(),
         }
     }

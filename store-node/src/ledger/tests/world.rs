@@ -78,6 +78,14 @@ impl World {
         self.try_commit().unwrap();
     }
 
+    /// Takes a snapshot from its beginning to its end.
+    pub(super) fn snapshot(&self) {
+        self.commit();
+        let pending = self.ledger.draw_snapshot(self.now, &mut event_log::go_on).unwrap();
+        self.commit();
+        pending.finish().unwrap();
+    }
+
     pub(super) fn try_commit(&self) -> Result<(), CommitError> {
         while self.ledger.log().commit_once()? != Committed::Nothing {}
         // Where the disk is off, the next append says so.

@@ -276,15 +276,7 @@ mod tests {
     use crate::bench::part::Verdict;
 
     fn row(one: f64, many: Option<f64>) -> Row {
-        let seen = |p95_us| Latencies {
-            requests: 1,
-            put_off: 0,
-            per_second: 1.0,
-            p50_us: 1.0,
-            p95_us,
-            p99_us: 9e9,
-            max_us: 9e9,
-        };
+        let seen = Latencies::with_p95_us;
         Row { operation: "read", bar_ms: 50.0, one: seen(one), many: many.map(seen) }
     }
 

@@ -234,15 +234,7 @@ mod tests {
     #[test]
     fn memory_and_each_question_can_miss() {
         let verdict = |bytes: f64, p95_us: f64| {
-            let seen = Latencies {
-                requests: 1,
-                put_off: 0,
-                per_second: 1.0,
-                p50_us: 1.0,
-                p95_us,
-                p99_us: 9e9,
-                max_us: 9e9,
-            };
+            let seen = Latencies::with_p95_us(p95_us);
             let row = Row { question: "list", bar_ms: 100.0, seen };
             let sized = Sized {
                 skus: 1,
