@@ -9,6 +9,7 @@ use anyhow::{Result, ensure};
 use serde::Serialize;
 
 use crate::bench::example;
+use crate::bench::large;
 use crate::bench::pace::{self, Latencies, Pace};
 use crate::bench::part::{Criterion, Setup};
 use crate::bench::usage::Usage;
@@ -214,7 +215,7 @@ impl Sized {
 
 /// The SKU of a number that is in every store, as aggregator/examples/make_view.rs makes it.
 fn sku(number: u64) -> String {
-    format!("S{:011}", number % 1_000 * 7_368_787)
+    large::sku(number % 1_000)
 }
 
 fn category(number: u64) -> &'static str {
