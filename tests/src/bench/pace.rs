@@ -1,10 +1,14 @@
 //! A client whose latencies leave nothing out: requests at a constant rate over keep-alive
 //! connections, whether or not the last one was answered in time. A latency counts from the moment
 //! at which the request was *due*, so that what piles up behind a slow answer is counted too (what
-//! wrk2 and HdrHistogram call coordinated omission). One thread that polls with a timeout in
-//! nanoseconds: a runtime's timers have steps of a millisecond, and a thread for each connection
-//! takes the processor that the server needs. It must never leave out a request that was due.
+//! wrk2 and HdrHistogram call coordinated omission). One thread that waits with a timeout in
+//! nanoseconds and touches only connections that have an answer or a request that is due: a
+//! runtime's timers have steps of a millisecond, and what the client does for each connection again
+//! and again takes the processor that the server needs. It must never leave out a request that was
+//! due.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::ops::Range;
@@ -12,7 +16,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::buffer::spare_capacity;
+use rustix::event::{Timespec, epoll};
+use rustix::fd::OwnedFd;
 use serde::Serialize;
 
 /// How long nothing may be answered.
@@ -52,6 +58,8 @@ pub struct Latencies {
     pub p95_us: f64,
     /// 99th percentile.
     pub p99_us: f64,
+    /// 99th percentile without what the client was late by itself.
+    pub p99_served_us: f64,
     /// The longest.
     pub max_us: f64,
 }
@@ -63,6 +71,15 @@ pub struct Answer {
     pub due: Duration,
     /// How long it took from then, in nanoseconds; [`PUT_OFF`] for one that was put off.
     took_ns: u64,
+    /// How much of that the client slept away: the connection was free, and the request not sent.
+    /// A request that had to wait for the answer before it was not late.
+    late_ns: u64,
+}
+
+impl Answer {
+    fn served_ns(self) -> u64 {
+        if self.took_ns == PUT_OFF { PUT_OFF } else { self.took_ns.saturating_sub(self.late_ns) }
+    }
 }
 
 /// Sends what `request` writes for a connection and a number, and reads every answer. An answer that
@@ -86,40 +103,100 @@ pub fn record(
     stop: &AtomicBool,
     request: &impl Fn(usize, u64, &mut Vec<u8>),
 ) -> Result<Vec<Answer>> {
-    let connect = |_| Connection::open(address);
-    let mut connections: Vec<Connection> =
-        (0..pace.connections).map(connect).collect::<Result<_>>()?;
+    let mut client = Client::connect(address, pace)?;
     let mut answers = Vec::new();
     for _ in 0..TURNS_MAX {
-        let mut soonest = None;
-        if !stop.load(Ordering::Relaxed) {
-            for (index, connection) in connections.iter_mut().enumerate() {
-                let wake = connection.send_if_due(index, pace, started, request)?;
-                soonest = wake.into_iter().chain(soonest).min();
-            }
-        }
-        if !connections.iter().any(Connection::is_waiting) && soonest.is_none() {
+        let soonest = match stop.load(Ordering::Relaxed) {
+            true => None,
+            false => client.send_due(pace, started, request)?,
+        };
+        if client.waiting == 0 && soonest.is_none() {
             return Ok(answers);
         }
-        let pause = soonest.map(|due: Duration| due.saturating_sub(started.elapsed()));
-        for index in readable(&connections, pause)? {
-            answers.extend(connections[index].read(started)?);
-        }
+        let pause = soonest.map(|due| due.saturating_sub(started.elapsed()));
+        client.read_answers(pace, started, pause, &mut answers)?;
     }
     bail!("a run took more than {TURNS_MAX} turns");
 }
 
-/// Waits for an answer on any connection, at most for `pause`; which have one.
-fn readable(connections: &[Connection], pause: Option<Duration>) -> Result<Vec<usize>> {
-    let waiting: Vec<usize> =
-        (0..connections.len()).filter(|index| connections[*index].is_waiting()).collect();
-    let fd = |index: &usize| PollFd::new(&connections[*index].stream, PollFlags::IN);
-    let mut fds: Vec<PollFd<'_>> = waiting.iter().map(fd).collect();
-    let timeout = Timespec::try_from(pause.unwrap_or(ANSWER_DEADLINE))?;
-    let ready = poll(&mut fds, Some(&timeout)).context("waiting for answers")?;
-    ensure!(ready > 0 || pause.is_some(), "nothing was answered for {ANSWER_DEADLINE:?}");
-    let has_answer = |(_, fd): &(usize, PollFd<'_>)| !fd.revents().is_empty();
-    Ok(waiting.into_iter().zip(fds).filter(has_answer).map(|(index, _)| index).collect())
+/// All connections of a run.
+struct Client {
+    connections: Vec<Connection>,
+    /// Those that wait for nothing, the one whose next request is due first at the top.
+    idle: BinaryHeap<Reverse<(Duration, usize)>>,
+    /// How many wait for an answer.
+    waiting: usize,
+    epoll: OwnedFd,
+    /// What the last look at the connections brought.
+    events: Vec<epoll::Event>,
+}
+
+impl Client {
+    fn connect(address: SocketAddr, pace: Pace) -> Result<Self> {
+        let count = pace.connections;
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let open = |index| {
+            let connection = Connection::open(address)?;
+            let number = epoll::EventData::new_u64(index as u64);
+            epoll::add(&epoll, &connection.stream, number, epoll::EventFlags::IN)?;
+            Ok(connection)
+        };
+        let connections = (0..count).map(open).collect::<Result<_>>()?;
+        let first = |index| Reverse((due(pace, index, 0).unwrap_or_default(), index));
+        let idle = (0..count).map(first).collect();
+        Ok(Self { connections, idle, waiting: 0, epoll, events: Vec::with_capacity(count.max(1)) })
+    }
+
+    /// Sends what is due on connections that have their last answer; returns when the next request
+    /// will be due on one of them. Nothing falls due at the end any more.
+    fn send_due(
+        &mut self,
+        pace: Pace,
+        started: Instant,
+        request: &impl Fn(usize, u64, &mut Vec<u8>),
+    ) -> Result<Option<Duration>> {
+        while let Some(Reverse((_, index))) = self.idle.peek().copied() {
+            let connection = &mut self.connections[index];
+            let now = started.elapsed();
+            let due = due(pace, index, connection.number).unwrap_or(now);
+            if due.as_secs_f64() < pace.seconds && due > now {
+                return Ok(Some(due));
+            }
+            self.idle.pop();
+            if due.as_secs_f64() < pace.seconds {
+                connection.send(index, due, now, request)?;
+                self.waiting += 1;
+            }
+        }
+        Ok(None)
+    }
+
+    /// Waits for answers, at most for `pause`, and reads those that came.
+    fn read_answers(
+        &mut self,
+        pace: Pace,
+        started: Instant,
+        pause: Option<Duration>,
+        answers: &mut Vec<Answer>,
+    ) -> Result<()> {
+        let timeout = Timespec::try_from(pause.unwrap_or(ANSWER_DEADLINE))?;
+        self.events.clear();
+        epoll::wait(&self.epoll, spare_capacity(&mut self.events), Some(&timeout))
+            .context("waiting for answers")?;
+        let is_silent = self.events.is_empty() && pause.is_none();
+        ensure!(!is_silent, "nothing was answered for {ANSWER_DEADLINE:?}");
+        for event in &self.events {
+            let index = event.data.u64() as usize;
+            let connection = &mut self.connections[index];
+            if let Some(answer) = connection.read(started)? {
+                answers.push(answer);
+                self.waiting -= 1;
+                let next = due(pace, index, connection.number).unwrap_or_default();
+                self.idle.push(Reverse((next, index)));
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Latencies {
@@ -133,6 +210,7 @@ impl Latencies {
             p50_us: 1.0,
             p95_us,
             p99_us: 9e9,
+            p99_served_us: 9e9,
             max_us: 9e9,
         }
     }
@@ -145,29 +223,35 @@ impl Latencies {
     }
 
     fn of_answers<'a>(answers: impl Iterator<Item = &'a Answer>, length: Duration) -> Result<Self> {
-        Self::of(answers.map(|answer| answer.took_ns).collect(), length.as_secs_f64())
+        let (took, served): (Vec<_>, Vec<_>) =
+            answers.map(|answer| (answer.took_ns, answer.served_ns())).unzip();
+        Self::of(took, served, length.as_secs_f64())
     }
 
-    fn of(mut nanoseconds: Vec<u64>, seconds: f64) -> Result<Self> {
-        ensure!(!nanoseconds.is_empty(), "no request fell due");
-        nanoseconds.sort_unstable();
-        let at = |hundredths: usize| {
-            let index = (nanoseconds.len() * hundredths).div_ceil(100).saturating_sub(1);
-            match nanoseconds[index] {
-                PUT_OFF => f64::INFINITY,
-                time => time as f64 / 1e3,
-            }
-        };
-        let put_off = nanoseconds.iter().filter(|time| **time == PUT_OFF).count() as u64;
+    fn of(mut took_ns: Vec<u64>, mut served_ns: Vec<u64>, seconds: f64) -> Result<Self> {
+        ensure!(!took_ns.is_empty(), "no request fell due");
+        took_ns.sort_unstable();
+        served_ns.sort_unstable();
+        let put_off = took_ns.iter().filter(|time| **time == PUT_OFF).count() as u64;
         Ok(Self {
-            requests: nanoseconds.len() as u64,
+            requests: took_ns.len() as u64,
             put_off,
-            per_second: nanoseconds.len() as f64 / seconds,
-            p50_us: at(50),
-            p95_us: at(95),
-            p99_us: at(99),
-            max_us: at(100),
+            per_second: took_ns.len() as f64 / seconds,
+            p50_us: percentile_us(&took_ns, 50),
+            p95_us: percentile_us(&took_ns, 95),
+            p99_us: percentile_us(&took_ns, 99),
+            p99_served_us: percentile_us(&served_ns, 99),
+            max_us: percentile_us(&took_ns, 100),
         })
+    }
+}
+
+/// A percentile of sorted nanoseconds, in microseconds.
+fn percentile_us(sorted_ns: &[u64], percent: usize) -> f64 {
+    let index = (sorted_ns.len() * percent).div_ceil(100).saturating_sub(1);
+    match sorted_ns[index] {
+        PUT_OFF => f64::INFINITY,
+        time => time as f64 / 1e3,
     }
 }
 
@@ -183,6 +267,10 @@ struct Connection {
     number: u64,
     /// When the request that is on its way was due, after the start.
     due: Option<Duration>,
+    /// How late it was sent though the connection was free.
+    late: Duration,
+    /// When the last answer came, after the start.
+    free_at: Duration,
     bytes: Vec<u8>,
 }
 
@@ -190,40 +278,26 @@ impl Connection {
     fn open(address: SocketAddr) -> Result<Self> {
         let stream = TcpStream::connect(address).context("connecting")?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, number: 0, due: None, bytes: Vec::new() })
+        let (late, free_at) = (Duration::ZERO, Duration::ZERO);
+        Ok(Self { stream, number: 0, due: None, late, free_at, bytes: Vec::new() })
     }
 
-    fn is_waiting(&self) -> bool {
-        self.due.is_some()
-    }
-
-    /// Sends the next request if it is due and the last one has been answered; else when it will
-    /// be due. Nothing falls due at the end any more.
-    fn send_if_due(
+    /// Sends the next request, which was due then.
+    fn send(
         &mut self,
         index: usize,
-        pace: Pace,
-        started: Instant,
+        due: Duration,
+        now: Duration,
         request: &impl Fn(usize, u64, &mut Vec<u8>),
-    ) -> Result<Option<Duration>> {
-        if self.is_waiting() {
-            return Ok(None);
-        }
-        let now = started.elapsed();
-        let due = due(pace, index, self.number).unwrap_or(now);
-        if due.as_secs_f64() >= pace.seconds {
-            return Ok(None);
-        }
-        if due > now {
-            return Ok(Some(due));
-        }
+    ) -> Result<()> {
+        self.late = now.saturating_sub(due.max(self.free_at));
         self.bytes.clear();
         request(index, self.number, &mut self.bytes);
         self.stream.write_all(&self.bytes)?;
         self.bytes.clear();
         self.number += 1;
         self.due = Some(due);
-        Ok(None)
+        Ok(())
     }
 
     /// Reads what is there; the answer once it is whole.
@@ -239,12 +313,13 @@ impl Connection {
         }
         ensure!(self.bytes.len() == whole, "more came than one answer");
         let due = self.due.take().context("an answer without a request")?;
+        self.free_at = started.elapsed();
         let took_ns = match status {
-            200..300 => started.elapsed().saturating_sub(due).as_nanos() as u64,
+            200..300 => self.free_at.saturating_sub(due).as_nanos() as u64,
             503 => PUT_OFF,
             _ => bail!("status {status}: {}", String::from_utf8_lossy(&self.bytes)),
         };
-        Ok(Some(Answer { due, took_ns }))
+        Ok(Some(Answer { due, took_ns, late_ns: self.late.as_nanos() as u64 }))
     }
 }
 
@@ -275,7 +350,8 @@ mod tests {
     #[test]
     fn percentiles_are_of_all_requests_and_what_was_put_off_is_endless() {
         let mut times: Vec<u64> = (1..=100).map(|time| time * 1_000).collect();
-        let all = Latencies::of(times.clone(), 2.0).unwrap();
+        let served = times.iter().map(|time| time / 2).collect();
+        let all = Latencies::of(times.clone(), served, 2.0).unwrap();
         let expected = Latencies {
             requests: 100,
             put_off: 0,
@@ -283,21 +359,25 @@ mod tests {
             p50_us: 50.0,
             p95_us: 95.0,
             p99_us: 99.0,
+            p99_served_us: 49.5,
             max_us: 100.0,
         };
         assert_eq!(all, expected);
         times.truncate(98);
         times.extend([PUT_OFF, PUT_OFF]);
-        let some = Latencies::of(times, 2.0).unwrap();
+        let some = Latencies::of(times.clone(), times, 2.0).unwrap();
         assert_eq!(some.put_off, 2);
         assert!(some.p95_us < 96.0 && some.p99_us.is_infinite(), "{some:?}");
-        assert!(Latencies::of(Vec::new(), 1.0).is_err());
+        assert!(Latencies::of(Vec::new(), Vec::new(), 1.0).is_err());
     }
 
     #[test]
     fn a_part_of_a_run_holds_what_was_due_in_it() {
-        let answer =
-            |due_ms| Answer { due: Duration::from_millis(due_ms), took_ns: due_ms * 1_000_000 };
+        let answer = |due_ms| Answer {
+            due: Duration::from_millis(due_ms),
+            took_ns: due_ms * 1_000_000,
+            late_ns: 0,
+        };
         let answers: Vec<Answer> = (0..100).map(answer).collect();
         let part = Duration::from_millis(20)..Duration::from_millis(30);
         let seen = Latencies::within(&answers, part).unwrap();
@@ -346,5 +426,28 @@ mod tests {
         // Due at 0 to 49 ms, none answered before 60 ms: had each latency begun when it was sent,
         // all but one would be far below.
         assert!(seen.p50_us >= 35_000.0, "{seen:?}");
+        assert!(
+            seen.p99_served_us >= 35_000.0,
+            "the server's lateness is not the client's: {seen:?}"
+        );
+    }
+
+    #[test]
+    fn what_the_client_slept_away_is_told_apart() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut connection = Connection::open(listener.local_addr().unwrap()).unwrap();
+        let ms = Duration::from_millis;
+        for (free_at, due, sent, late) in [(1, 3, 3, 0), (1, 3, 8, 5), (6, 3, 8, 2), (8, 3, 8, 0)] {
+            connection.free_at = ms(free_at);
+            connection.send(0, ms(due), ms(sent), &|_, _, bytes| bytes.push(b'x')).unwrap();
+            assert_eq!(
+                connection.late,
+                ms(late),
+                "free at {free_at}, due at {due}, sent at {sent}"
+            );
+        }
+        let answer = Answer { due: ms(3), took_ns: 9, late_ns: 4 };
+        assert_eq!(answer.served_ns(), 5);
+        assert_eq!(Answer { took_ns: PUT_OFF, ..answer }.served_ns(), PUT_OFF);
     }
 }
