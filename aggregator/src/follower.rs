@@ -363,11 +363,11 @@ impl<V: ViewStore> Follower<V> {
     ) -> Result<(), Divergence> {
         let (envelope, _) =
             decode_envelope(record).map_err(|error| Divergence::UnreadableRecord { seq, error })?;
-        let Envelope { kind, state: Some(state), .. } = envelope else {
+        let Envelope { kind, state: Some(after), .. } = envelope else {
             work.ignored += 1;
             return Ok(());
         };
-        let EnvelopeState { sku, version, quantities, flags } = state;
+        let EnvelopeState { sku, version, quantities, flags } = after;
         let row = stage.row(&sku, || self.view.held(&self.slot, &sku));
         let before = row.held.cell;
         let is_newer = version > before.version;

@@ -158,9 +158,10 @@ fn findings(setup: &Setup, bodies: &Bodies, rounds: &[Round]) -> Findings {
     ];
     let headings = "JSON | NDJSON | compact | copy and sync | log bytes a movement";
     let mut text = table_of_rounds(headings, rounds, |round| {
-        let rates = round.runs.iter().map(|run| format!("{:.0} | ", run.per_second()));
-        let rates: String = rates.collect();
-        format!("{rates}{:.0} | {:.1}", round.bound_per_second, round.log_bytes)
+        let rates = round.runs.iter().map(|run| format!("{:.0}", run.per_second()));
+        let rates: Vec<String> = rates.collect();
+        let rates = rates.join(" | ");
+        format!("{rates} | {:.0} | {:.1}", round.bound_per_second, round.log_bytes)
     });
     let sides = |form: usize| rounds.iter().map(|round| &round.runs[form].side).collect();
     let of_batch: Vec<_> = (0..).zip(FORMS).map(|(form, of)| (of.name, sides(form))).collect();

@@ -278,12 +278,13 @@ fn text(rounds: &[Round], rates: [(&str, Series); 3], ratios: [Series; 2]) -> St
     let headings = "node /s | p50 µs | PostgreSQL 16 clients /s | mean ms | 64 clients /s | mean ms | Redis 64 clients /s | p50 ms | ÷ PostgreSQL | ÷ Redis";
     let mut text = table_of_rounds(headings, rounds, |round| {
         let peers = round.postgres.iter().chain([&round.redis]);
-        let peers: String =
-            peers.map(|run| format!("{:.0} | {:.2} | ", run.per_second, run.middle_ms)).collect();
+        let peers = peers.map(|run| format!("{:.0} | {:.2}", run.per_second, run.middle_ms));
+        let peers: Vec<String> = peers.collect();
         format!(
-            "{:.0} | {} | {peers}{:.2} | {:.2}",
+            "{:.0} | {} | {} | {:.2} | {:.2}",
             round.node.per_second(),
             round.node.load.p50_us,
+            peers.join(" | "),
             round.postgres_ratio(),
             round.redis_ratio()
         )
