@@ -179,13 +179,12 @@ pub struct Follower<V: ViewStore> {
     view: V,
     slot: V::Slot,
     state: FollowerState,
-    stage: Stage,
 }
 
 impl<V: ViewStore> Follower<V> {
     /// Goes on from `state`, whose cells are in `slot`.
     pub fn new(view: V, slot: V::Slot, state: FollowerState) -> Self {
-        Self { view, slot, state, stage: Stage::default() }
+        Self { view, slot, state }
     }
 
     /// Where it stands and what it knows.
@@ -219,15 +218,16 @@ impl<V: ViewStore> Follower<V> {
             return Err(Divergence::ChainBroken { after: here.seq });
         }
         let mut work = FrameWork::new(self.state.digest);
-        self.stage.clear();
+        let mut stage = Stage::begin();
         for (seq, record) in frame.records() {
-            self.stage_record(seq, record, &mut work)?;
+            self.stage_record(seq, record, &mut stage, &mut work)?;
         }
         let at = header.last_seq();
         let settled = settle(&self.state, &mut work, at, header.state_digest)?;
-        for row in self.stage.rows() {
+        for row in stage.rows() {
             self.view.put(&self.slot, &row.sku, &row.held, row.metadata.as_ref());
         }
+        stage.end();
         settled.write_to(&mut self.state);
         self.state.digest = work.digest;
         self.state.position = Position { seq: at, chain: header.chain };
@@ -288,25 +288,32 @@ impl<V: ViewStore> Follower<V> {
     }
 
     fn stage_record(
-        &mut self,
+        &self,
         seq: Seq,
         record: &[u8],
+        stage: &mut Stage,
         work: &mut FrameWork,
     ) -> Result<(), Divergence> {
         // A receipt answers a request again; nothing of it is counted, so its lines aren't read.
         let is_receipt = record.first() == Some(&RECEIPT_KIND);
         let decoded = if is_receipt { None } else { Some(decode_record(record)) };
         match decoded {
-            Some(Ok(Record::Event(event))) => self.stage_event(seq, &event, record, work),
+            Some(Ok(Record::Event(event))) => self.stage_event((seq, record), &event, stage, work),
             Some(Ok(Record::Receipt(_))) => work.ignored += 1,
-            Some(Err(error)) => self.stage_unreadable(seq, record, Some(&error), work)?,
-            None => self.stage_unreadable(seq, record, None, work)?,
+            Some(Err(error)) => self.stage_unreadable((seq, record), Some(&error), stage, work)?,
+            None => self.stage_unreadable((seq, record), None, stage, work)?,
         }
         if work.mark_count() > MARKS_MAX { Err(Divergence::TooManyMarks) } else { Ok(()) }
     }
 
-    fn stage_event(&mut self, seq: Seq, event: &Event, record: &[u8], work: &mut FrameWork) {
-        let row = self.stage.row(&event.sku, || self.view.held(&self.slot, &event.sku));
+    fn stage_event(
+        &self,
+        (seq, record): (Seq, &[u8]),
+        event: &Event,
+        stage: &mut Stage,
+        work: &mut FrameWork,
+    ) {
+        let row = stage.row(&event.sku, || self.view.held(&self.slot, &event.sku));
         let before = row.held.cell;
         let is_newer = event.version > before.version;
         if !is_newer && seq <= self.state.trusted_from {
@@ -348,20 +355,20 @@ impl<V: ViewStore> Follower<V> {
 
     /// A record without a payload that we read: nothing to count, or a dead letter.
     fn stage_unreadable(
-        &mut self,
-        seq: Seq,
-        record: &[u8],
+        &self,
+        (seq, record): (Seq, &[u8]),
         error: Option<&DecodeError>,
+        stage: &mut Stage,
         work: &mut FrameWork,
     ) -> Result<(), Divergence> {
         let (envelope, _) =
             decode_envelope(record).map_err(|error| Divergence::UnreadableRecord { seq, error })?;
-        let Envelope { kind, state: Some(state), .. } = envelope else {
+        let Envelope { kind, state: Some(after), .. } = envelope else {
             work.ignored += 1;
             return Ok(());
         };
-        let EnvelopeState { sku, version, quantities, flags } = state;
-        let row = self.stage.row(&sku, || self.view.held(&self.slot, &sku));
+        let EnvelopeState { sku, version, quantities, flags } = after;
+        let row = stage.row(&sku, || self.view.held(&self.slot, &sku));
         let before = row.held.cell;
         let is_newer = version > before.version;
         if !is_newer && seq <= self.state.trusted_from {

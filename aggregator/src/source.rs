@@ -5,6 +5,7 @@
 mod any;
 pub mod directory;
 pub mod http;
+mod pieces;
 pub mod transport;
 
 use std::future::Future;

@@ -265,6 +265,15 @@ pub struct Frame {
 }
 
 impl Frame {
+    /// The frame that `stored` is, whole and nothing else; [`FrameError::CutShort`] if it isn't.
+    pub fn from_stored(stored: Vec<u8>, log_id: LogId) -> Result<Self, FrameError> {
+        let header = FrameHeader::decode(&stored, log_id)?;
+        let header = header.filter(|header| header.stored_len() == stored.len());
+        let header = header.ok_or(FrameError::CutShort)?;
+        check_payload(&header, &stored[FRAME_HEADER_BYTES..])?;
+        Ok(Self { header, stored })
+    }
+
     /// The payload as stored.
     pub fn payload(&self) -> &[u8] {
         &self.stored[FRAME_HEADER_BYTES..]

@@ -5,21 +5,20 @@ use std::time::Duration;
 
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, Method, Request, Response, StatusCode};
-use bytes::{Buf as _, Bytes, BytesMut};
-use event_log::frame::{Frame, decode_frame};
-use event_log::{Chain, FORMAT_VERSION, FRAME_BYTES_MAX, LogId, Seq};
+use bytes::Bytes;
+use event_log::frame::Frame;
+use event_log::{Chain, FORMAT_VERSION, Seq};
 use serde_json::Value;
 use shared::StoreId;
 use tokio::time::timeout;
 
+use super::pieces::Pieces;
 use super::transport::{TcpBody, TcpTransport, Transport, TransportBody};
 use super::{ByteStream, FrameStream, Identity, LogSource, NodeStatus, SourceError};
 use crate::follower::Position;
 
 /// Bytes of an error answer or a status that are read at most.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
-/// Room for what isn't a whole frame yet that is kept while a stream has nothing to say.
-const KEPT_BYTES_MAX: usize = 16 << 10;
 /// The media type of a stream of frames.
 pub const FRAMES_MEDIA_TYPE: &str = "application/vnd.onhand.frames";
 
@@ -129,7 +128,7 @@ impl<T: Transport> LogSource for HttpSource<T> {
         let identity = parse_identity(response.headers())?;
         let silence = self.options.silence;
         let (log_id, body) = (identity.log_id, response.into_body());
-        Ok((identity, HttpFrames { body, log_id, buffer: BytesMut::new(), silence }))
+        Ok((identity, HttpFrames { body, pieces: Pieces::new(log_id), silence }))
     }
 
     async fn snapshot(&self) -> Result<(Identity, HttpSnapshot<T::Body>), SourceError> {
@@ -156,26 +155,15 @@ impl<T: Transport> LogSource for HttpSource<T> {
 #[derive(Debug)]
 pub struct HttpFrames<B = TcpBody> {
     body: B,
-    log_id: LogId,
-    /// What has come and isn't a whole frame yet; bounded, since a frame is.
-    buffer: BytesMut,
+    pieces: Pieces,
     silence: Duration,
 }
 
 impl<B: TransportBody> FrameStream for HttpFrames<B> {
     async fn next(&mut self) -> Result<Frame, SourceError> {
         loop {
-            match decode_frame(&self.buffer, self.log_id) {
-                Ok(Some((frame, used))) => {
-                    self.buffer.advance(used);
-                    if self.buffer.is_empty() && self.buffer.capacity() > KEPT_BYTES_MAX {
-                        self.buffer = BytesMut::new();
-                    }
-                    return Ok(frame);
-                }
-                Ok(None) if self.buffer.len() > FRAME_BYTES_MAX => {
-                    return Err(damaged("a frame that never ends"));
-                }
+            match self.pieces.next_frame() {
+                Ok(Some(frame)) => return Ok(frame),
                 Ok(None) => {}
                 Err(error) => {
                     return Err(error.unsupported_version().map_or_else(
@@ -184,10 +172,10 @@ impl<B: TransportBody> FrameStream for HttpFrames<B> {
                     ));
                 }
             }
-            let chunk = next_chunk(&mut self.body, self.silence).await?;
-            let chunk = chunk
+            let piece = next_chunk(&mut self.body, self.silence).await?;
+            let piece = piece
                 .ok_or_else(|| SourceError::Unreachable("the node closed the stream".to_owned()))?;
-            self.buffer.extend_from_slice(&chunk);
+            self.pieces.push(piece);
         }
     }
 }
@@ -275,43 +263,5 @@ fn refusal(status: StatusCode, body: &[u8]) -> SourceError {
             SourceError::Rewritten(detail)
         }
         _ => SourceError::Refused { status: status.as_u16(), detail },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::{LOG_ID, Node, create};
-
-    /// Pieces that have come already; then silence.
-    struct Pieces(Vec<Bytes>);
-
-    impl TransportBody for Pieces {
-        async fn chunk(&mut self) -> Result<Option<Bytes>, SourceError> {
-            Ok(self.0.pop())
-        }
-    }
-
-    #[tokio::test]
-    async fn frames_come_whole_from_any_pieces_and_leave_no_room_behind() {
-        let mut node = Node::new();
-        let skus: Vec<String> = (0..2_000).map(|number| format!("SKU-{number}")).collect();
-        let commands: Vec<_> = skus.iter().map(|sku| (sku.as_str(), create(1))).collect();
-        let big = node.commit(&commands);
-        let small = node.commit(&[("SKU-X", create(1))]);
-        let bytes = [big.stored.as_slice(), small.stored.as_slice()].concat();
-        assert!(bytes.len() > 2 * KEPT_BYTES_MAX);
-        for piece_bytes in [1_000, bytes.len() / 2, bytes.len()] {
-            let mut pieces: Vec<Bytes> =
-                bytes.chunks(piece_bytes).map(Bytes::copy_from_slice).collect();
-            pieces.reverse();
-            let silence = Duration::from_secs(1);
-            let (body, buffer) = (Pieces(pieces), BytesMut::new());
-            let mut frames = HttpFrames { body, log_id: LOG_ID, buffer, silence };
-            assert_eq!(frames.next().await.unwrap().stored, big.stored);
-            assert_eq!(frames.next().await.unwrap().stored, small.stored);
-            assert!(frames.buffer.capacity() <= KEPT_BYTES_MAX, "{}", frames.buffer.capacity());
-            assert!(frames.next().await.is_err());
-        }
     }
 }

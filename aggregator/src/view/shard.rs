@@ -10,7 +10,7 @@ use super::chunked::Chunked;
 use super::column::{Column, Replaced};
 use super::common::{Common, Commons};
 use super::cut::Cut;
-use super::grams::Grams;
+use super::grams::{Grams, TextSets};
 use super::memory::VisibleSlot;
 use super::order::{SortedIds, Start};
 use super::packed::TextIds;
@@ -30,8 +30,8 @@ pub(super) struct Shard {
     words: Texts,
     totals: Totals,
     commons: Commons,
-    /// Of a SKU and its names.
-    grams: Chunked<Grams>,
+    /// Of each SKU and its names.
+    sets: TextSets,
     columns: Vec<Option<Column>>,
     /// How many columns everybody can see.
     visible_columns: usize,
@@ -86,7 +86,12 @@ impl Shard {
 
     /// The pairs and triples of bytes in a SKU and all its names.
     pub(super) fn grams(&self, id: u32) -> Grams {
-        self.grams[id]
+        self.sets.grams(id)
+    }
+
+    /// Whether a SKU, or one of those that lie with it, may have this text in it or its names.
+    pub(super) fn may_be_near(&self, id: u32, text: &str) -> bool {
+        self.sets.may_be_near(id, text)
     }
 
     /// How many SKUs were ever held; their ids begin at 0.
@@ -297,8 +302,7 @@ impl Shard {
         let before = self.commons.get(id);
         let after = before.with(texts);
         if before.is_none() || before.name() != Some(texts.name) {
-            let grams = Grams::of(self.texts.get(texts.name));
-            self.grams[id] = self.grams[id].or(grams);
+            self.sets.add(id, self.texts.get(texts.name));
         }
         self.set_common(id, before, after);
     }
@@ -309,8 +313,7 @@ impl Shard {
         let is_same =
             before.name() == Some(texts.name) && before.category() == Some(texts.category);
         if !is_same {
-            let grams = Grams::of(self.texts.get(texts.name));
-            self.grams[id] = self.grams[id].or(grams);
+            self.sets.add(id, self.texts.get(texts.name));
             self.set_common(id, before, self.common_of_cells(id, before));
         }
     }
@@ -320,7 +323,7 @@ impl Shard {
         let before = self.commons.get(id);
         let mut after = before.without_one();
         if after.is_none() {
-            self.grams[id] = Grams::of(self.skus[id].as_str());
+            self.sets.reset(id, self.skus[id].as_str());
         } else if before.is_mixed() {
             after = self.common_of_cells(id, after);
         }
@@ -351,7 +354,7 @@ impl Shard {
         }
         let skus = &mut self.skus;
         let id = skus.push(sku.clone());
-        self.grams.push(Grams::of(sku.as_str()));
+        self.sets.push(sku.as_str());
         self.index.insert_unique(hash, id, |id| sku_hash(skus[*id].as_str()));
         self.order.insert(id, sku.as_str(), |id| skus[id].as_str());
         id

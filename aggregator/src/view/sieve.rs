@@ -87,6 +87,11 @@ impl<'a> Sieve<'a> {
         self.cells(id).any(|(column, place)| contains(self.shard.name(column.name(place)), text))
     }
 
+    /// Whether the SKU, or one of those that lie with it, may have the text.
+    pub(super) fn may_be_near(&self, id: u32) -> bool {
+        self.filter.text.as_ref().is_none_or(|text| self.shard.may_be_near(id, text))
+    }
+
     fn may_have_text(&self, id: u32) -> bool {
         self.grams.is_none_or(|wanted| self.shard.grams(id).may_hold(wanted))
     }

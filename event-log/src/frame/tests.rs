@@ -67,6 +67,20 @@ fn every_prefix_asks_for_more() {
 }
 
 #[test]
+fn only_a_whole_frame_is_one() {
+    let (stored, header) = sealed(FrameKind::Data, &[b"one", b"two"]);
+    let of = |bytes: &[u8]| Frame::from_stored(bytes.to_vec(), LOG_ID);
+    assert_eq!(of(&stored), Ok(Frame { header, stored: stored.clone() }));
+    for cut in 0..stored.len() {
+        assert_eq!(of(&stored[..cut]), Err(FrameError::CutShort), "cut at {cut}");
+    }
+    assert_eq!(of(&[&stored[..], b"x"].concat()), Err(FrameError::CutShort));
+    let mut damaged = stored.clone();
+    *damaged.last_mut().unwrap() ^= 1;
+    assert_eq!(of(&damaged), Err(FrameError::PayloadCrc));
+}
+
+#[test]
 fn every_flipped_bit_is_noticed() {
     let (stored, _) = sealed(FrameKind::Data, &[b"one", b"two"]);
     let previous = Chain::genesis(LOG_ID);

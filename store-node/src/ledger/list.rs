@@ -1,6 +1,7 @@
 //! Lists of items: filters, orders, pages that stay stable under writes. It must never hold the
 //! order's lock while it looks at an item.
 
+mod effort;
 mod scan;
 mod text;
 
@@ -14,31 +15,11 @@ use shared::cell::{Flags, Quantities};
 use shared::codec::StateTexts;
 use shared::{Item, Sku, Timestamp};
 
-use super::items::ORDER_PAGE_MAX;
+use super::items::{Handle, ORDER_PAGE_MAX};
 use super::{LIST_LIMIT_MAX, Ledger};
+pub(super) use effort::Effort;
+use effort::Walked;
 use text::Needle;
-
-/// How a list is made, at the least cost; what it answers is the same with any.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Effort {
-    /// How many pages of SKUs are walked in their order, each by its lock, before all of them are
-    /// rather looked at in the order of memory. (After two, as soon as what was found doesn't
-    /// promise a full page within so many.)
-    pub(super) walked_pages_max: usize,
-    /// How many are for a list in another order, of which all pages must be walked.
-    pub(super) sorted_pages_max: usize,
-    /// How many items there are for each thread that looks at all of them.
-    pub(super) items_a_thread: usize,
-}
-
-impl Effort {
-    /// Five thousand SKUs are walked in some five milliseconds, about as long as it takes to ask the
-    /// columns of ten million; fewer items than these don't pay for a thread.
-    const USUAL: Self = Self { walked_pages_max: 10, sorted_pages_max: 8, items_a_thread: 250_000 };
-}
-
-/// How many pages are walked before it is guessed how many it takes.
-const PAGES_FOR_A_GUESS: usize = 2;
 
 /// Which items, in which order, from where.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -167,7 +148,7 @@ impl<S: Storage> Ledger<S> {
         let found = if !query.skus.is_empty() {
             Some(self.list_named(&wanted, limit, now))
         } else if query.sort.key == SortKey::Sku {
-            self.list_in_order(&wanted, limit, now, effort.walked_pages_max)
+            self.list_in_order(&wanted, limit, now, effort)
         } else {
             self.list_sorted(&wanted, limit, now, effort.sorted_pages_max)
         };
@@ -179,21 +160,24 @@ impl<S: Storage> Ledger<S> {
         ListRead { rows: rows.collect(), next, settle: self.log().last() }
     }
 
-    /// Rows in SKU order: stops as soon as the page and one row are there. None: too many SKUs
-    /// were passed over.
+    /// Rows in SKU order: stops as soon as the page and one row are there. None: looking at all
+    /// items is cheaper.
     fn list_in_order(
         &self,
         wanted: &Wanted<'_>,
         limit: usize,
         now: Timestamp,
-        pages_max: usize,
+        effort: Effort,
     ) -> Option<Vec<Row>> {
         let query = wanted.query;
         let descending = query.sort.descending;
+        // Without filters no more are needed than make a page of rows.
+        let together = if query.is_bounded() { limit + 1 } else { ORDER_PAGE_MAX };
+        let pages = self.items().len() / ORDER_PAGE_MAX;
         let mut from = first_bound(query);
         let mut rows = Vec::new();
-        for walked in 0..pages_max {
-            if walked >= PAGES_FOR_A_GUESS && walked * limit > pages_max * (rows.len() + 1) {
+        for walked in 0.. {
+            if effort.prefers_scan(Walked { pages: walked, rows: rows.len(), limit }, pages) {
                 return None;
             }
             let page = self.items().page(from.as_ref(), descending);
@@ -201,13 +185,16 @@ impl<S: Storage> Ledger<S> {
                 return Some(rows);
             };
             from = Bound::Excluded(last.clone());
-            for sku in page {
-                if is_past(query.prefix.as_deref(), descending, &sku) {
-                    return Some(rows);
-                }
-                rows.extend(self.matching_row(wanted, sku, now, |_| true));
-                if rows.len() > limit {
-                    return Some(rows);
+            for skus in page.chunks(together) {
+                for (sku, handle) in skus.iter().zip(self.items().get_many(skus)) {
+                    if is_past(query.prefix.as_deref(), descending, sku) {
+                        return Some(rows);
+                    }
+                    let handle = handle.as_ref();
+                    rows.extend(self.matching_row(wanted, sku.clone(), handle, now, |_| true));
+                    if rows.len() > limit {
+                        return Some(rows);
+                    }
                 }
             }
         }
@@ -237,12 +224,13 @@ impl<S: Storage> Ledger<S> {
                 return Some(best.into_sorted_vec());
             };
             from = Bound::Excluded(last.clone());
-            for sku in page {
+            let handles = self.items().get_many(&page);
+            for (sku, handle) in page.into_iter().zip(&handles) {
                 if is_past(query.prefix.as_deref(), false, &sku) {
                     return Some(best.into_sorted_vec());
                 }
                 let worst = best.peek().filter(|_| best.len() > limit);
-                let row = self.matching_row(wanted, sku, now, |place| {
+                let row = self.matching_row(wanted, sku, handle.as_ref(), now, |place| {
                     worst.is_none_or(|worst| {
                         compare(place, &worst.ranked.place, query.sort.descending).is_lt()
                     })
@@ -261,19 +249,26 @@ impl<S: Storage> Ledger<S> {
         let mut skus: Vec<&Sku> = wanted.query.skus.iter().collect();
         skus.sort_unstable();
         skus.dedup();
-        let row = |sku: &Sku| self.matching_row(wanted, sku.clone(), now, |_| true);
+        let row = |sku: &Sku| self.row_if_matching(wanted, sku.clone(), now);
         let mut rows: Vec<Row> = skus.into_iter().filter_map(row).collect();
         rows.sort_unstable();
         rows.truncate(limit + 1);
         rows
     }
 
-    /// The row of a SKU, if it matches, lies behind the cursor and is admitted; only then is the
-    /// item copied.
+    /// The row of a SKU, if it matches and lies behind the cursor.
+    fn row_if_matching(&self, wanted: &Wanted<'_>, sku: Sku, now: Timestamp) -> Option<Row> {
+        let handle = self.items().get(&sku);
+        self.matching_row(wanted, sku, handle.as_ref(), now, |_| true)
+    }
+
+    /// The row of a SKU and its slot, if it matches, lies behind the cursor and is admitted; only
+    /// then is the item copied.
     fn matching_row(
         &self,
         wanted: &Wanted<'_>,
         sku: Sku,
+        handle: Option<&Handle>,
         now: Timestamp,
         admit: impl FnOnce(&ListCursor) -> bool,
     ) -> Option<Row> {
@@ -281,8 +276,7 @@ impl<S: Storage> Ledger<S> {
         if !wanted.has_prefix(sku.as_str()) {
             return None;
         }
-        let handle = self.items().get(&sku)?;
-        let mut slot = handle.lock();
+        let mut slot = handle?.lock();
         if !slot.exists() || !wanted.texts_match(|| sku.as_str(), &StateTexts::of(&slot.item)) {
             return None;
         }

@@ -1,14 +1,13 @@
 //! A node with items in it, put under load and asked afterwards what it kept. Nothing here may
 //! believe a count that the load generator didn't see acknowledged.
 
-use std::fmt::Write as _;
-
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::part::{Criterion, Setup};
 use super::series::Series;
+use super::table::table;
 use super::usage::Usage;
 use super::wrk::{Load, Plan};
 use crate::http::Client;
@@ -45,24 +44,20 @@ impl Side {
 
 /// What each process used for an answer, medians over the rounds, as a Markdown table.
 pub fn usage_table(processes: &[(&str, Vec<&Side>)]) -> String {
-    let mut text = "\nProcessor time of an answer and peak memory (medians):\n\n\
-                    | process | user+system µs | user s | system s | peak RSS MiB |\n\
-                    |---|---|---|---|---|\n"
-        .to_owned();
-    for (name, sides) in processes {
+    let rows = processes.iter().map(|(name, sides)| {
         let median = |figure: &dyn Fn(&Side) -> f64| {
             Series::of(sides.iter().map(|side| figure(side))).median
         };
-        let _ = writeln!(
-            text,
-            "| {name} | {:.1} | {:.2} | {:.2} | {:.1} |",
+        format!(
+            "{name} | {:.1} | {:.2} | {:.2} | {:.1}",
             median(&Side::cpu_us),
             median(&|side| side.usage.user_seconds),
             median(&|side| side.usage.system_seconds),
             median(&|side| side.usage.peak_rss_mib())
-        );
-    }
-    text
+        )
+    });
+    let table = table("process | user+system µs | user s | system s | peak RSS MiB", rows);
+    format!("\nProcessor time of an answer and peak memory (medians):\n\n{table}")
 }
 
 /// A fresh node that listens on a free port; its data is in `<directory>/<name>`.

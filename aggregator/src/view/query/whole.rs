@@ -3,12 +3,13 @@
 //! more than a bounded number of SKUs, nor look at a text before the numbers have let an item in.
 
 use super::super::MemoryView;
+use super::super::grams::ITEMS_TOGETHER;
 use super::super::memory::{SHARDS, VisibleSlot};
 use super::super::sieve::{Sieve, looked_at};
 use super::{Best, ItemRow, PageRequest};
 
-/// SKUs or cells that are looked at before a shard's lock is let go.
-const LOOKS_PER_LOCK_MAX: u32 = 1024;
+/// SKUs or cells that are looked at before a shard's lock is let go: SKUs that share a set of pairs.
+const LOOKS_PER_LOCK_MAX: u32 = ITEMS_TOGETHER;
 /// Locations that are looked at before a shard's lock is let go: four bytes each, nothing else.
 const LOCATIONS_PER_LOCK_MAX: u32 = 16_384;
 
@@ -69,7 +70,8 @@ impl MemoryView {
         let (looked, length) = match walk {
             Walk::Skus => {
                 let ids = upto(shard.sku_count());
-                for id in ids.clone() {
+                let near = if sieve.may_be_near(from) { ids.clone() } else { 0..0 };
+                for id in near {
                     if let Some(rank) = sieve.rank(id) {
                         offer(id, rank);
                     }

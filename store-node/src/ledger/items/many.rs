@@ -14,9 +14,9 @@ use super::{Handle, ITEM_SHARDS, ItemShard, Items, Place, hash_bits, hash_of, sh
 /// Fewer than so many aren't worth the sorting.
 const SKUS_MIN: usize = 64;
 
-/// A SKU that is looked for.
+/// A SKU's look-up.
 #[derive(Clone, Copy)]
-struct Wanted {
+struct LookUp {
     hash: u64,
     /// Its place in the caller's list.
     index: u32,
@@ -28,23 +28,23 @@ impl Items {
         if skus.len() < SKUS_MIN {
             return skus.iter().map(|sku| self.get(sku)).collect();
         }
-        let (wanted, ends) = by_shard(skus);
+        let (look_ups, ends) = by_shard(skus);
         let mut handles: Vec<Option<Handle>> = vec![None; skus.len()];
         let mut places = Vec::new();
         let mut from = 0;
         for (shard, end) in self.shards.iter().zip(ends) {
-            let wanted = &wanted[from..end];
+            let look_ups = &look_ups[from..end];
             from = end;
-            if !wanted.is_empty() {
-                shard.read().find_many(skus, wanted, &mut places, &mut handles);
+            if !look_ups.is_empty() {
+                shard.read().find_many(skus, look_ups, &mut places, &mut handles);
             }
         }
         handles
     }
 }
 
-/// The SKUs ordered by their shards, and where each shard's end.
-fn by_shard(skus: &[Sku]) -> (Vec<Wanted>, [usize; ITEM_SHARDS]) {
+/// The look-ups ordered by their shards, and where each shard's end.
+fn by_shard(skus: &[Sku]) -> (Vec<LookUp>, [usize; ITEM_SHARDS]) {
     let hashes: Vec<u64> = skus.iter().map(|sku| hash_of(sku.as_str().as_bytes())).collect();
     let mut counts = [0; ITEM_SHARDS];
     for hash in &hashes {
@@ -56,13 +56,13 @@ fn by_shard(skus: &[Sku]) -> (Vec<Wanted>, [usize; ITEM_SHARDS]) {
         *end = sum;
         sum += count;
     }
-    let mut wanted = vec![Wanted { hash: 0, index: 0 }; skus.len()];
+    let mut look_ups = vec![LookUp { hash: 0, index: 0 }; skus.len()];
     for (index, hash) in hashes.into_iter().enumerate() {
         let place = &mut ends[shard_of(hash)];
-        wanted[*place] = Wanted { hash, index: index as u32 };
+        look_ups[*place] = LookUp { hash, index: index as u32 };
         *place += 1;
     }
-    (wanted, ends)
+    (look_ups, ends)
 }
 
 impl ItemShard {
@@ -70,29 +70,27 @@ impl ItemShard {
     fn find_many(
         &self,
         skus: &[Sku],
-        wanted: &[Wanted],
+        look_ups: &[LookUp],
         places: &mut Vec<Option<Place>>,
         handles: &mut [Option<Handle>],
     ) {
-        let looks_right = |want: &Wanted| {
-            self.table.find(want.hash, |place| place.hash_bits == hash_bits(want.hash))
+        let looks_right = |look_up: &LookUp| {
+            self.table.find(look_up.hash, |place| place.hash_bits == hash_bits(look_up.hash))
         };
         places.clear();
-        places.extend(wanted.iter().map(|want| looks_right(want).copied()));
+        places.extend(look_ups.iter().map(|look_up| looks_right(look_up).copied()));
         let mut touched = 0_usize;
         for place in places.iter().flatten() {
             let (block, index) = split(place.number);
             touched ^= self.blocks[block].touch(index) ^ self.skus.touch(place.number);
         }
         std::hint::black_box(touched);
-        for (want, place) in wanted.iter().zip(places) {
-            let sku = skus[want.index as usize].as_str().as_bytes();
-            handles[want.index as usize] = match place {
-                Some(place) if place.is(want.hash, sku, &self.skus) => {
-                    Some(self.handle(place.number))
-                }
+        for (LookUp { hash, index }, place) in look_ups.iter().zip(places) {
+            let sku = skus[*index as usize].as_str().as_bytes();
+            handles[*index as usize] = match place {
+                Some(place) if place.is(*hash, sku, &self.skus) => Some(self.handle(place.number)),
                 // Another SKU has the same bits, or none has them.
-                Some(_) => self.find(want.hash, sku),
+                Some(_) => self.find(*hash, sku),
                 None => None,
             };
         }
@@ -136,8 +134,8 @@ mod tests {
         let hash = hash_of(wanted.as_str().as_bytes());
         shard.insert(hash, &here);
         let mut handles = vec![None];
-        let want = [Wanted { hash, index: 0 }];
-        shard.find_many(&[wanted], &want, &mut Vec::new(), &mut handles);
+        let look_ups = [LookUp { hash, index: 0 }];
+        shard.find_many(&[wanted], &look_ups, &mut Vec::new(), &mut handles);
         assert!(handles[0].is_none());
     }
 }

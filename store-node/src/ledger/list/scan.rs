@@ -42,7 +42,7 @@ impl<S: Storage> Ledger<S> {
         let mut places = best_places(self.items(), &sieve, threads);
         let next = (places.len() > limit).then(|| places[limit - 1].place.clone());
         places.truncate(limit);
-        let row = |ranked: Ranked| self.matching_row(wanted, ranked.place.sku, now, |_| true);
+        let row = |ranked: Ranked| self.row_if_matching(wanted, ranked.place.sku, now);
         let mut rows: Vec<_> = places.into_iter().filter_map(row).collect();
         rows.sort_unstable();
         Found { rows, next }

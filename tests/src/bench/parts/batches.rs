@@ -14,6 +14,7 @@ use serde_json::json;
 use crate::bench::node::{self, Side};
 use crate::bench::part::{Criterion, Findings, Part, Setup};
 use crate::bench::series::Series;
+use crate::bench::table::table_of_rounds;
 use crate::bench::wrk::Plan;
 use crate::http::Client;
 use crate::world::Service;
@@ -155,16 +156,13 @@ fn findings(setup: &Setup, bodies: &Bodies, rounds: &[Round]) -> Findings {
         Criterion::at_least("movements/s in bytes", told(2), (compact.median, unit), COMPACT_BAR),
         Criterion::holds("every acknowledged one there after kill -9", String::new(), all_durable),
     ];
-    let mut text = "| round | JSON | NDJSON | compact | copy and sync | log bytes a movement |\n\
-                    |---|---|---|---|---|---|\n"
-        .to_owned();
-    for (number, round) in rounds.iter().enumerate() {
-        let _ = write!(text, "| {} |", number + 1);
-        for run in &round.runs {
-            let _ = write!(text, " {:.0} |", run.per_second());
-        }
-        let _ = writeln!(text, " {:.0} | {:.1} |", round.bound_per_second, round.log_bytes);
-    }
+    let headings = "JSON | NDJSON | compact | copy and sync | log bytes a movement";
+    let mut text = table_of_rounds(headings, rounds, |round| {
+        let rates = round.runs.iter().map(|run| format!("{:.0}", run.per_second()));
+        let rates: Vec<String> = rates.collect();
+        let rates = rates.join(" | ");
+        format!("{rates} | {:.0} | {:.1}", round.bound_per_second, round.log_bytes)
+    });
     let sides = |form: usize| rounds.iter().map(|round| &round.runs[form].side).collect();
     let of_batch: Vec<_> = (0..).zip(FORMS).map(|(form, of)| (of.name, sides(form))).collect();
     text.push_str(&node::usage_table(&of_batch));

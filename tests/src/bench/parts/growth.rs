@@ -5,8 +5,6 @@
 
 mod bodies;
 
-use std::fmt::Write as _;
-
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 use serde_json::json;
@@ -15,6 +13,7 @@ use crate::bench::large::{self, Size};
 use crate::bench::node::{self, Side};
 use crate::bench::part::{Criterion, Findings, Part, Setup};
 use crate::bench::series::Series;
+use crate::bench::table::table;
 use crate::bench::wrk::{CONNECTIONS, Plan};
 use crate::world::Service;
 use bodies::{Bodies, LINES};
@@ -184,23 +183,19 @@ fn findings(setup: &Setup, rounds: &[Vec<Cost>]) -> Findings {
             ),
         ],
         criteria,
-        text: table(rounds),
+        text: text(rounds),
         figures: json!({ "rounds": rounds }),
     }
 }
 
-fn table(rounds: &[Vec<Cost>]) -> String {
-    let mut text = "Medians of all rounds; the ratios are medians of the rounds' ratios to the fewest SKUs.\n\n\
-         | SKUs | a sale µs | × | sales /s | a movement in a batch µs | × | movements /s |\n\
-         |---|---|---|---|---|---|---|\n"
-        .to_owned();
-    for (size, first) in rounds.first().into_iter().flatten().enumerate() {
+fn text(rounds: &[Vec<Cost>]) -> String {
+    let sizes = rounds.first().into_iter().flatten().enumerate();
+    let rows = sizes.map(|(size, first)| {
         let median = |figure: &dyn Fn(&Cost) -> f64| {
             Series::of(rounds.iter().map(|costs| figure(&costs[size]))).median
         };
-        let _ = writeln!(
-            text,
-            "| {} | {:.2} | {:.3} | {:.0} | {:.3} | {:.3} | {:.0} |",
+        format!(
+            "{} | {:.2} | {:.3} | {:.0} | {:.3} | {:.3} | {:.0}",
             first.skus,
             median(&Cost::sale_us),
             growth(rounds, size, Cost::sale_us).median,
@@ -208,9 +203,12 @@ fn table(rounds: &[Vec<Cost>]) -> String {
             median(&Cost::movement_us),
             growth(rounds, size, Cost::movement_us).median,
             median(&|cost| cost.batches.per_second() * LINES as f64)
-        );
-    }
-    text
+        )
+    });
+    let headings = "SKUs | a sale µs | × | sales /s | a movement in a batch µs | × | movements /s";
+    let words =
+        "Medians of all rounds; the ratios are medians of the rounds' ratios to the fewest SKUs.";
+    format!("{words}\n\n{}", table(headings, rows))
 }
 
 #[cfg(test)]

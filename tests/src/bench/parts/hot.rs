@@ -13,6 +13,7 @@ use super::reservations::{SKUS, plan, plans};
 use crate::bench::node::{self, Kept, Side};
 use crate::bench::part::{Criterion, Findings, Part, Setup};
 use crate::bench::series::Series;
+use crate::bench::table::table_of_rounds;
 
 /// Of the rate over [`SKUS`].
 const BAR: f64 = 0.5;
@@ -77,15 +78,11 @@ fn findings(setup: &Setup, rounds: &[Round]) -> Findings {
     let kept: Vec<Kept> =
         rounds.iter().flat_map(|round| [round.hot_kept, round.spread_kept]).collect();
     let result = format!("{:.0}/s beside {:.0}/s", hot.median, spread.median);
-    let mut text =
-        "| round | one SKU /s | p50 µs | p99 µs | 10,000 SKUs /s | p50 µs | p99 µs | ratio |\n\
-                    |---|---|---|---|---|---|---|---|\n"
-            .to_owned();
-    for (number, round) in (1_usize..).zip(rounds) {
+    let headings = "one SKU /s | p50 µs | p99 µs | 10,000 SKUs /s | p50 µs | p99 µs | ratio";
+    let mut text = table_of_rounds(headings, rounds, |round| {
         let (one, many) = (&round.hot.load, &round.spread.load);
-        let _ = writeln!(
-            text,
-            "| {number} | {:.0} | {} | {} | {:.0} | {} | {} | {:.3} |",
+        format!(
+            "{:.0} | {} | {} | {:.0} | {} | {} | {:.3}",
             one.per_second(),
             one.p50_us,
             one.p99_us,
@@ -93,8 +90,8 @@ fn findings(setup: &Setup, rounds: &[Round]) -> Findings {
             many.p50_us,
             many.p99_us,
             round.ratio()
-        );
-    }
+        )
+    });
     let _ = writeln!(
         text,
         "| **median** | {:.0} | | | {:.0} | | | {:.3} |\n\

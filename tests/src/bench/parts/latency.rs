@@ -3,8 +3,6 @@
 //! request was sent instead of when it was due, unless nothing but the client's own sleep lay between;
 //! and then it must tell the other figure too.
 
-use std::fmt::Write as _;
-
 use anyhow::Result;
 use serde::Serialize;
 use serde_json::json;
@@ -16,6 +14,7 @@ use crate::bench::node::{self, Side};
 use crate::bench::pace::{self, Latencies, Pace};
 use crate::bench::part::{Criterion, Findings, Part, Setup};
 use crate::bench::series::Series;
+use crate::bench::table::table_of_rounds;
 use crate::bench::wrk::CONNECTIONS;
 
 /// The bar: so many times the p99 of fdatasync, and so many milliseconds.
@@ -141,14 +140,11 @@ pub fn post(request: &mut Vec<u8>, path: &str, body: &str) {
 }
 
 fn half_text(rounds: &[Round]) -> String {
-    let mut text = "| round | maximum /s | constant rate /s | p50 ms | p95 ms | p99 ms | p99 with the client's lateness ms | longest ms | fdatasync p50/p99 µs | bar ms |\n\
-                    |---|---|---|---|---|---|---|---|---|---|\n"
-        .to_owned();
-    for (number, round) in (1_usize..).zip(rounds) {
+    let headings = "maximum /s | constant rate /s | p50 ms | p95 ms | p99 ms | p99 with the client's lateness ms | longest ms | fdatasync p50/p99 µs | bar ms";
+    let mut text = table_of_rounds(headings, rounds, |round| {
         let half = &round.half;
-        let _ = writeln!(
-            text,
-            "| {number} | {:.0} | {:.0} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} | {:.0}/{:.0} | {:.2} |",
+        format!(
+            "{:.0} | {:.0} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} | {:.0}/{:.0} | {:.2}",
             round.maximum.per_second(),
             half.per_second,
             half.p50_us / 1e3,
@@ -159,8 +155,8 @@ fn half_text(rounds: &[Round]) -> String {
             round.fdatasync.p50_us,
             round.fdatasync.p99_us,
             round.bar_ms()
-        );
-    }
+        )
+    });
     let maxima = rounds.iter().map(|round| &round.maximum).collect();
     text.push_str(&node::usage_table(&[("node at its maximum", maxima)]));
     text

@@ -3,7 +3,6 @@
 //! put-off answer (503) as an answer, nor hide the first search for a text after a start: that one
 //! makes what the others ask, so it is measured by itself and told beside them.
 
-use std::fmt::Write as _;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
@@ -15,6 +14,7 @@ use crate::bench::large::sku;
 use crate::bench::node;
 use crate::bench::pace::{self, Latencies, Pace};
 use crate::bench::part::{Criterion, Setup};
+use crate::bench::table::table;
 use crate::bench::usage::Usage;
 use crate::world::Service;
 
@@ -170,33 +170,27 @@ async fn run(
 impl Table {
     /// As Markdown.
     pub fn markdown(&self) -> String {
-        let mut text = format!(
+        let rows = self.rows.iter().map(|row| {
+            let seen = [Some(row.one), row.many].map(|seen| {
+                let Some(seen) = seen else { return " |  |  | ".to_owned() };
+                let [p50, p95, p99] = [seen.p50_us, seen.p95_us, seen.p99_us].map(|us| us / 1e3);
+                format!("{p50:.2} | {p95:.2} | {p99:.2} | {:.0}", seen.per_second)
+            });
+            let put_off = row.one.put_off + row.many.map_or(0, |seen| seen.put_off);
+            format!("{} | {} | {} | {put_off}", row.operation, row.bar_ms, seen.join(" | "))
+        });
+        let headings = "operation | p95 asked ms | 1 client: p50 | p95 | p99 | /s | 16 clients: p50 | p95 | p99 | /s | put off";
+        format!(
             "\nThe reference's table, {} SKUs (ready {:.1} s after the start; user {:.1} s, system {:.1} s, peak RSS {:.0} MiB):\n\n\
-             | operation | p95 asked ms | 1 client: p50 | p95 | p99 | /s | 16 clients: p50 | p95 | p99 | /s | put off |\n\
-             |---|---|---|---|---|---|---|---|---|---|---|\n",
+             {}\nNot counted in any row, {}.\n",
             self.skus,
             self.start_seconds,
             self.usage.user_seconds,
             self.usage.system_seconds,
-            self.usage.peak_rss_mib()
-        );
-        for row in &self.rows {
-            let _ = write!(text, "| {} | {} |", row.operation, row.bar_ms);
-            for seen in [Some(row.one), row.many] {
-                let Some(seen) = seen else {
-                    text.push_str(" | | | |");
-                    continue;
-                };
-                let [p50, p95, p99] = [seen.p50_us, seen.p95_us, seen.p99_us].map(|us| us / 1e3);
-                let rate = seen.per_second;
-                let _ = write!(text, " {p50:.2} | {p95:.2} | {p99:.2} | {rate:.0} |");
-            }
-            let put_off = row.one.put_off + row.many.map_or(0, |seen| seen.put_off);
-            let _ = writeln!(text, " {put_off} |");
-        }
-        let first = first_text(self.first_text_seconds);
-        let _ = writeln!(text, "\nNot counted in any row, {first}.");
-        text
+            self.usage.peak_rss_mib(),
+            table(headings, rows),
+            first_text(self.first_text_seconds)
+        )
     }
 }
 

@@ -2,7 +2,6 @@
 //! how long it takes to start. It must never take the program's own word where the kernel's is to
 //! be had. That memory stays as it is under a day's load is what `make endurance` shows.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -12,6 +11,7 @@ use serde_json::json;
 use crate::bench::large::{self, Size};
 use crate::bench::part::{Criterion, Findings, Part, Setup};
 use crate::bench::series::Series;
+use crate::bench::table::table;
 use crate::bench::usage::Usage;
 
 /// Starts of the large node: memory is the same each time, the time isn't.
@@ -72,7 +72,7 @@ async fn measure(setup: &Setup) -> Result<Findings> {
     Ok(Findings {
         commands: vec![large::GENERATE.to_owned()],
         criteria,
-        text: table(&large, without, keyed),
+        text: text(&large, without, keyed),
         figures: json!({
             "large": large,
             "withoutKeys": without,
@@ -114,25 +114,21 @@ async fn looks(setup: &Setup, name: &str, size: Size, starts: usize) -> Result<V
     Ok(looks)
 }
 
-fn table(large: &[Look], without: Look, keyed: Look) -> String {
-    let mut text = "| node | ready after s | VmRSS MiB | VmHWM MiB | key table MiB |\n\
-                    |---|---|---|---|---|\n"
-        .to_owned();
+fn text(large: &[Look], without: Look, keyed: Look) -> String {
     let named = large.iter().map(|look| ("all SKUs, no keys", *look));
     let few = [("few SKUs, no keys", without), ("few SKUs, with keys", keyed)];
-    for (name, look) in named.chain(few) {
+    let rows = named.chain(few).map(|(name, look)| {
         let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-        let _ = writeln!(
-            text,
-            "| {name} | {:.2} | {:.0} | {:.0} | {:.1} |",
+        format!(
+            "{name} | {:.2} | {:.0} | {:.0} | {:.1}",
             look.start_seconds,
             mib(look.resident_bytes),
             mib(look.peak_bytes),
             mib(look.key_table_bytes)
-        );
-    }
-    text.push_str(
-        "\nFlat under a day's load: `make endurance` (docs/performance.md, Endurance).\n",
-    );
-    text
+        )
+    });
+    let table = table("node | ready after s | VmRSS MiB | VmHWM MiB | key table MiB", rows);
+    format!(
+        "{table}\nFlat under a day's load: `make endurance` (docs/performance.md, Endurance).\n"
+    )
 }

@@ -15,6 +15,7 @@ use crate::bench::part::{Criterion, Findings, Part, Setup};
 use crate::bench::postgres::{self, Postgres};
 use crate::bench::redis::Redis;
 use crate::bench::series::Series;
+use crate::bench::table::table_of_rounds;
 use crate::bench::usage::Usage;
 
 /// Of PostgreSQL's rate at its best number of clients, and of Redis's.
@@ -274,21 +275,20 @@ fn quoted(word: &str) -> String {
 }
 
 fn text(rounds: &[Round], rates: [(&str, Series); 3], ratios: [Series; 2]) -> String {
-    let mut text = "| round | node /s | p50 µs | PostgreSQL 16 clients /s | mean ms | 64 clients /s | mean ms | Redis 64 clients /s | p50 ms | ÷ PostgreSQL | ÷ Redis |\n\
-                    |---|---|---|---|---|---|---|---|---|---|---|\n"
-        .to_owned();
-    for (number, round) in (1_usize..).zip(rounds) {
-        let _ = write!(
-            text,
-            "| {number} | {:.0} | {} |",
+    let headings = "node /s | p50 µs | PostgreSQL 16 clients /s | mean ms | 64 clients /s | mean ms | Redis 64 clients /s | p50 ms | ÷ PostgreSQL | ÷ Redis";
+    let mut text = table_of_rounds(headings, rounds, |round| {
+        let peers = round.postgres.iter().chain([&round.redis]);
+        let peers = peers.map(|run| format!("{:.0} | {:.2}", run.per_second, run.middle_ms));
+        let peers: Vec<String> = peers.collect();
+        format!(
+            "{:.0} | {} | {} | {:.2} | {:.2}",
             round.node.per_second(),
-            round.node.load.p50_us
-        );
-        for run in round.postgres.iter().chain([&round.redis]) {
-            let _ = write!(text, " {:.0} | {:.2} |", run.per_second, run.middle_ms);
-        }
-        let _ = writeln!(text, " {:.2} | {:.2} |", round.postgres_ratio(), round.redis_ratio());
-    }
+            round.node.load.p50_us,
+            peers.join(" | "),
+            round.postgres_ratio(),
+            round.redis_ratio()
+        )
+    });
     text.push('\n');
     for (name, rate) in rates {
         let _ = writeln!(

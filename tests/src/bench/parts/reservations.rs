@@ -12,6 +12,7 @@ use serde_json::json;
 use crate::bench::node::{self, Kept, Side};
 use crate::bench::part::{Criterion, Findings, Part, Setup};
 use crate::bench::series::Series;
+use crate::bench::table::table_of_rounds;
 use crate::bench::wrk::{CONNECTIONS, Plan};
 use crate::world::Service;
 
@@ -106,7 +107,7 @@ fn findings(setup: &Setup, rounds: &[Round]) -> Findings {
         Criterion::ratio("reservations beside the ceiling", result, ratio.median, BAR),
         Kept::criterion(&kept),
     ];
-    let mut text = table(rounds);
+    let mut text = text(rounds);
     let _ = writeln!(
         text,
         "| **median** | {:.0} | | | {:.0} | | | {:.3} | | | |\n\
@@ -138,16 +139,12 @@ fn findings(setup: &Setup, rounds: &[Round]) -> Findings {
     }
 }
 
-fn table(rounds: &[Round]) -> String {
-    let mut text = "| round | node /s | p50 µs | p99 µs | ceiling /s | p50 µs | p99 µs | ratio | acknowledged | durable | recovery ms |\n\
-         |---|---|---|---|---|---|---|---|---|---|---|\n"
-        .to_owned();
-    for (number, round) in (1..).zip(rounds) {
-        let number: usize = number;
+fn text(rounds: &[Round]) -> String {
+    let headings = "node /s | p50 µs | p99 µs | ceiling /s | p50 µs | p99 µs | ratio | acknowledged | durable | recovery ms";
+    table_of_rounds(headings, rounds, |round| {
         let (node, ceiling) = (&round.node.load, &round.ceiling.load);
-        let _ = writeln!(
-            text,
-            "| {number} | {:.0} | {} | {} | {:.0} | {} | {} | {:.3} | {} | {} | {:.0} |",
+        format!(
+            "{:.0} | {} | {} | {:.0} | {} | {} | {:.3} | {} | {} | {:.0}",
             node.per_second(),
             node.p50_us,
             node.p99_us,
@@ -158,7 +155,6 @@ fn table(rounds: &[Round]) -> String {
             round.kept.acknowledged,
             round.kept.durable,
             round.kept.recovery_ms
-        );
-    }
-    text
+        )
+    })
 }

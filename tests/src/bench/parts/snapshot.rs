@@ -17,6 +17,7 @@ use crate::bench::large::{self, Size};
 use crate::bench::pace::{self, Answer, Latencies, Pace};
 use crate::bench::part::{Criterion, Findings, Part, Setup};
 use crate::bench::series::Series;
+use crate::bench::table::table;
 use crate::http::Client;
 use crate::world::Service;
 
@@ -228,7 +229,7 @@ fn findings(setup: &Setup, rounds: &[Round]) -> Findings {
             ),
         ],
         criteria,
-        text: table(setup, rounds),
+        text: text(setup, rounds),
         figures: json!({
             "rounds": rounds,
             "snapshotSeconds": series(&|round| round.snapshot.seconds),
@@ -237,23 +238,23 @@ fn findings(setup: &Setup, rounds: &[Round]) -> Findings {
     }
 }
 
-fn table(setup: &Setup, rounds: &[Round]) -> String {
-    let mut text = format!(
-        "{} SKUs, {PER_SECOND:.0} reservations a second.\n\n\
-         | round | span | seconds | p50 ms | p99 ms | longest ms |\n|---|---|---|---|---|---|\n",
-        setup.skus
-    );
-    for (number, round) in (1_usize..).zip(rounds) {
-        for (name, Span { seconds, waits }) in spans(round) {
-            let _ = writeln!(
-                text,
-                "| {number} | {name} | {seconds:.1} | {:.2} | {:.2} | {:.1} |",
+fn text(setup: &Setup, rounds: &[Round]) -> String {
+    let spans = (1_usize..).zip(rounds).flat_map(|(number, round)| {
+        let row = move |(name, Span { seconds, waits }): (_, Span)| {
+            format!(
+                "{number} | {name} | {seconds:.1} | {:.2} | {:.2} | {:.1}",
                 waits.p50_us / 1e3,
                 waits.p99_us / 1e3,
                 waits.max_us / 1e3
-            );
-        }
-    }
+            )
+        };
+        spans(round).into_iter().map(row)
+    });
+    let mut text = format!(
+        "{} SKUs, {PER_SECOND:.0} reservations a second.\n\n{}",
+        setup.skus,
+        table("round | span | seconds | p50 ms | p99 ms | longest ms", spans)
+    );
     if let Some(round) = rounds.first() {
         let _ = writeln!(
             text,

@@ -7,7 +7,6 @@ pub mod fleet;
 pub mod flood;
 pub mod office;
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -16,6 +15,7 @@ use serde_json::json;
 use crate::bench::freshness::Freshness;
 use crate::bench::part::{Criterion, Findings, Part, Setup};
 use crate::bench::series::Series;
+use crate::bench::table::table_of_rounds;
 use crate::world::Service;
 use fleet::Fleet;
 use flood::{Flood, Offices};
@@ -148,48 +148,41 @@ fn flooded_of(flood: &Flood) -> &Freshness {
 }
 
 fn tables(pairs: &[(CatchUp, CatchUp)], floods: &[Flood]) -> String {
-    let mut text = format!(
-        "{EVENTS} events, of one store or of {STORES} together, in frames of {} at most, followed from \
-         the first frame over HTTP by an aggregator that begins with nothing; digests checked. Processor \
-         time is the aggregator's from its start.\n\n\
-         | round | one store: µs an event | events/s | {STORES} stores: µs an event | events/s | MiB |\n\
-         |---|---|---|---|---|---|\n",
-        fleet::OPERATIONS
+    let headings = format!(
+        "one store: µs an event | events/s | {STORES} stores: µs an event | events/s | MiB"
     );
-    for (number, (one, all)) in pairs.iter().enumerate() {
-        let _ = writeln!(
-            text,
-            "| {} | {:.3} | {:.0} | {:.3} | {:.0} | {:.0} |",
-            number + 1,
+    let costs = table_of_rounds(&headings, pairs, |(one, all)| {
+        format!(
+            "{:.3} | {:.0} | {:.3} | {:.0} | {:.0}",
             one.cpu_us_per_event(),
             one.events_per_second(),
             all.cpu_us_per_event(),
             all.events_per_second(),
             all.usage.peak_rss_mib()
-        );
-    }
-    text.push_str(
-        "\nWrites to probed items of all stores in turn while each store sells: without a flood; while one \
-         more store's whole log pours in, again and again, to another aggregator on this machine, \
-         which takes the same processor time and leaves this one alone; and to this one.\n\n\
-         | round | calm p50 ms | p99 | worst | elsewhere events/s | p50 ms | p99 | worst | here events/s | p50 ms | p99 | worst |\n\
-         |---|---|---|---|---|---|---|---|---|---|---|---|\n",
-    );
-    for (number, flood) in floods.iter().enumerate() {
+        )
+    });
+    let headings = "calm p50 ms | p99 | worst | elsewhere events/s | p50 ms | p99 | worst | here events/s | p50 ms | p99 | worst";
+    let delays = table_of_rounds(headings, floods, |flood| {
         let ms = |freshness: &Freshness| {
             let figures = [freshness.p50_us, freshness.p99_us, freshness.max_us];
             figures.map(|figure| format!("{:.2}", figure / 1e3)).join(" | ")
         };
-        let _ = writeln!(
-            text,
-            "| {} | {} | {:.0} | {} | {:.0} | {} |",
-            number + 1,
+        format!(
+            "{} | {:.0} | {} | {:.0} | {}",
             ms(&flood.calm),
             flood.elsewhere_per_second,
             ms(&flood.elsewhere),
             flood.flooded_per_second,
             ms(&flood.flooded)
-        );
-    }
-    text
+        )
+    });
+    format!(
+        "{EVENTS} events, of one store or of {STORES} together, in frames of {} at most, followed from \
+         the first frame over HTTP by an aggregator that begins with nothing; digests checked. Processor \
+         time is the aggregator's from its start.\n\n{costs}\n\
+         Writes to probed items of all stores in turn while each store sells: without a flood; while one \
+         more store's whole log pours in, again and again, to another aggregator on this machine, \
+         which takes the same processor time and leaves this one alone; and to this one.\n\n{delays}",
+        fleet::OPERATIONS
+    )
 }

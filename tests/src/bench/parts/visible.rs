@@ -2,7 +2,6 @@
 //! reservations a second over HTTP. The load keeps its timetable whatever the node does, and so do
 //! the probes (`freshness`). A run whose load fell short must never count.
 
-use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -15,6 +14,7 @@ use crate::bench::freshness::{Freshness, Probes, Target};
 use crate::bench::node::{self, Side};
 use crate::bench::part::{Criterion, Findings, Part, Setup};
 use crate::bench::series::Series;
+use crate::bench::table::table_of_rounds;
 use crate::bench::usage::Usage;
 use crate::bench::wrk::{CONNECTIONS, Plan};
 use crate::world::{Service, ServiceSpec, free_address};
@@ -130,17 +130,10 @@ fn findings(rounds: &[Round], is_equal: bool, setup: &Setup) -> Findings {
         ),
         Criterion::holds("the view's digest equals the node's", is_equal.to_string(), is_equal),
     ];
-    let mut text = "A write to an item of its own is acknowledged by the node, then the aggregator is asked \
-        for the item until the version is there; the time ends with that answer, so it holds one round trip \
-        too much (beside it). Probes begin every 10 ms, whatever became of the ones before.\n\n\
-        | round | load /s | p50 ms | p99 ms | worst ms | round trip p50 ms | idle p50 ms | idle p99 ms | node CPU s | aggregator CPU s |\n\
-        |---|---|---|---|---|---|---|---|---|---|\n"
-        .to_owned();
-    for (number, round) in rounds.iter().enumerate() {
-        let _ = writeln!(
-            text,
-            "| {} | {:.0} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} |",
-            number + 1,
+    let headings = "load /s | p50 ms | p99 ms | worst ms | round trip p50 ms | idle p50 ms | idle p99 ms | node CPU s | aggregator CPU s";
+    let table = table_of_rounds(headings, rounds, |round| {
+        format!(
+            "{:.0} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2}",
             round.node.per_second(),
             round.loaded.p50_us / 1e3,
             round.loaded.p99_us / 1e3,
@@ -150,8 +143,13 @@ fn findings(rounds: &[Round], is_equal: bool, setup: &Setup) -> Findings {
             round.idle.p99_us / 1e3,
             round.node.usage.cpu_seconds(),
             round.aggregator.cpu_seconds()
-        );
-    }
+        )
+    });
+    let text = format!(
+        "A write to an item of its own is acknowledged by the node, then the aggregator is asked \
+        for the item until the version is there; the time ends with that answer, so it holds one round trip \
+        too much (beside it). Probes begin every 10 ms, whatever became of the ones before.\n\n{table}"
+    );
     let example = plan(Path::new(""), "r0".to_owned(), setup.seconds);
     Findings {
         commands: vec![example.command("http://127.0.0.1:4101").join(" ")],

@@ -2,8 +2,6 @@
 //! program that reads the same logs and keeps nothing: what HTTP, frames and crcs cost by themselves.
 //! A round must never count before every store is verified at its node's seq.
 
-use std::fmt::Write as _;
-
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 
@@ -12,6 +10,7 @@ use crate::bench::part::{Criterion, Setup};
 use crate::bench::parts::stores::fleet::{self, Fleet};
 use crate::bench::parts::stores::office::{self, CatchUp};
 use crate::bench::series::Series;
+use crate::bench::table::table_of_rounds;
 
 /// The bound beside it.
 pub const READ_LOGS: &str =
@@ -89,25 +88,22 @@ pub fn criteria(rounds: &[Round]) -> Vec<Criterion> {
 
 /// As Markdown.
 pub fn markdown(rounds: &[Round]) -> String {
-    let mut text = format!(
-        "{NODES} nodes of {} events each, in frames of {} at most, followed from the first frame over HTTP \
-         by an aggregator that begins with nothing; digests checked; nodes and aggregator on the same \
-         cores. Merely read: the same streams, crcs checked, thrown away.\n\n\
-         | round | events/s | µs an event | peak RSS MiB | merely read/s | ratio |\n|---|---|---|---|---|---|\n",
-        ITEMS * EVENTS_PER_ITEM,
-        fleet::OPERATIONS
-    );
-    for (number, round) in rounds.iter().enumerate() {
-        let _ = writeln!(
-            text,
-            "| {} | {:.0} | {:.3} | {:.0} | {:.0} | {:.2} |",
-            number + 1,
+    let headings = "events/s | µs an event | peak RSS MiB | merely read/s | ratio";
+    let table = table_of_rounds(headings, rounds, |round| {
+        format!(
+            "{:.0} | {:.3} | {:.0} | {:.0} | {:.2}",
             round.ours.events_per_second(),
             round.ours.cpu_us_per_event(),
             round.ours.usage.peak_rss_mib(),
             round.read_per_second,
             round.ratio()
-        );
-    }
-    text
+        )
+    });
+    format!(
+        "{NODES} nodes of {} events each, in frames of {} at most, followed from the first frame over HTTP \
+         by an aggregator that begins with nothing; digests checked; nodes and aggregator on the same \
+         cores. Merely read: the same streams, crcs checked, thrown away.\n\n{table}",
+        ITEMS * EVENTS_PER_ITEM,
+        fleet::OPERATIONS
+    )
 }

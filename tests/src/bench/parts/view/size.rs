@@ -2,7 +2,6 @@
 //! what a cell takes of memory, and how long lists and searches take. It must never count a put-off
 //! answer (503) as an answer, nor cells that aren't there.
 
-use std::fmt::Write as _;
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
@@ -12,6 +11,7 @@ use crate::bench::example;
 use crate::bench::large;
 use crate::bench::pace::{self, Latencies, Pace};
 use crate::bench::part::{Criterion, Setup};
+use crate::bench::table::table;
 use crate::bench::usage::Usage;
 use crate::world::{Service, ServiceSpec, free_address};
 
@@ -193,23 +193,24 @@ impl Sized {
 
     /// As Markdown.
     pub fn markdown(&self) -> String {
-        let mut text = format!(
-            "\n{STORES} stores of {} SKUs each (the contract's size: `bench --parts P7 --skus {SKUS_OF_FULL_SIZE}`), \
-             read from the saved state in {:.1} s; {:.1} bytes a cell then, {:.1} after all questions (VmHWM); \
-             one client, one question after the other:\n\n\
-             | question | p95 asked ms | p50 | p95 | p99 | worst | asked |\n|---|---|---|---|---|---|---|\n",
-            self.skus, self.start_seconds, self.bytes_a_cell, self.bytes_a_cell_in_the_end
-        );
-        for row in &self.rows {
+        let rows = self.rows.iter().map(|row| {
             let Latencies { p50_us, p95_us, p99_us, max_us, requests, .. } = row.seen;
             let [p50, p95, p99, max] = [p50_us, p95_us, p99_us, max_us].map(|us| us / 1e3);
-            let _ = writeln!(
-                text,
-                "| {} | {} | {p50:.2} | {p95:.2} | {p99:.2} | {max:.2} | {requests} |",
+            format!(
+                "{} | {} | {p50:.2} | {p95:.2} | {p99:.2} | {max:.2} | {requests}",
                 row.question, row.bar_ms
-            );
-        }
-        text
+            )
+        });
+        format!(
+            "\n{STORES} stores of {} SKUs each (the contract's size: `bench --parts P7 --skus {SKUS_OF_FULL_SIZE}`), \
+             read from the saved state in {:.1} s; {:.1} bytes a cell then, {:.1} after all questions (VmHWM); \
+             one client, one question after the other:\n\n{}",
+            self.skus,
+            self.start_seconds,
+            self.bytes_a_cell,
+            self.bytes_a_cell_in_the_end,
+            table("question | p95 asked ms | p50 | p95 | p99 | worst | asked", rows)
+        )
     }
 }
 
