@@ -1,7 +1,7 @@
 //! One request from its arrival to its response: what every endpoint has in common is done here,
 //! once. Neither a panic nor a cause of a defect may leave as anything but `Internal`.
 
-use std::future::Future;
+use std::future::{Future, ready};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,6 +15,7 @@ use axum::routing::{MethodFilter, MethodRouter, any, on};
 use compact_str::CompactString;
 use event_log::storage::Storage;
 use futures_util::FutureExt;
+use futures_util::future::Either;
 use parking_lot::Mutex;
 use shared::Sku;
 use tracing::Level;
@@ -124,13 +125,14 @@ where
     })
 }
 
-/// Runs a handler and makes its outcome a response.
-pub(super) async fn run<S, F, Fut>(
+/// Runs a handler and makes its outcome a response. What is done before the first wait is done at
+/// once, so that the future holds no more than it needs: it is moved, byte by byte, into its box.
+pub(super) fn run<S, F, Fut>(
     app: Arc<App<S>>,
     endpoint: Endpoint,
     request: Request,
     handler: F,
-) -> Response
+) -> impl Future<Output = Response> + use<S, F, Fut>
 where
     S: Storage,
     F: Fn(Call<S>) -> Fut,
@@ -148,37 +150,23 @@ where
             .get(TRACE_HEADER)
             .and_then(|value| value.to_str().ok())
             .map(CompactString::new),
+        request_id: request_id.clone(),
     };
     let in_flight = app.enter();
-    let body = Mutex::new(Some(body));
-    let call = Call { app: Arc::clone(&app), request_id: request_id.clone(), parts, body };
-    let outcome = if let Some(refusal) = app.load.put_off(endpoint, app.in_flight()) {
-        Err(refusal)
-    } else {
-        let caught = AssertUnwindSafe(async { handler(call).await }).catch_unwind().await;
-        caught.unwrap_or_else(|panic| Err(Failure::internal(panic_text(panic.as_ref()))))
-    };
-    let mut cause = None;
-    let mut response = outcome.unwrap_or_else(|failure| {
-        app.metrics.problem(failure.code());
-        if failure.code().status() >= 500 {
-            cause = Some((failure.code().name(), failure.cause().unwrap_or("").to_owned()));
+    let handling = match app.load.put_off(endpoint, app.in_flight()) {
+        Some(refusal) => Either::Left(ready(Err(refusal))),
+        None => {
+            let body = Mutex::new(Some(body));
+            Either::Right(handler(Call { app: Arc::clone(&app), request_id, parts, body }))
         }
-        failure.into_response(&request_id)
-    });
-    let elapsed = started.elapsed();
-    app.metrics.request(endpoint, response.status(), elapsed);
-    let status = response.status().as_u16();
-    if let Some((error, cause)) = cause {
-        seen.failed(&request_id, status, error, &cause);
-    } else if elapsed > app.options().slow_request {
-        seen.slow(&request_id, status, elapsed.as_millis() as u64);
-    } else if tracing::enabled!(Level::DEBUG) {
-        seen.answered(&request_id, status, elapsed.as_micros() as u64);
-    }
-    drop(in_flight);
-    response.headers_mut().insert(REQUEST_ID_HEADER, reply::copied_value(&request_id));
-    response
+    };
+    AssertUnwindSafe(handling).catch_unwind().map(move |caught| {
+        let outcome =
+            caught.unwrap_or_else(|panic| Err(Failure::internal(panic_text(panic.as_ref()))));
+        let response = seen.respond(&app, endpoint, outcome, started);
+        drop(in_flight);
+        response
+    })
 }
 
 /// What a log line says about a request.
@@ -186,25 +174,60 @@ struct Seen {
     method: Method,
     path: CompactString,
     trace: Option<CompactString>,
+    request_id: CompactString,
 }
 
 impl Seen {
+    /// The response to an outcome, counted and logged.
+    fn respond<S: Storage>(
+        &self,
+        app: &App<S>,
+        endpoint: Endpoint,
+        outcome: Outcome,
+        started: Instant,
+    ) -> Response {
+        let mut cause = None;
+        let mut response = outcome.unwrap_or_else(|failure| {
+            app.metrics.problem(failure.code());
+            if failure.code().status() >= 500 {
+                cause = Some((failure.code().name(), failure.cause().unwrap_or("").to_owned()));
+            }
+            failure.into_response(&self.request_id)
+        });
+        let elapsed = started.elapsed();
+        app.metrics.request(endpoint, response.status(), elapsed);
+        let status = response.status().as_u16();
+        if let Some((error, cause)) = cause {
+            self.failed(status, error, &cause);
+        } else if elapsed > app.options().slow_request {
+            self.slow(status, elapsed.as_millis() as u64);
+        } else if tracing::enabled!(Level::DEBUG) {
+            self.answered(status, elapsed.as_micros() as u64);
+        }
+        let request_id = reply::copied_value(&self.request_id);
+        response.headers_mut().insert(REQUEST_ID_HEADER, request_id);
+        response
+    }
+
     fn trace(&self) -> &str {
         self.trace.as_deref().unwrap_or("")
     }
 
-    fn failed(&self, request_id: &str, status: u16, error: &str, cause: &str) {
+    fn failed(&self, status: u16, error: &str, cause: &str) {
         let (method, path, traceparent) = (&self.method, &*self.path, self.trace());
+        let request_id = &*self.request_id;
         tracing::error!(request_id, %method, path, status, error, cause, traceparent, "failed");
     }
 
-    fn slow(&self, request_id: &str, status: u16, elapsed_ms: u64) {
+    fn slow(&self, status: u16, elapsed_ms: u64) {
         let (method, path, traceparent) = (&self.method, &*self.path, self.trace());
+        let request_id = &*self.request_id;
         tracing::warn!(request_id, %method, path, status, elapsed_ms, traceparent, "slow");
     }
 
-    fn answered(&self, request_id: &str, status: u16, elapsed_us: u64) {
+    fn answered(&self, status: u16, elapsed_us: u64) {
         let (method, path, traceparent) = (&self.method, &*self.path, self.trace());
+        let request_id = &*self.request_id;
         tracing::debug!(request_id, %method, path, status, elapsed_us, traceparent, "answered");
     }
 }

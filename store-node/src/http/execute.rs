@@ -1,10 +1,14 @@
 //! From a validated body to the ledger and back: precondition, idempotency key, durability. It must
 //! never answer a write that isn't durable.
 
+use std::future::Future;
 use std::sync::Arc;
 
 use axum::body::Bytes;
+use event_log::Seq;
 use event_log::storage::Storage;
+use futures_util::FutureExt;
+use futures_util::future::Either;
 use garde::Validate;
 use serde::Deserialize;
 use shared::wire::body::{BodyError, parse};
@@ -61,26 +65,73 @@ pub(super) struct Settled<S: Storage> {
     pub(super) replayed: bool,
 }
 
-/// Executes a command on `sku` and waits until its answer is durable. The request itself is given
-/// up before the wait, so that its connection can use the buffer that it came in again.
-pub(super) async fn execute<S: Storage>(
+/// Executes a command on `sku`; what is left is to wait until its answer is durable. The request
+/// itself is given up before that, so that its connection can use the buffer that it came in again,
+/// and only what the answer needs lives on in the future, which is moved with its request.
+pub(super) fn execute<S: Storage>(
     call: Call<S>,
     sku: Sku,
     asked: Asked,
     body: Bytes,
-) -> Result<Settled<S>, Failure> {
+) -> Result<impl Future<Output = Result<Settled<S>, Failure>> + Send, Failure> {
     let (request, precondition) = ordered(&call, sku, asked, &body)?;
     drop(body);
     let app = call.release();
     if precondition == Precondition::Never {
-        return Err(never_matches(&app, request.command.sku).await);
+        let sku = request.command.sku;
+        return Ok(Either::Right(async move { Err(never_matches(&app, sku).await) }.boxed()));
     }
-    let executed = run(&app, request).await?;
-    settle::write(&app, executed.settle).await?;
-    match executed.outcome {
-        Ok(answer) => Ok(Settled { app, answer, replayed: executed.replayed }),
-        Err(refused) => Err(refusal(&refused, precondition).replayed(executed.replayed)),
+    let keyed = request.key.is_some().then(|| request.clone());
+    let executed = match (app.ledger().execute(request, app.now()), keyed) {
+        (Err(LedgerError::Unsettled { settle }), Some(request)) => {
+            let again = again(app, request, settle, precondition);
+            return Ok(Either::Right(again.boxed()));
+        }
+        (executed, _) => executed.map_err(Failure::from)?,
+    };
+    Ok(Either::Left(Executing { app, executed, precondition }.settled()))
+}
+
+/// A command whose answer may not be durable yet.
+struct Executing<S: Storage> {
+    app: Arc<App<S>>,
+    executed: Executed,
+    precondition: Precondition,
+}
+
+impl<S: Storage> Executing<S> {
+    /// Waits until the answer is durable. A block and not an `async fn`, which would hold what it
+    /// is given twice: as it came, and as it is used.
+    fn settled(self) -> impl Future<Output = Result<Settled<S>, Failure>> + Send {
+        async move {
+            settle::write(&self.app, self.executed.settle).await?;
+            let replayed = self.executed.replayed;
+            match self.executed.outcome {
+                Ok(answer) => Ok(Settled { app: self.app, answer, replayed }),
+                Err(refused) => Err(refusal(&refused, self.precondition).replayed(replayed)),
+            }
+        }
     }
+}
+
+/// Tries a request again whose key was claimed by one whose answer is still on its way to the disk,
+/// after that answer is durable.
+async fn again<S: Storage>(
+    app: Arc<App<S>>,
+    request: Request,
+    mut unsettled: Seq,
+    precondition: Precondition,
+) -> Result<Settled<S>, Failure> {
+    for _ in 1..UNSETTLED_TRIES_MAX {
+        settle::write(&app, unsettled).await?;
+        match app.ledger().execute(request.clone(), app.now()) {
+            Err(LedgerError::Unsettled { settle }) => unsettled = settle,
+            executed => {
+                return Executing { app, executed: executed?, precondition }.settled().await;
+            }
+        }
+    }
+    Err(LedgerError::Unsettled { settle: unsettled }.into())
 }
 
 /// What a request orders, as the ledger takes it, and on what condition.
@@ -113,24 +164,6 @@ pub(super) fn require_writable<S: Storage>(call: &Call<S>) -> Result<(), Failure
         None => Ok(()),
         Some(_) => Err(Failure::new(ErrorCode::ReadOnly, "this node was started read-only")),
     }
-}
-
-/// Executes; where the same key was answered a moment ago, after that answer is durable.
-async fn run<S: Storage>(app: &App<S>, request: Request) -> Result<Executed, Failure> {
-    if request.key.is_none() {
-        return app.ledger().execute(request, app.now()).map_err(Failure::from);
-    }
-    let mut unsettled = None;
-    for _ in 0..UNSETTLED_TRIES_MAX {
-        match app.ledger().execute(request.clone(), app.now()) {
-            Err(LedgerError::Unsettled { settle }) => {
-                settle::write(app, settle).await?;
-                unsettled = Some(LedgerError::Unsettled { settle });
-            }
-            other => return other.map_err(Failure::from),
-        }
-    }
-    Err(unsettled.map_or_else(|| Failure::internal("no try was made"), Failure::from))
 }
 
 fn refusal(refused: &Refused, precondition: Precondition) -> Failure {

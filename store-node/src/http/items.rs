@@ -55,7 +55,7 @@ async fn create<S: Storage>(mut call: Call<S>) -> Outcome {
         let body: CreateBody<'_> = parse(&bytes)?;
         (body.sku(), Asked::of(&body))
     };
-    let settled = execute(call, sku, asked, bytes).await?;
+    let settled = execute(call, sku, asked, bytes)?.await?;
     let mut response = item_answer(&settled, StatusCode::CREATED)?;
     if let Answer::Changed { event, .. } = &settled.answer {
         reply::set_location(&mut response, path_of(&event.sku));
@@ -90,7 +90,7 @@ async fn update<S: Storage>(mut call: Call<S>) -> Outcome {
     headers::require_json(call.headers(), Some(MERGE_PATCH))?;
     let bytes = body::read(&mut call, BODY_BYTES_MAX).await?;
     let asked = asked::<UpdateBody<'_>>(&bytes)?;
-    item_answer(&execute(call, sku, asked, bytes).await?, StatusCode::OK)
+    item_answer(&execute(call, sku, asked, bytes)?.await?, StatusCode::OK)
 }
 
 /// The body of `DELETE` may be empty.
@@ -104,7 +104,7 @@ async fn deactivate<S: Storage>(mut call: Call<S>) -> Outcome {
         headers::require_json(call.headers(), None)?;
         asked::<DeactivateBody>(&bytes)?
     };
-    item_answer(&execute(call, sku, asked, bytes).await?, StatusCode::OK)
+    item_answer(&execute(call, sku, asked, bytes)?.await?, StatusCode::OK)
 }
 
 /// The full item after a create, update or deactivate; its quantities alone where a repeated

@@ -1,6 +1,7 @@
 //! `/api/inventory/{sku}/receive`, `sell`, `return`, `adjust`, and the way that all verbs on one
 //! item go.
 
+use std::future::Future;
 use std::sync::Arc;
 
 use axum::Router;
@@ -46,24 +47,30 @@ pub(super) fn verb<S: Storage>(endpoint: Endpoint, read: Read) -> MethodRouter<A
     route(MethodFilter::POST, endpoint, move |call| apply(call, read))
 }
 
-async fn apply<S: Storage>(mut call: Call<S>, read: Read) -> Outcome {
-    query::require_none(call.uri())?;
-    let sku = call.sku()?;
-    let bytes = body::read_json(&mut call, BODY_BYTES_MAX).await?;
-    let asked = read(&bytes)?;
-    let settled = execute(call, sku, asked, bytes).await?;
-    let store = settled.app.store_id();
-    let (mut response, version) = match &settled.answer {
-        Answer::Changed { seq, event } => {
-            (reply::ok(&VerbAnswer::of_event(store, event, seq.get())), event.version)
-        }
-        Answer::Unchanged { sku, version, quantities, reservation, .. } => {
-            let answer = VerbAnswer::unchanged(store, sku, *version, quantities)
-                .with_reservation(reservation.as_ref());
-            (reply::ok(&answer), *version)
-        }
-    };
-    reply::set_etag(&mut response, version.get());
-    reply::set_replayed(&mut response, settled.replayed);
-    Ok(response)
+/// Does a verb. A block and not an `async fn`, which would hold the call twice.
+pub(super) fn apply<S: Storage>(
+    mut call: Call<S>,
+    read: Read,
+) -> impl Future<Output = Outcome> + Send {
+    async move {
+        query::require_none(call.uri())?;
+        let sku = call.sku()?;
+        let bytes = body::read_json(&mut call, BODY_BYTES_MAX).await?;
+        let asked = read(&bytes)?;
+        let settled = execute(call, sku, asked, bytes)?.await?;
+        let store = settled.app.store_id();
+        let (mut response, version) = match &settled.answer {
+            Answer::Changed { seq, event } => {
+                (reply::ok(&VerbAnswer::of_event(store, event, seq.get())), event.version)
+            }
+            Answer::Unchanged { sku, version, quantities, reservation, .. } => {
+                let answer = VerbAnswer::unchanged(store, sku, *version, quantities)
+                    .with_reservation(reservation.as_ref());
+                (reply::ok(&answer), *version)
+            }
+        };
+        reply::set_etag(&mut response, version.get());
+        reply::set_replayed(&mut response, settled.replayed);
+        Ok(response)
+    }
 }

@@ -23,6 +23,9 @@ const BARE: [(&[u8], ErrorCode); 3] = [
     (b" 414 URI Too Long\r\n", ErrorCode::UriTooLong),
     (b" 431 Request Header Fields Too Large\r\n", ErrorCode::HeadersTooLarge),
 ];
+/// An answer up to this size, in bytes, goes out in one piece: to gather its head and body costs the
+/// system more than copying them.
+const JOINED_BYTES_MAX: usize = 2048;
 const VERSION: &[u8] = b"HTTP/1.1";
 const EMPTY: &[u8] = b"content-length: 0\r\n";
 
@@ -127,6 +130,16 @@ fn worded(head: &[u8], (lines, body): &(String, Vec<u8>)) -> (Vec<u8>, usize) {
     (bytes, head.len())
 }
 
+/// The slices one behind the other, if they have room.
+fn joined<'a>(slices: &[IoSlice<'_>], room: &'a mut [u8; JOINED_BYTES_MAX]) -> Option<&'a [u8]> {
+    let mut end = 0;
+    for slice in slices {
+        room.get_mut(end..end + slice.len())?.copy_from_slice(slice);
+        end += slice.len();
+    }
+    Some(&room[..end])
+}
+
 fn find(bytes: &[u8], part: &[u8]) -> Option<usize> {
     bytes.windows(part.len()).position(|window| window == part)
 }
@@ -170,7 +183,11 @@ impl AsyncWrite for HeadStream {
         if let Some(refusal) = self.poll_refusal(context) {
             return refusal;
         }
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+        let mut room = [0; JOINED_BYTES_MAX];
+        match joined(slices, &mut room) {
+            Some(bytes) => Pin::new(&mut self.stream).poll_write(context, bytes),
+            None => Pin::new(&mut self.stream).poll_write_vectored(context, slices),
+        }
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -8,8 +8,11 @@ use http_body_util::BodyExt;
 use shared::{StoreId, Timestamp};
 
 use super::*;
+use crate::http::execute::asked;
+use crate::http::movements;
 use crate::http::{AppOptions, LoadLimits};
 use crate::ledger::{Ledger, LedgerOptions};
+use shared::wire::node::movements::SellBody;
 
 /// A node's state on a simulated disk.
 pub(in crate::http) fn app(load: LoadLimits) -> Arc<App<SimStorage>> {
@@ -53,4 +56,15 @@ async fn a_panic_is_an_internal_error_without_its_text() {
     assert_eq!(problem["instance"], id);
     assert!(!problem.to_string().contains("42"), "{problem}");
     assert_eq!(app.in_flight(), 0);
+}
+
+/// The future of each request is moved into a box, all of its bytes.
+#[tokio::test]
+async fn the_future_of_a_verb_is_small() {
+    let app = app(LoadLimits::default());
+    let request = Request::post("/api/inventory/A/sell").body(Body::empty()).unwrap();
+    let apply = |call| movements::apply(call, |body| asked::<SellBody<'_>>(body));
+    let future = run(app, Endpoint::Sell, request, apply);
+    let bytes = std::mem::size_of_val(&future);
+    assert!(bytes <= 2_048, "{bytes}");
 }
