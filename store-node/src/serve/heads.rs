@@ -240,4 +240,22 @@ mod tests {
         assert_eq!(String::from_utf8(bytes).unwrap(), expected);
         assert_eq!(stands_for, BARE_400.len());
     }
+
+    #[test]
+    fn a_short_answer_is_joined_and_a_long_one_gathered() {
+        let body = vec![b'b'; JOINED_BYTES_MAX - 2];
+        let slices = |parts: &[&[u8]]| -> Option<Vec<u8>> {
+            let slices: Vec<_> = parts.iter().map(|part| IoSlice::new(part)).collect();
+            joined(&slices, &mut [0; JOINED_BYTES_MAX]).map(<[u8]>::to_vec)
+        };
+        assert_eq!(slices(&[b"head", b"", b"body"]), Some(b"headbody".to_vec()));
+        assert_eq!(slices(&[]), Some(Vec::new()));
+        assert_eq!(
+            slices(&[b"hh", &body]),
+            Some([b"hh", &body[..]].concat()),
+            "as much as there is"
+        );
+        assert_eq!(slices(&[b"hhh", &body]), None);
+        assert_eq!(slices(&[&[0; JOINED_BYTES_MAX + 1]]), None);
+    }
 }
