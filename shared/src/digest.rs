@@ -22,16 +22,43 @@ pub fn item_digest(sku: &Sku, cell: &Cell) -> u128 {
 
 /// The same, by the text of a SKU that is known to be one.
 pub fn digest_of(sku: &str, cell: &Cell) -> u128 {
-    if cell.version == Version::ZERO {
-        return 0;
+    let mut input = DigestInput::default();
+    input.set(sku.as_bytes(), cell);
+    input.digest()
+}
+
+/// What is hashed of an item at one moment. Hashing right behind the writing waits until the bytes
+/// have arrived in the cache; whoever has many items writes some first and hashes them afterwards.
+#[derive(Debug, Clone)]
+pub struct DigestInput {
+    bytes: [u8; INPUT_BYTES_MAX],
+    /// Zero for an item that doesn't exist.
+    length: usize,
+}
+
+impl Default for DigestInput {
+    fn default() -> Self {
+        Self { bytes: [0; INPUT_BYTES_MAX], length: 0 }
     }
-    let mut input = [0_u8; INPUT_BYTES_MAX];
-    let sku = sku.as_bytes();
-    let end = 1 + sku.len() + STATE_BYTES;
-    input[0] = sku.len() as u8;
-    input[1..=sku.len()].copy_from_slice(sku);
-    input[1 + sku.len()..end].copy_from_slice(&state_bytes(cell));
-    xxh3_128(&input[..end])
+}
+
+impl DigestInput {
+    /// Takes over an item, by the bytes of a text that is known to be a SKU.
+    pub fn set(&mut self, sku: &[u8], cell: &Cell) {
+        if cell.version == Version::ZERO {
+            self.length = 0;
+            return;
+        }
+        self.length = 1 + sku.len() + STATE_BYTES;
+        self.bytes[0] = sku.len() as u8;
+        self.bytes[1..=sku.len()].copy_from_slice(sku);
+        self.bytes[1 + sku.len()..self.length].copy_from_slice(&state_bytes(cell));
+    }
+
+    /// Its [`item_digest`].
+    pub fn digest(&self) -> u128 {
+        if self.length == 0 { 0 } else { xxh3_128(&self.bytes[..self.length]) }
+    }
 }
 
 fn state_bytes(cell: &Cell) -> [u8; STATE_BYTES] {
@@ -74,10 +101,14 @@ mod tests {
             |c, _| c.metadata_hash = 1,
         ];
         let mut seen = vec![item_digest(&sku, &base)];
+        let mut input = DigestInput::default();
+        assert_eq!(input.digest(), item_digest(&sku, &Cell::default()), "nothing is zero");
         for change in changes {
             let mut cell = base;
             change(&mut cell, one);
             seen.push(item_digest(&sku, &cell));
+            input.set(sku.as_str().as_bytes(), &cell);
+            assert_eq!(Some(&input.digest()), seen.last());
         }
         seen.push(item_digest(&Sku::new("B").unwrap(), &base));
         let mut distinct = seen.clone();

@@ -32,11 +32,12 @@ pub(crate) struct LoadShard {
 
 /// An unpacked slot; four cache lines.
 #[repr(align(64))]
-struct Used {
-    slot: Slot,
+pub(crate) struct Used {
+    pub(crate) slot: Slot,
     /// The digest of its item, so that moving it needs only the new one.
-    digest: u128,
-    number: u32,
+    pub(crate) digest: u128,
+    /// The slot's number.
+    pub(crate) number: u32,
 }
 
 const _: () = assert!(size_of::<Used>() <= 256, "an unpacked slot fits four cache lines");
@@ -61,13 +62,6 @@ impl PackedItem {
     }
 }
 
-/// A slot in use, with what belongs to it.
-pub(crate) struct Loading<'a> {
-    pub(crate) sku: &'a str,
-    pub(crate) slot: &'a mut Slot,
-    pub(crate) digest: &'a mut u128,
-}
-
 impl LoadShard {
     /// Makes room for so many items.
     pub(crate) fn reserve(&mut self, items: usize) {
@@ -82,19 +76,37 @@ impl LoadShard {
         Some(place.number)
     }
 
-    /// A slot by its number.
-    pub(crate) fn slot(&mut self, number: u32) -> Loading<'_> {
-        let sku = self.skus.get(number);
+    /// Unpacks a slot, unless it is in use; returns its place among those that are.
+    pub(crate) fn place_in_use(&mut self, number: u32) -> u32 {
         let place = &mut self.places[number as usize];
         if *place == UNUSED {
             *place = self.used.len() as u32;
             let (block, index) = split(number);
             let slot = own(&mut self.blocks[block]).take(index);
-            let digest = digest::digest_of(sku, slot.item.cell());
+            let digest = digest::digest_of(self.skus.get(number), slot.item.cell());
             self.used.push(Used { slot, digest, number });
         }
-        let Used { slot, digest, .. } = &mut self.used[*place as usize];
-        Loading { sku, slot, digest }
+        *place
+    }
+
+    /// A slot in use by its place among them.
+    pub(crate) fn used_mut(&mut self, place: u32) -> &mut Used {
+        &mut self.used[place as usize]
+    }
+
+    /// The SKU of a slot.
+    pub(crate) fn sku(&self, number: u32) -> &str {
+        self.skus.get(number)
+    }
+
+    /// Looks at the memory that an event about a slot in use needs, without waiting for it: what
+    /// is there means nothing.
+    pub(crate) fn touch(&self, place: u32, is_reservation: bool) -> u64 {
+        let Used { slot, digest, .. } = &self.used[place as usize];
+        let cell = slot.item.cell();
+        let read = cell.version.get() ^ slot.last_seq.get() ^ *digest as u64;
+        let reservations = slot.item.reservations().filter(|_| is_reservation);
+        read ^ reservations.map_or(0, |all| u64::from(all.iter_live().next().is_some()))
     }
 
     /// How many slots there are.
@@ -103,7 +115,7 @@ impl LoadShard {
     }
 
     /// How many of them are unpacked.
-    pub(crate) fn used(&self) -> usize {
+    pub(crate) fn used_count(&self) -> usize {
         self.used.len()
     }
 
