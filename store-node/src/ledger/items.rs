@@ -27,7 +27,7 @@ use threading::RwLock;
 use block::{BLOCK_SLOTS, Block};
 use columns::{COLUMN_BLOCKS, Columns, Found, Lane};
 pub(crate) use columns::{Counted, Probe};
-pub(crate) use loading::{LoadShard, PackedItem, Used};
+pub(crate) use loading::{LoadShard, PackedItem, ShortSku, Used};
 pub(crate) use order::Chunk;
 use order::SkuOrder;
 use skus::Skus;

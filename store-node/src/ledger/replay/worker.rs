@@ -15,14 +15,17 @@ use super::batch::{Batch, BatchRecord};
 use super::{ReplayError, ReservationSummary};
 use crate::expiry::ClosedEntry;
 use crate::idempotency::{KeyEntry, KeyStage};
-use crate::ledger::items::{ITEM_SHARDS, LoadShard, Slot, Used, hash_of};
+use crate::ledger::items::{ITEM_SHARDS, LoadShard, ShortSku, Slot, Used, hash_of};
 use crate::ledger::orders::{OrderEntry, OrderIndex, OrderStage};
 
-/// How many records are looked up before the first of them is applied, and applied before the
-/// first digest is hashed.
-const TOGETHER: usize = 16;
+/// How many records are looked up before the first of them is read, read before the first is
+/// applied, and applied before the first digest is hashed.
+const TOGETHER: usize = 32;
 /// The kinds of records that are about a reservation, for a guess at what memory they need.
 const RESERVATION_KINDS: RangeInclusive<u8> = 9..=13;
+
+/// Where the length of the SKU stands in a record.
+const SKU_LENGTH_AT: usize = 3;
 
 /// A worker is through with a batch.
 pub(super) struct BatchDone {
@@ -66,7 +69,7 @@ pub(super) struct Worker<'run> {
     moved: Vec<u128>,
     keys: KeyStage<'run>,
     orders: &'run OrderIndex,
-    movements: MovementReader,
+    movements: Vec<MovementReader>,
     /// What was applied and isn't hashed yet.
     unhashed: Vec<Unhashed>,
     inputs: [DigestInput; TOGETHER],
@@ -99,7 +102,7 @@ impl<'run> Worker<'run> {
             moved: Vec::new(),
             keys,
             orders,
-            movements: MovementReader::default(),
+            movements: (0..TOGETHER).map(|_| MovementReader::default()).collect(),
             unhashed: Vec::with_capacity(TOGETHER),
             inputs: std::array::from_fn(|_| DigestInput::default()),
             end: WorkerEnd::default(),
@@ -146,14 +149,28 @@ impl<'run> Worker<'run> {
 
     /// Derives what the ledger knows of the reservations.
     fn summarise(&mut self) {
-        let places = std::mem::take(&mut self.with_reservations);
+        let mut places = std::mem::take(&mut self.with_reservations);
+        places.sort_unstable();
         let mut orders = OrderStage::new(self.orders);
-        for (place, number) in places {
-            let shard = &mut self.shards[place];
-            let sku = known(shard.sku(number));
-            let used = shard.place_in_use(number);
-            let slot = &mut shard.used_mut(used).slot;
-            summarise(&sku, slot, &mut self.end.reservations, &mut orders);
+        for places in places.chunks_mut(TOGETHER) {
+            // What was a slot's number is its place in use from here on.
+            for (place, used) in &mut *places {
+                *used = self.shards[*place].place_in_use(*used);
+            }
+            let mut touched = 0;
+            for step in [LoadShard::touch_reservations, LoadShard::touch_all_live] {
+                for (place, used) in &*places {
+                    touched ^= step(&self.shards[*place], *used);
+                }
+            }
+            black_box(touched);
+            for (place, used) in &*places {
+                let shard = &mut self.shards[*place];
+                let number = shard.used_mut(*used).number;
+                let sku = known(shard.sku(number));
+                let slot = &mut shard.used_mut(*used).slot;
+                summarise(&sku, slot, &mut self.end.reservations, &mut orders);
+            }
         }
         orders.hand_over_all();
     }
@@ -172,8 +189,8 @@ impl<'run> Worker<'run> {
         }
     }
 
-    /// Looks up the slots of some records, then applies these, then hashes the digests: steps that
-    /// don't wait for each other keep more of the memory and of the processor busy.
+    /// Looks up the slots of some records, then reads and applies these, then hashes the digests:
+    /// steps that don't wait for each other keep more of the memory and of the processor busy.
     fn apply_records<'a>(
         &mut self,
         mut records: impl Iterator<Item = BatchRecord<'a>>,
@@ -184,18 +201,29 @@ impl<'run> Worker<'run> {
         loop {
             let mut group = [None; TOGETHER];
             for (entry, record) in group.iter_mut().zip(records.by_ref()) {
-                *entry = Some((record, self.find(record.bytes, place)));
+                let hash = record_sku_bytes(record.bytes).map(hash_of);
+                let guessed = hash.and_then(|hash| self.shards[place].guess(hash));
+                *entry = Some((record, guessed));
             }
-            let mut touched = 0;
-            for (record, used) in group.iter().flatten() {
-                let kind = record.bytes.first().copied().unwrap_or_default();
-                let is_reservation = RESERVATION_KINDS.contains(&kind);
-                let touch = |used| self.shards[place].touch(used, is_reservation);
-                touched ^= used.map_or(0, touch);
+            for (record, found) in group.iter_mut().flatten() {
+                let short = ShortSku::read(record.bytes.get(SKU_LENGTH_AT..).unwrap_or_default());
+                let confirmed = found.and_then(|number| self.shards[place].confirm(number, short));
+                *found = confirmed.or_else(|| self.find(record.bytes, place));
             }
-            black_box(touched);
-            for (record, used) in group.into_iter().flatten() {
-                self.apply_record(record, used, place)?;
+            self.touch(group.iter().flatten(), place);
+            let mut are_movements = [false; TOGETHER];
+            for ((entry, reader), is_movement) in
+                group.iter().flatten().zip(&mut self.movements).zip(&mut are_movements)
+            {
+                *is_movement = entry.1.is_some() && reader.read(entry.0.bytes).is_some();
+            }
+            for (index, (record, used)) in group.iter().flatten().enumerate() {
+                match used {
+                    Some(used) if are_movements[index] => {
+                        self.apply_movement(record, *used, place, index)?;
+                    }
+                    _ => self.apply_record(record, *used, place)?,
+                }
             }
             self.hash(place);
             if group[TOGETHER - 1].is_none() {
@@ -204,12 +232,38 @@ impl<'run> Worker<'run> {
         }
     }
 
+    /// Looks at the memory that records will need, one step after the other for all of them.
+    fn touch<'a, 'b: 'a>(
+        &self,
+        records: impl Iterator<Item = &'a (BatchRecord<'b>, Option<u32>)> + Clone,
+        place: usize,
+    ) {
+        let shard = &self.shards[place];
+        let mut touched = 0;
+        let mut about_reservations = [0; TOGETHER];
+        let mut count = 0;
+        for (record, used) in records {
+            let Some(used) = used else { continue };
+            let kind = record.bytes.first().copied().unwrap_or_default();
+            about_reservations[count] = *used;
+            count += usize::from(RESERVATION_KINDS.contains(&kind));
+            touched ^= shard.touch(*used);
+        }
+        let about_reservations = &about_reservations[..count];
+        for used in about_reservations {
+            touched ^= shard.touch_reservations(*used);
+        }
+        for used in about_reservations {
+            touched ^= shard.touch_live(*used);
+        }
+        black_box(touched);
+    }
+
     /// The place in use of the slot of a record's item, if there is one.
     fn find(&mut self, record: &[u8], place: usize) -> Option<u32> {
         let sku = record_sku_bytes(record)?;
-        let shard = &mut self.shards[place];
-        let number = shard.find(hash_of(sku), sku)?;
-        Some(shard.place_in_use(number))
+        let short = ShortSku::read(&record[SKU_LENGTH_AT..]);
+        self.shards[place].find_in_use(hash_of(sku), sku, short)
     }
 
     /// Hashes what was applied, and adds what it moved to the parts of the frames.
@@ -222,26 +276,32 @@ impl<'run> Worker<'run> {
         }
     }
 
+    /// Applies the movement that was read into the reader of this index.
+    fn apply_movement(
+        &mut self,
+        record: &BatchRecord<'_>,
+        used: u32,
+        place: usize,
+        index: usize,
+    ) -> Result<(), ReplayError> {
+        let event = self.movements[index].event();
+        if let Some(key) = event.context.key {
+            self.end.keys += 1;
+            self.keys.remember(KeyEntry::new(key, record.seq, event.recorded_at));
+        }
+        let done = apply(self.shards[place].used_mut(used), event, record, self.hi)?;
+        self.note(record, place, used, done);
+        Ok(())
+    }
+
+    /// Applies any record of this version: the long way.
     fn apply_record(
         &mut self,
-        record: BatchRecord<'_>,
+        record: &BatchRecord<'_>,
         found: Option<u32>,
         place: usize,
     ) -> Result<(), ReplayError> {
-        let BatchRecord { seq, frame, bytes } = record;
-        if let Some(number) = found
-            && let Some(event) = self.movements.read(bytes)
-        {
-            if let Some(key) = event.context.key {
-                self.end.keys += 1;
-                self.keys.remember(KeyEntry::new(key, seq, event.recorded_at));
-            }
-            let used = self.shards[place].used_mut(number);
-            let done = apply(used, event, &record, self.hi)?;
-            self.note(&record, place, number, done);
-            return Ok(());
-        }
-        // The long way: any record of this version.
+        let BatchRecord { seq, frame, bytes } = *record;
         let event =
             match decode_record(bytes).map_err(|source| ReplayError::Record { seq, source })? {
                 Record::Event(event) => event,
@@ -257,13 +317,13 @@ impl<'run> Worker<'run> {
             self.keys.remember(KeyEntry::new(key, seq, event.recorded_at));
         }
         // It may have been created since.
-        let Some(number) = found.or_else(|| self.find(bytes, place)) else {
+        let Some(used) = found.or_else(|| self.find(bytes, place)) else {
             let moved = self.create(&event, seq, place)?;
             self.moved[frame] = self.moved[frame].wrapping_add(moved);
             return Ok(());
         };
-        let done = apply(self.shards[place].used_mut(number), &event, &record, self.hi)?;
-        self.note(&record, place, number, done);
+        let done = apply(self.shards[place].used_mut(used), &event, record, self.hi)?;
+        self.note(record, place, used, done);
         Ok(())
     }
 
