@@ -64,7 +64,7 @@ impl Upkeep {
         let (app, stop) = (Arc::clone(app), Arc::clone(&stopping));
         let thread = std::thread::Builder::new().name("upkeep".to_owned()).spawn(move || {
             let mut turn = 0_u64;
-            let mut poisoned = false;
+            let (mut poisoned, mut short) = (false, false);
             let mut covered = newest_snapshot(&app);
             // Who only looks shows what was, and changes nothing.
             let is_writer = app.log().read_only().is_none();
@@ -73,6 +73,7 @@ impl Upkeep {
             let mut give_back_at = Instant::now() + GIVE_BACK_AFTER;
             while !stop.load(Ordering::Relaxed) {
                 let now = app.now();
+                short = tell_shortage(&app, short);
                 if give_back_at <= Instant::now() {
                     give_back_at = Instant::now() + GIVE_BACK_EVERY;
                     give_back();
@@ -108,6 +109,21 @@ impl Upkeep {
             tracing::error!("the upkeep thread panicked");
         }
     }
+}
+
+/// Says once that the log can't prepare room; returns whether that is so. Until the room that is
+/// left is used up, nobody else would notice.
+fn tell_shortage<S: Storage>(app: &App<S>, known: bool) -> bool {
+    let shortage = app.log().shortage();
+    match &shortage {
+        Some(reason) if !known => tracing::error!(
+            reason,
+            "no segment can be made ready: writes end when the room that is left is used up"
+        ),
+        None if known => tracing::info!("segments can be made ready again"),
+        _ => {}
+    }
+    shortage.is_some()
 }
 
 /// Lets the allocator give back what has been free for a second. It does so when a thread ends or
