@@ -106,7 +106,9 @@ fn a_restored_table_is_as_if_it_had_never_been_away() {
     let table = KeyTable::new(64 * 100, LIFE_US);
     let restore = |entries: &[KeyEntry], hi: u64, seconds: i64| {
         let mut stage = KeyStage::new(&table, Seq::new(hi), at(seconds));
-        entries.iter().for_each(|entry| stage.remember(*entry));
+        for entry in entries {
+            stage.remember(*entry);
+        }
         stage.hand_over_all();
     };
     for number in 0..2_000 {
