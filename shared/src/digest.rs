@@ -22,9 +22,22 @@ pub fn item_digest(sku: &Sku, cell: &Cell) -> u128 {
 
 /// The same, by the text of a SKU that is known to be one.
 pub fn digest_of(sku: &str, cell: &Cell) -> u128 {
-    let mut input = DigestInput::default();
-    input.set(sku.as_bytes(), cell);
-    input.digest()
+    if cell.version == Version::ZERO {
+        return 0;
+    }
+    let mut input = [0_u8; INPUT_BYTES_MAX];
+    let length = put_input(&mut input, sku.as_bytes(), cell);
+    xxh3_128(&input[..length])
+}
+
+/// Writes what is hashed of an item that exists; returns how long it is.
+#[inline]
+fn put_input(input: &mut [u8; INPUT_BYTES_MAX], sku: &[u8], cell: &Cell) -> usize {
+    let end = 1 + sku.len() + STATE_BYTES;
+    input[0] = sku.len() as u8;
+    input[1..=sku.len()].copy_from_slice(sku);
+    input[1 + sku.len()..end].copy_from_slice(&state_bytes(cell));
+    end
 }
 
 /// What is hashed of an item at one moment. Hashing right behind the writing waits until the bytes
@@ -45,14 +58,8 @@ impl Default for DigestInput {
 impl DigestInput {
     /// Takes over an item, by the bytes of a text that is known to be a SKU.
     pub fn set(&mut self, sku: &[u8], cell: &Cell) {
-        if cell.version == Version::ZERO {
-            self.length = 0;
-            return;
-        }
-        self.length = 1 + sku.len() + STATE_BYTES;
-        self.bytes[0] = sku.len() as u8;
-        self.bytes[1..=sku.len()].copy_from_slice(sku);
-        self.bytes[1 + sku.len()..self.length].copy_from_slice(&state_bytes(cell));
+        let exists = cell.version != Version::ZERO;
+        self.length = if exists { put_input(&mut self.bytes, sku, cell) } else { 0 };
     }
 
     /// Its [`item_digest`].
