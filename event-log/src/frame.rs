@@ -39,6 +39,10 @@ const CHAIN_END: usize = 104;
 const PAYLOAD_CRC_OFFSET: usize = 120;
 const HEADER_CRC_OFFSET: usize = 124;
 const FLAGS_KNOWN: u16 = 0;
+/// What a link hashes besides the payload.
+const LINK_HEAD_BYTES: usize = 32 + CHAIN_OFFSET + (PAYLOAD_CRC_OFFSET - CHAIN_END);
+/// So many bytes are hashed in one piece: eight chunks of BLAKE3, which it takes side by side.
+const HASHED_AT_ONCE_BYTES: usize = 8 << 10;
 
 /// What a frame is for. The numbers are those on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -357,11 +361,23 @@ pub fn seal(
 }
 
 fn link(previous: &Chain, stored: &[u8]) -> Chain {
+    // Piece by piece, BLAKE3 would take most of a common frame chunk after chunk: half as fast.
+    let mut piece = [0_u8; HASHED_AT_ONCE_BYTES];
+    let payload = &stored[FRAME_HEADER_BYTES..];
+    let (first, rest) = payload.split_at(payload.len().min(piece.len() - LINK_HEAD_BYTES));
+    let parts = [
+        &previous.as_bytes()[..],
+        &stored[..CHAIN_OFFSET],
+        &stored[CHAIN_END..PAYLOAD_CRC_OFFSET],
+        first,
+    ];
+    let mut length = 0;
+    for part in parts {
+        piece[length..length + part.len()].copy_from_slice(part);
+        length += part.len();
+    }
     let mut hasher = blake3::Hasher::new();
-    hasher.update(previous.as_bytes());
-    hasher.update(&stored[..CHAIN_OFFSET]);
-    hasher.update(&stored[CHAIN_END..PAYLOAD_CRC_OFFSET]);
-    hasher.update(&stored[FRAME_HEADER_BYTES..]);
+    hasher.update(&piece[..length]).update(rest);
     Chain::new(*hasher.finalize().as_bytes())
 }
 

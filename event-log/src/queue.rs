@@ -282,6 +282,13 @@ impl<S: Storage> Queue<S> {
         self.shortage = Some(shortage);
     }
 
+    /// Why the last try to make a spare failed.
+    pub(crate) fn shortage(&self) -> Option<&str> {
+        self.shortage.as_ref().map(|shortage| match shortage {
+            Shortage::NoSpace { reason } | Shortage::Io { reason } => reason.as_str(),
+        })
+    }
+
     /// How full the batch is, in percent of what it may grow to.
     pub(crate) fn percent(&self) -> u8 {
         if self.batch.is_empty() {

@@ -140,6 +140,8 @@ pub struct LogStatus {
     pub waiters: usize,
     /// Spare segments ready.
     pub spares: usize,
+    /// Why the last try to make one failed: appends go on until the room that is left is used up.
+    pub shortage: Option<String>,
     /// How long syncs took.
     pub sync: SyncStats,
     /// How it was found at opening.
@@ -194,10 +196,11 @@ impl<S: Storage> Log<S> {
     /// Everything the log tells about itself, at this moment.
     pub fn status(&self) -> LogStatus {
         let shared = &*self.shared;
-        let (state, last, queue_bytes, spares) = {
+        let (state, last, queue_bytes, spares, shortage) = {
             let queue = shared.queue.lock();
             let waiting = if queue.batch.is_empty() { 0 } else { queue.batch.bytes.len() };
-            (state_of(&queue.gate), queue.last, waiting, queue.spare_count())
+            let shortage = queue.shortage().map(str::to_owned);
+            (state_of(&queue.gate), queue.last, waiting, queue.spare_count(), shortage)
         };
         let tip = self.tip();
         let segments = shared
@@ -230,6 +233,7 @@ impl<S: Storage> Log<S> {
             queue_bytes,
             waiters: shared.waiters.waiting(),
             spares,
+            shortage,
             sync: shared.sync_clock.stats(),
             opened: shared.opened.clone(),
             unknown_files: shared.unknown_files.clone(),
@@ -239,6 +243,11 @@ impl<S: Storage> Log<S> {
     /// How full the next commit is, in percent of the preallocated room that it may grow into.
     pub fn queue_percent(&self) -> u8 {
         self.shared.queue.lock().percent()
+    }
+
+    /// Why the last try to make a spare segment failed; none if it didn't.
+    pub fn shortage(&self) -> Option<String> {
+        self.shared.queue.lock().shortage().map(str::to_owned)
     }
 
     /// Whether the log takes appends: the cheap part of [`Log::status`].

@@ -26,12 +26,46 @@ pub fn digest_of(sku: &str, cell: &Cell) -> u128 {
         return 0;
     }
     let mut input = [0_u8; INPUT_BYTES_MAX];
-    let sku = sku.as_bytes();
+    let length = put_input(&mut input, sku.as_bytes(), cell);
+    xxh3_128(&input[..length])
+}
+
+/// Writes what is hashed of an item that exists; returns how long it is.
+#[inline]
+fn put_input(input: &mut [u8; INPUT_BYTES_MAX], sku: &[u8], cell: &Cell) -> usize {
     let end = 1 + sku.len() + STATE_BYTES;
     input[0] = sku.len() as u8;
     input[1..=sku.len()].copy_from_slice(sku);
     input[1 + sku.len()..end].copy_from_slice(&state_bytes(cell));
-    xxh3_128(&input[..end])
+    end
+}
+
+/// What is hashed of an item at one moment. Hashing right behind the writing waits until the bytes
+/// have arrived in the cache; whoever has many items writes some first and hashes them afterwards.
+#[derive(Debug, Clone)]
+pub struct DigestInput {
+    bytes: [u8; INPUT_BYTES_MAX],
+    /// Zero for an item that doesn't exist.
+    length: usize,
+}
+
+impl Default for DigestInput {
+    fn default() -> Self {
+        Self { bytes: [0; INPUT_BYTES_MAX], length: 0 }
+    }
+}
+
+impl DigestInput {
+    /// Takes over an item, by the bytes of a text that is known to be a SKU.
+    pub fn set(&mut self, sku: &[u8], cell: &Cell) {
+        let exists = cell.version != Version::ZERO;
+        self.length = if exists { put_input(&mut self.bytes, sku, cell) } else { 0 };
+    }
+
+    /// Its [`item_digest`].
+    pub fn digest(&self) -> u128 {
+        if self.length == 0 { 0 } else { xxh3_128(&self.bytes[..self.length]) }
+    }
 }
 
 fn state_bytes(cell: &Cell) -> [u8; STATE_BYTES] {
@@ -74,10 +108,14 @@ mod tests {
             |c, _| c.metadata_hash = 1,
         ];
         let mut seen = vec![item_digest(&sku, &base)];
+        let mut input = DigestInput::default();
+        assert_eq!(input.digest(), item_digest(&sku, &Cell::default()), "nothing is zero");
         for change in changes {
             let mut cell = base;
             change(&mut cell, one);
             seen.push(item_digest(&sku, &cell));
+            input.set(sku.as_str().as_bytes(), &cell);
+            assert_eq!(Some(&input.digest()), seen.last());
         }
         seen.push(item_digest(&Sku::new("B").unwrap(), &base));
         let mut distinct = seen.clone();

@@ -201,10 +201,20 @@ impl Item {
     /// [`Item::check`] and then [`Item::apply`], with fewer look-ups: what replaying does millions
     /// of times a second. Nothing has changed after an error.
     pub fn accept(&mut self, event: &Event) -> Result<(), CheckError> {
-        let Change::Reserved { order_id, quantity, expires_at } = &event.change else {
-            self.check(event)?;
-            self.apply(event);
-            return Ok(());
+        let (order_id, quantity, expires_at) = match &event.change {
+            Change::Reserved { order_id, quantity, expires_at } => (order_id, quantity, expires_at),
+            Change::Received { .. } | Change::Sold { .. } => {
+                // `reserved` is as it was, which the check says, and so are the reservations.
+                self.cell.check(event)?;
+                self.cell.apply(event);
+                self.updated_at = event.recorded_at;
+                return Ok(());
+            }
+            _ => {
+                self.check(event)?;
+                self.apply(event);
+                return Ok(());
+            }
         };
         self.cell.check(event)?;
         let opened = (!quantity.is_zero())

@@ -9,6 +9,7 @@
 //! positions; expiry is popping the ring's front.
 
 mod ring;
+mod stage;
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +22,7 @@ use threading::{Condvar, Mutex};
 
 pub use ring::KeyEntry;
 use ring::KeyRing;
+pub use stage::KeyStage;
 
 /// How many parts the table has, each with a lock of its own.
 pub const KEY_SHARDS: usize = 64;
@@ -127,30 +129,15 @@ impl KeyTable {
         }
     }
 
-    /// Remembers many keys, unless their life is over at `now`: for recovery, before the table is
-    /// shared. Those up to seq `hi` may be there already. The table is usable again only after
-    /// [`KeyTable::finish_restoring`].
-    pub fn restore_run(&mut self, entries: &[KeyEntry], hi: Seq, now: Timestamp) {
-        for entry in entries.iter().filter(|entry| !self.limits.is_over(entry, now)) {
-            let state = self.shards[shard_index(entry.key_hash)].state.get_mut();
-            if entry.first_seq <= hi.get() {
-                insert(state, *entry, self.limits, &self.evicted);
-                continue;
-            }
-            state.ring.push_unindexed(*entry);
-            shrink(state, *entry, self.limits, &self.evicted);
-        }
-    }
-
-    /// Ends a restoring with so many threads: shard by shard, each of which fits into a core's
-    /// cache.
-    pub fn finish_restoring(&mut self, threads: usize) {
+    /// Ends a restoring by [`KeyStage`]s with so many threads: shard by shard, each of which fits
+    /// into a core's cache.
+    pub fn finish_restoring(&self, threads: usize) {
         let each = KEY_SHARDS.div_ceil(threads.max(1));
         std::thread::scope(|scope| {
-            for shards in self.shards.chunks_mut(each) {
-                scope.spawn(|| {
+            for shards in self.shards.chunks(each) {
+                scope.spawn(move || {
                     for shard in shards {
-                        shard.state.get_mut().ring.index();
+                        shard.state.lock().ring.index();
                     }
                 });
             }
@@ -231,13 +218,13 @@ fn insert(state: &mut ShardState, entry: KeyEntry, limits: Limits, evicted: &Ato
     shrink(state, entry, limits, evicted);
 }
 
-/// Keeps a shard within its bound after `entry` came in.
+/// Keeps a shard within its bound after some entries came in, `entry` as the last.
 fn shrink(state: &mut ShardState, entry: KeyEntry, limits: Limits, evicted: &AtomicU64) {
-    if state.ring.len() > limits.shard_keys_max
+    while state.ring.len() > limits.shard_keys_max
         && let Some(oldest) = state.ring.pop_front()
-        && !limits.is_over(&oldest, entry.claimed_at())
     {
-        evicted.fetch_add(1, Ordering::Relaxed);
+        let was_alive = !limits.is_over(&oldest, entry.claimed_at());
+        evicted.fetch_add(u64::from(was_alive), Ordering::Relaxed);
     }
 }
 

@@ -1,16 +1,20 @@
 //! A disk that fails, and a process that dies, at a chosen call: the promise is withheld, the log
 //! latches, nothing acknowledged is lost.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, bail};
 use tests::audit::{History, Outcome};
 use tests::load::Street;
 use tests::till::Till;
-use tests::world::{Service, ServiceSpec, World, strace};
+use tests::world::{Service, ServiceSpec, World, strace, until};
 
 use crate::audited::{expect_sound, open_items, sell_one, till_at};
 use crate::support::{item, leave_out, skus};
 
 const OPENING: u64 = 1_000;
+/// How long a failing disk may stay unsaid.
+const TOLD_WITHIN: Duration = Duration::from_secs(5);
 
 /// Sells until the first sale that isn't acknowledged: how many were, and what that one was told.
 async fn sell_until_trouble(till: &mut Till<Street>) -> Result<(u64, Outcome)> {
@@ -85,6 +89,44 @@ async fn a_failed_write_poisons_the_log_and_loses_nothing_acknowledged() -> Resu
         expect_poisoned("pwrite64").await?;
     }
     Ok(())
+}
+
+/// A disk that fails while a node starts: an opening that can't write ends at once and says why; a
+/// node that only can't prepare room serves, and its log and health say so at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_fails_at_the_start_is_told_at_once() -> Result<()> {
+    if !can_trace("a_disk_that_fails_at_the_start_is_told_at_once") {
+        return Ok(());
+    }
+    let history = History::default();
+    let (world, mut plain) = stopped_store(&history).await?;
+    for when in ["1+", "2+"] {
+        let injection = format!("pwrite64:error=EIO:when={when}");
+        plain.restart().await?;
+        plain.kill()?;
+        let mut node = Service::stopped(injected(&world, &injection)?)?;
+        node.begin()?;
+        let process = node.process().context("it was started")?;
+        let status = process.wait(TOLD_WITHIN).await.with_context(|| injection.clone())?;
+        assert_eq!(status.code(), Some(1), "{injection}");
+        let told = process.log_tail();
+        assert!(told.contains("Input/output error"), "{injection}: {told}");
+    }
+    // The fourth write of a thread: opening makes fewer, a spare segment takes as many.
+    let mut node = Service::start(injected(&world, "pwrite64:error=EIO:when=4+")?).await?;
+    let is_told = || async {
+        let health = node.client().get("/api/health/log").await.ok()?.json().ok()?;
+        (health["status"] == "degraded").then_some(health)
+    };
+    let health = until("a health that says so", TOLD_WITHIN, is_told).await?;
+    let reason = health["reason"].as_str().unwrap_or_default();
+    assert!(reason.contains("no segment can be made ready: Input/output error"), "{health}");
+    let process = node.process().context("it runs")?;
+    let is_logged = || async { process.log_tail().contains("can be made ready").then_some(()) };
+    until("a log that says so", TOLD_WITHIN, is_logged).await?;
+    node.kill()?;
+    plain.restart().await?;
+    expect_sound(&world, &mut [&mut plain], None, &history).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

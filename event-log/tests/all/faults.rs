@@ -171,6 +171,22 @@ fn readable_pages_of_a_failed_sync_are_not_trusted() {
 }
 
 #[test]
+fn a_spare_that_cannot_be_made_is_told_before_anyone_needs_it() {
+    let mut world = World::new(5);
+    world.open().unwrap();
+    assert_eq!(world.log().shortage(), None);
+    world.storage.fail_at(world.storage.op_count(), Fault::Eio);
+    assert!(world.log().preallocate_once().is_err());
+    let status = world.log().status();
+    assert!(matches!(status.state, LogState::Writable), "{:?}", status.state);
+    assert!(status.shortage.is_some());
+    assert_eq!(world.log().shortage(), status.shortage);
+    world.log().preallocate_once().unwrap();
+    assert_eq!(world.log().shortage(), None, "it went by");
+    world.apply(&Op::Kill).unwrap();
+}
+
+#[test]
 fn a_full_disk_makes_it_read_only_and_room_makes_it_go_on() {
     let mut world = World::new(5);
     world.open().unwrap();

@@ -54,6 +54,11 @@ impl MovementReader {
         read(record, &mut self.event)?;
         Some(&self.event)
     }
+
+    /// What was read last; nothing of use if that was `None`.
+    pub fn event(&self) -> &Event {
+        &self.event
+    }
 }
 
 fn read(record: &[u8], event: &mut Event) -> Option<()> {
@@ -64,11 +69,18 @@ fn read(record: &[u8], event: &mut Event) -> Option<()> {
     let mut cursor = Cursor { rest: rest.get(usize::from(sku_length)..)? };
     event.recorded_at = timestamp(i64::from_le_bytes(cursor.array()?))?;
     event.version = Version::new(cursor.leb128()?);
-    let mut quantities = [Quantity::ZERO; 7];
-    for quantity in &mut quantities {
-        *quantity = Quantity::new(cursor.leb128()?)?;
+    // One by one to their places: an array copied behind its writing would be waited for.
+    for place in [
+        &mut event.after.stock,
+        &mut event.after.reserved,
+        &mut event.after.sold,
+        &mut event.after.incoming,
+        &mut event.after.in_transit_out,
+        &mut event.after.reorder_point,
+        &mut event.after.safety_stock,
+    ] {
+        *place = Quantity::new(cursor.leb128()?)?;
     }
-    event.after = Quantities::from_array(quantities);
     event.flags = Flags::from_bits(flags);
     if cursor.number()? != u64::from(kind) {
         return None;

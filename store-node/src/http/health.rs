@@ -127,15 +127,17 @@ fn checked(check: &CheckView) -> Response {
 }
 
 fn log_check<S: Storage>(app: &App<S>) -> CheckView {
-    let (state, reason) = state_of(&app.log().status().state);
+    let log = app.log().status();
+    let (state, reason) = state_of(&log.state);
     let damages = damages(app);
+    let shortage = log.shortage.map(|reason| format!("no segment can be made ready: {reason}"));
     let status = match state {
-        "writable" if damages.is_empty() => "ok",
+        "writable" if damages.is_empty() && shortage.is_none() => "ok",
         "writable" | "readOnly" => "degraded",
         _ => "failed",
     };
     let found = damages.first().map(|first| format!("damage on disk: {first}"));
-    CheckView { status, reason: reason.or(found), damages }
+    CheckView { status, reason: reason.or(found).or(shortage), damages }
 }
 
 /// The damage that is known of: from the last scrub or, before one, from opening to look.

@@ -8,8 +8,9 @@ use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 use shared::{KeyClaim, Timestamp};
 
-/// Entries in one block of the ring.
-const BLOCK_ENTRIES: usize = 256;
+/// Entries in one block of the ring: just below 12 KiB. Asked for an alignment, the allocator takes
+/// a little more than the bytes, and for exactly 12 KiB it would take 14, 8 bytes of each key.
+pub(super) const BLOCK_ENTRIES: usize = 255;
 
 /// Where the answer to one keyed request lies. 48 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,11 +103,17 @@ impl KeyRing {
         self.push_back(entry);
     }
 
-    /// Adds an entry that [`KeyRing::index`] will put into the table; until then nothing may be
-    /// looked up.
-    pub(super) fn push_unindexed(&mut self, entry: KeyEntry) {
-        self.push_back(entry);
-        self.unindexed += 1;
+    /// Adds a block of entries, at most as many as one has, that [`KeyRing::index`] will put into
+    /// the table; until then nothing may be looked up. Returns memory for the next block.
+    pub(super) fn push_block_unindexed(&mut self, mut block: Vec<KeyEntry>) -> Vec<KeyEntry> {
+        self.unindexed += block.len();
+        if self.blocks.back().is_none_or(|last| last.len() == BLOCK_ENTRIES) {
+            self.entries += block.len();
+            self.blocks.push_back(block);
+            return Vec::new();
+        }
+        block.drain(..).for_each(|entry| self.push_back(entry));
+        block
     }
 
     /// Puts what was pushed without it into the table; of two claims of a key the later wins.
@@ -125,6 +132,7 @@ impl KeyRing {
             let key_hash = at(position).key_hash;
             let same = |p: &u32| at(*p).key_hash == key_hash;
             match table.entry(bits(key_hash), same, |p| bits(at(*p).key_hash)) {
+                Entry::Occupied(old) if at(*old.get()).first_seq > at(position).first_seq => {}
                 Entry::Occupied(mut old) => *old.get_mut() = position,
                 Entry::Vacant(place) => {
                     place.insert(position);

@@ -103,7 +103,14 @@ fn restoring_twice_keeps_one() {
 
 #[test]
 fn a_restored_table_is_as_if_it_had_never_been_away() {
-    let mut table = KeyTable::new(64 * 100, LIFE_US);
+    let table = KeyTable::new(64 * 100, LIFE_US);
+    let restore = |entries: &[KeyEntry], hi: u64, seconds: i64| {
+        let mut stage = KeyStage::new(&table, Seq::new(hi), at(seconds));
+        for entry in entries {
+            stage.remember(*entry);
+        }
+        stage.hand_over_all();
+    };
     for number in 0..2_000 {
         complete(&table, number, 0);
     }
@@ -114,11 +121,11 @@ fn a_restored_table_is_as_if_it_had_never_been_away() {
     };
     // 1000 to 1999 are there already; 5 is claimed again; 9000 and above are over their life.
     let old: Vec<_> = (1_000..2_000).map(|number| entry(number, number + 1)).collect();
-    table.restore_run(&old, Seq::new(2_000), at(0));
+    restore(&old, 2_000, 0);
     let new: Vec<_> =
         (2_000..4_000).chain([5]).map(|number| entry(number, number + 10_000)).collect();
-    table.restore_run(&new, Seq::new(2_000), at(0));
-    table.restore_run(&[entry(9_000, 3_000)], Seq::new(2_000), at(5_000));
+    restore(&new, 2_000, 0);
+    restore(&[entry(9_000, 3_000)], 2_000, 5_000);
     table.finish_restoring(2);
     assert_eq!(table.len(), 4_001, "the old entry of 5 is still counted");
     for number in 0..4_000 {
@@ -130,7 +137,7 @@ fn a_restored_table_is_as_if_it_had_never_been_away() {
     }
     assert_eq!(state(&table, key(9_000), 20), "fresh");
     let many: Vec<_> = (20_000..60_000).map(|number| entry(number, number)).collect();
-    table.restore_run(&many, Seq::ZERO, at(0));
+    restore(&many, 0, 0);
     table.finish_restoring(2);
     assert!(table.len() <= 6_400);
     assert_eq!(table.evicted() as usize, 44_001 - table.len());

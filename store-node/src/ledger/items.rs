@@ -27,7 +27,7 @@ use threading::RwLock;
 use block::{BLOCK_SLOTS, Block};
 use columns::{COLUMN_BLOCKS, Columns, Found, Lane};
 pub(crate) use columns::{Counted, Probe};
-pub(crate) use loading::{LoadShard, Loading, PackedItem};
+pub(crate) use loading::{LoadShard, PackedItem, ShortSku, Used};
 pub(crate) use order::Chunk;
 use order::SkuOrder;
 use skus::Skus;
@@ -75,7 +75,7 @@ impl Place {
 
     /// Whether it is this SKU's.
     fn is(self, hash: u64, sku: &[u8], skus: &Skus) -> bool {
-        self.hash_bits == hash_bits(hash) && skus.get(self.number).as_bytes() == sku
+        self.hash_bits == hash_bits(hash) && skus.is(self.number, sku)
     }
 }
 

@@ -10,6 +10,8 @@ use threading::Mutex;
 
 /// How many parts the index is locked in.
 const SHARDS: usize = 64;
+/// How many entries of a shard a stage collects.
+const TOGETHER: usize = 64;
 
 /// A live reservation, under the hash of its order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,8 +64,47 @@ impl OrderIndex {
     }
 
     fn shard(&self, hash: u64) -> &Mutex<HashTable<OrderEntry>> {
-        // Bits that the table looks at last.
-        &self.shards[(hash >> 40) as usize % SHARDS]
+        &self.shards[shard_of(hash)]
+    }
+}
+
+fn shard_of(hash: u64) -> usize {
+    // Bits that the table looks at last.
+    (hash >> 40) as usize % SHARDS
+}
+
+/// Entries of one thread on their way into the index, so that a shard is locked, and its memory
+/// fetched, for many at a time.
+pub(crate) struct OrderStage<'a> {
+    index: &'a OrderIndex,
+    waiting: Vec<Vec<OrderEntry>>,
+}
+
+impl<'a> OrderStage<'a> {
+    /// Nothing on its way yet.
+    pub(crate) fn new(index: &'a OrderIndex) -> Self {
+        Self { index, waiting: vec![Vec::new(); SHARDS] }
+    }
+
+    /// Sends an entry on its way.
+    pub(crate) fn push(&mut self, entry: OrderEntry) {
+        let shard = shard_of(entry.hash);
+        self.waiting[shard].push(entry);
+        if self.waiting[shard].len() == TOGETHER {
+            self.hand_over(shard);
+        }
+    }
+
+    /// Puts what is still on its way into the index.
+    pub(crate) fn hand_over_all(&mut self) {
+        (0..SHARDS).for_each(|shard| self.hand_over(shard));
+    }
+
+    fn hand_over(&mut self, shard: usize) {
+        let mut table = self.index.shards[shard].lock();
+        for entry in self.waiting[shard].drain(..) {
+            table.insert_unique(entry.hash, entry, |entry| entry.hash);
+        }
     }
 }
 
@@ -81,7 +122,9 @@ mod tests {
         let sku = |number: usize| Sku::new(&format!("S-{number:03}")).unwrap();
         let entry = |text: &str, number: usize| OrderEntry::new(&order(text), sku(number));
         let index = OrderIndex::default();
-        (0..500).rev().for_each(|n| index.insert(entry("big", n)));
+        let mut stage = OrderStage::new(&index);
+        (0..500).rev().for_each(|n| stage.push(entry("big", n)));
+        stage.hand_over_all();
         index.insert(entry("small", 7));
         index.insert(entry("small", 3));
         assert_eq!(index.skus(&order("big")), (0..500).map(sku).collect::<Vec<_>>());

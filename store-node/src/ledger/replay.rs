@@ -4,8 +4,8 @@
 //! One thread reads frames (their crcs and chain are checked there) and sorts their records by
 //! shard into batches; one worker for each core decodes and applies the records of *its* shards.
 //! The digest is a sum, so each worker says what its records of each frame move it by, and the
-//! parts are added up and compared with every frame as they come in. One more thread remembers
-//! idempotency keys. No check is dropped for speed.
+//! parts are added up and compared with every frame as they come in. Keys go into their table as they
+//! are met: of a replay that fails, nothing may be used. No check is dropped for speed.
 
 mod batch;
 mod load;
@@ -27,11 +27,11 @@ use thiserror::Error;
 
 use super::items::{Chunk, ITEM_SHARDS, Items, LoadShard};
 use crate::expiry::ClosedEntry;
-use crate::idempotency::{KeyEntry, KeyTable};
+use crate::idempotency::{KeyStage, KeyTable};
 use crate::ledger::orders::OrderIndex;
 use batch::Batch;
 use verifier::Verifier;
-use worker::{BatchDone, Crew, SpentRuns, Worker, WorkerEnd};
+use worker::{BatchDone, Crew, Worker, WorkerEnd};
 
 pub use rebuilt::{RebuildError, Rebuilt};
 
@@ -231,8 +231,7 @@ impl<'a> Replay<'a> {
         }
         let (hi, options) = (self.hi, self.options);
         let mut verifier = Verifier::new(count, hi, self.digest);
-        let (keys, spent_runs) = (self.keys, SpentRuns::default());
-        let spent_runs = &spent_runs;
+        let keys = &*self.keys;
         let orders = OrderIndex::default();
         let (report, items, reservations) = std::thread::scope(|scope| {
             let (done_sender, done) = mpsc::channel();
@@ -241,21 +240,19 @@ impl<'a> Replay<'a> {
             for (index, crew) in crews.into_iter().enumerate() {
                 let (sender, batches) = mpsc::sync_channel::<Arc<Batch>>(BATCHES_WAITING_MAX);
                 senders.push(sender);
-                let worker = Worker::new(index, count, crew, hi, spent_runs, &orders);
+                let keys = KeyStage::new(keys, hi, options.now);
+                let worker = Worker::new(index, count, crew, hi, keys, &orders);
                 let done = done_sender.clone();
                 threads.push(scope.spawn(move || worker.run(&batches, &done)));
             }
             drop(done_sender);
-            let (key_sender, key_runs) = mpsc::sync_channel(BATCHES_WAITING_MAX);
-            scope.spawn(move || remember(keys, &key_runs, spent_runs, hi, options.now));
-            let intake =
-                Intake { verifier: &mut verifier, keys: key_sender, spent: Vec::new(), batches: 0 };
+            let intake = Intake { verifier: &mut verifier, spent: Vec::new(), batches: 0 };
             let read = feed(source, options, senders, &done, intake, progress);
             let ends: Vec<WorkerEnd> = threads
                 .into_iter()
                 .map(|thread| thread.join().expect("a worker that panics is a defect"))
                 .collect();
-            // The keys are put into their table meanwhile.
+            scope.spawn(|| keys.finish_restoring(cores()));
             finish(read, &verifier, ends, self.loaded)
         })?;
         Ok(Replayed { report, items, reservations, orders })
@@ -305,28 +302,20 @@ fn finish(
     Ok((report, items, reservations))
 }
 
-/// What comes back from the workers: digests to compare, keys to remember, memory to use again.
+/// What comes back from the workers: digests to compare, memory to use again.
 struct Intake<'a> {
     verifier: &'a mut Verifier,
-    keys: SyncSender<Vec<KeyEntry>>,
     spent: Vec<Batch>,
     /// How many were begun.
     batches: usize,
 }
 
 impl Intake<'_> {
-    /// Takes a worker's part of a batch; keys are remembered once every part of their batch is
-    /// there and its digests are right.
+    /// Takes a worker's part of a batch.
     fn take(&mut self, mut part: BatchDone) -> Result<(), ReplayError> {
         self.spent.extend(part.spent.take());
         self.verifier.add(part);
-        while let Some(claims) = self.verifier.next_complete()? {
-            for run in claims {
-                // The other end is there as long as this one.
-                let _sent = self.keys.send(run);
-            }
-        }
-        Ok(())
+        self.verifier.compare()
     }
 
     fn next_batch(&mut self) -> Batch {
@@ -335,21 +324,6 @@ impl Intake<'_> {
         self.batches += 1;
         batch
     }
-}
-
-/// Puts keys into the table as they come; the only thread that touches it.
-fn remember(
-    keys: &mut KeyTable,
-    runs: &Receiver<Vec<KeyEntry>>,
-    spent: &SpentRuns,
-    hi: Seq,
-    now: Timestamp,
-) {
-    for run in runs {
-        keys.restore_run(&run, hi, now);
-        spent.give(run);
-    }
-    keys.finish_restoring(cores());
 }
 
 /// Reads frames, hands their records to the workers in batches, and verifies what comes back.

@@ -20,6 +20,11 @@ const SLOW_TURNS: u64 = 4;
 /// The exit code of a node whose log failed.
 const EXIT_POISONED: i32 = 1;
 
+/// Memory that is free is given back to the system so long after the start, when the allocator
+/// (which keeps it for a second) lets go of what recovery needed, and then so often.
+const GIVE_BACK_AFTER: Duration = Duration::from_millis(1500);
+const GIVE_BACK_EVERY: Duration = Duration::from_mins(1);
+
 /// How long after its start a node begins the first round of its scrub.
 const FIRST_SCRUB_AFTER: Duration = Duration::from_mins(1);
 
@@ -59,14 +64,20 @@ impl Upkeep {
         let (app, stop) = (Arc::clone(app), Arc::clone(&stopping));
         let thread = std::thread::Builder::new().name("upkeep".to_owned()).spawn(move || {
             let mut turn = 0_u64;
-            let mut poisoned = false;
+            let (mut poisoned, mut short) = (false, false);
             let mut covered = newest_snapshot(&app);
             // Who only looks shows what was, and changes nothing.
             let is_writer = app.log().read_only().is_none();
             let mut scrub_at =
                 scrub_pause.map(|pause| Instant::now() + pause.min(FIRST_SCRUB_AFTER));
+            let mut give_back_at = Instant::now() + GIVE_BACK_AFTER;
             while !stop.load(Ordering::Relaxed) {
                 let now = app.now();
+                short = tell_shortage(&app, short);
+                if give_back_at <= Instant::now() {
+                    give_back_at = Instant::now() + GIVE_BACK_EVERY;
+                    give_back();
+                }
                 if is_writer {
                     app.ledger().sweep_expired(now);
                     app.ledger().forget_expired_keys(now);
@@ -97,6 +108,33 @@ impl Upkeep {
         if self.thread.join().is_err() {
             tracing::error!("the upkeep thread panicked");
         }
+    }
+}
+
+/// Says once that the log can't prepare room; returns whether that is so. Until the room that is
+/// left is used up, nobody else would notice.
+fn tell_shortage<S: Storage>(app: &App<S>, known: bool) -> bool {
+    let shortage = app.log().shortage();
+    match &shortage {
+        Some(reason) if !known => tracing::error!(
+            reason,
+            "no segment can be made ready: writes end when the room that is left is used up"
+        ),
+        None if known => tracing::info!("segments can be made ready again"),
+        _ => {}
+    }
+    shortage.is_some()
+}
+
+/// Lets the allocator give back what has been free for a second. It does so when a thread ends or
+/// lets go of a page; a node that nobody asks anything does neither, and would keep for ever what
+/// its opening needed.
+fn give_back() {
+    let thread = std::thread::Builder::new().name("give-back".to_owned());
+    let ended =
+        thread.spawn(|| drop(std::hint::black_box(vec![0_u8; 1 << 10]))).map(JoinHandle::join);
+    if !matches!(ended, Ok(Ok(()))) {
+        tracing::warn!("no thread to give memory back with");
     }
 }
 

@@ -7,12 +7,12 @@
 use std::sync::Arc;
 
 use hashbrown::HashTable;
-use shared::{Item, Sku, digest};
+use shared::{Item, Reservations, Sku, digest};
 
 use super::block::{AtRest, BLOCK_SLOTS, Block};
 use super::columns::{Columns, Lane};
 use super::skus::Skus;
-use super::{ItemShard, Place, Slot, hash_of, split};
+use super::{ItemShard, Place, Slot, hash_bits, hash_of, split};
 
 /// The place in `used` of a slot that isn't there.
 const UNUSED: u32 = u32::MAX;
@@ -32,11 +32,42 @@ pub(crate) struct LoadShard {
 
 /// An unpacked slot; four cache lines.
 #[repr(align(64))]
-struct Used {
-    slot: Slot,
+pub(crate) struct Used {
+    pub(crate) slot: Slot,
     /// The digest of its item, so that moving it needs only the new one.
-    digest: u128,
-    number: u32,
+    pub(crate) digest: u128,
+    /// Its SKU.
+    short: ShortSku,
+    /// The slot's number.
+    pub(crate) number: u32,
+}
+
+/// A SKU of at most fifteen bytes behind its length, zeros behind it: to be compared at once. Of a
+/// longer one nothing is kept.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ShortSku(u128);
+
+impl ShortSku {
+    const LONG: Self = Self(0);
+    const BYTES_MAX: usize = 15;
+
+    fn of(sku: &str) -> Self {
+        let mut bytes = [0; Self::BYTES_MAX + 1];
+        let Some(text) = bytes[1..].get_mut(..sku.len()) else { return Self::LONG };
+        text.copy_from_slice(sku.as_bytes());
+        bytes[0] = sku.len() as u8;
+        Self(u128::from_le_bytes(bytes))
+    }
+
+    /// Reads a SKU that stands behind its length; nothing where there are too few bytes.
+    pub(crate) fn read(bytes: &[u8]) -> Self {
+        let Some(bytes) = bytes.first_chunk::<{ Self::BYTES_MAX + 1 }>() else {
+            return Self::LONG;
+        };
+        let spare = Self::BYTES_MAX.checked_sub(usize::from(bytes[0]));
+        let mask = |spare: usize| u128::MAX >> (8 * spare);
+        Self(u128::from_le_bytes(*bytes) & spare.map_or(0, mask))
+    }
 }
 
 const _: () = assert!(size_of::<Used>() <= 256, "an unpacked slot fits four cache lines");
@@ -61,13 +92,6 @@ impl PackedItem {
     }
 }
 
-/// A slot in use, with what belongs to it.
-pub(crate) struct Loading<'a> {
-    pub(crate) sku: &'a str,
-    pub(crate) slot: &'a mut Slot,
-    pub(crate) digest: &'a mut u128,
-}
-
 impl LoadShard {
     /// Makes room for so many items.
     pub(crate) fn reserve(&mut self, items: usize) {
@@ -76,25 +100,84 @@ impl LoadShard {
         self.places.reserve(items);
     }
 
-    /// The number of a SKU's slot.
-    pub(crate) fn find(&self, hash: u64, sku: &[u8]) -> Option<u32> {
-        let place = self.table.find(hash, |place| place.is(hash, sku, &self.skus))?;
-        Some(place.number)
+    /// The number of a slot that has nearly all bits of a hash: probably the one that is
+    /// looked for.
+    pub(crate) fn guess(&self, hash: u64) -> Option<u32> {
+        let hash_bits = hash_bits(hash);
+        Some(self.table.find(hash, |place| place.hash_bits == hash_bits)?.number)
     }
 
-    /// A slot by its number.
-    pub(crate) fn slot(&mut self, number: u32) -> Loading<'_> {
-        let sku = self.skus.get(number);
+    /// The place in use of a guessed slot, if it is in use and has this SKU for certain.
+    pub(crate) fn confirm(&self, number: u32, short: ShortSku) -> Option<u32> {
+        let place = self.places[number as usize];
+        let used = self.used.get(place as usize)?;
+        (short != ShortSku::LONG && used.short == short).then_some(place)
+    }
+
+    /// Unpacks a SKU's slot, unless it is in use; returns its place among those that are.
+    pub(crate) fn find_in_use(&mut self, hash: u64, sku: &[u8], short: ShortSku) -> Option<u32> {
+        let hash_bits = hash_bits(hash);
+        let is_it = |place: &Place| {
+            place.hash_bits == hash_bits
+                && match self.used.get(self.places[place.number as usize] as usize) {
+                    Some(used) if short != ShortSku::LONG => used.short == short,
+                    _ => self.skus.is(place.number, sku),
+                }
+        };
+        let number = self.table.find(hash, is_it)?.number;
+        Some(self.place_in_use(number))
+    }
+
+    /// Unpacks a slot, unless it is in use; returns its place among those that are.
+    pub(crate) fn place_in_use(&mut self, number: u32) -> u32 {
         let place = &mut self.places[number as usize];
         if *place == UNUSED {
             *place = self.used.len() as u32;
             let (block, index) = split(number);
             let slot = own(&mut self.blocks[block]).take(index);
-            let digest = digest::digest_of(sku, slot.item.cell());
-            self.used.push(Used { slot, digest, number });
+            let sku = self.skus.get(number);
+            let (digest, short) = (digest::digest_of(sku, slot.item.cell()), ShortSku::of(sku));
+            self.used.push(Used { slot, digest, short, number });
         }
-        let Used { slot, digest, .. } = &mut self.used[*place as usize];
-        Loading { sku, slot, digest }
+        *place
+    }
+
+    /// A slot in use by its place among them.
+    pub(crate) fn used_mut(&mut self, place: u32) -> &mut Used {
+        &mut self.used[place as usize]
+    }
+
+    /// The SKU of a slot.
+    pub(crate) fn sku(&self, number: u32) -> &str {
+        self.skus.get(number)
+    }
+
+    /// Looks at the memory that an event about a slot in use needs, without waiting for it: what
+    /// is there means nothing.
+    pub(crate) fn touch(&self, place: u32) -> u64 {
+        let Used { slot, digest, .. } = &self.used[place as usize];
+        let item = &slot.item;
+        let read = item.cell().version.get() ^ slot.last_seq.get() ^ *digest as u64;
+        read ^ u64::from(item.reservations().is_some())
+    }
+
+    /// The same for an event about a reservation.
+    pub(crate) fn touch_reservations(&self, place: u32) -> u64 {
+        let reservations = self.used[place as usize].slot.item.reservations();
+        reservations.map_or(0, |all| all.total().get())
+    }
+
+    /// The same for whoever goes through all live reservations.
+    pub(crate) fn touch_all_live(&self, place: u32) -> u64 {
+        let reservations = self.used[place as usize].slot.item.reservations();
+        let live = reservations.into_iter().flat_map(Reservations::iter_live);
+        live.fold(0, |read, (_, reservation)| read ^ reservation.remaining.get())
+    }
+
+    /// The next step for an event about a reservation.
+    pub(crate) fn touch_live(&self, place: u32) -> u64 {
+        let reservations = self.used[place as usize].slot.item.reservations();
+        reservations.map_or(0, |all| u64::from(all.iter_live().next().is_some()))
     }
 
     /// How many slots there are.
@@ -103,7 +186,7 @@ impl LoadShard {
     }
 
     /// How many of them are unpacked.
-    pub(crate) fn used(&self) -> usize {
+    pub(crate) fn used_count(&self) -> usize {
         self.used.len()
     }
 
@@ -123,7 +206,8 @@ impl LoadShard {
     pub(crate) fn insert(&mut self, hash: u64, sku: &Sku, slot: Slot, digest: u128) {
         let place = self.used.len() as u32;
         let number = self.add(hash, sku, place);
-        self.used.push(Used { slot, digest, number });
+        let short = ShortSku::of(sku.as_str());
+        self.used.push(Used { slot, digest, short, number });
     }
 
     /// Adds an item of a snapshot that isn't there; returns its slot's number.
@@ -172,4 +256,26 @@ impl LoadShard {
 
 fn own(block: &mut Arc<Block>) -> &mut Block {
     Arc::get_mut(block).expect("nobody else knows a block before it is frozen")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_short_sku_is_only_itself() {
+        let texts =
+            ["A", "B", "AB", "A B", "fifteen bytes..", "fifteen bytes.,", "sixteen bytes..."];
+        for text in texts {
+            let mut bytes = vec![text.len() as u8];
+            bytes.extend_from_slice(text.as_bytes());
+            bytes.extend_from_slice(&[7; 16]);
+            let read = ShortSku::read(&bytes);
+            assert_eq!(read == ShortSku::LONG, text.len() > ShortSku::BYTES_MAX);
+            for other in texts.iter().filter(|other| other.len() <= ShortSku::BYTES_MAX) {
+                assert_eq!(read == ShortSku::of(other), text == *other);
+            }
+            assert!(ShortSku::read(&bytes[..ShortSku::BYTES_MAX]) == ShortSku::LONG);
+        }
+    }
 }

@@ -47,6 +47,13 @@ impl Chunk {
         self.text.as_bytes().first().map_or(0, |byte| usize::from(*byte))
     }
 
+    /// Whether the one at this place of the row, which must be there, is this SKU.
+    pub(super) fn has_at(&self, index: usize, sku: &[u8]) -> bool {
+        let bytes = self.text.as_bytes();
+        let at = (0..index).fold(0, |at, _| at + 1 + usize::from(bytes[at]));
+        usize::from(bytes[at]) == sku.len() && bytes[at + 1..].starts_with(sku)
+    }
+
     /// Takes no more.
     pub(crate) fn is_full(&self) -> bool {
         self.count == CHUNK_SKUS_MAX

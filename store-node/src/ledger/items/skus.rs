@@ -20,6 +20,12 @@ impl Skus {
         row.nth(number % ROW_SKUS).expect("only numbers that were given out are asked for")
     }
 
+    /// Whether a number that has a SKU has this one.
+    pub(super) fn is(&self, number: u32, sku: &[u8]) -> bool {
+        let number = number as usize;
+        self.0[number / ROW_SKUS].has_at(number % ROW_SKUS, sku)
+    }
+
     /// The SKUs of the numbers from the first of a row on.
     pub(super) fn rows_from(&self, first: u32) -> impl Iterator<Item = &str> {
         self.0.iter().skip(first as usize / ROW_SKUS).flat_map(Chunk::iter)
@@ -65,6 +71,9 @@ mod tests {
         }
         for (number, sku) in model.iter().enumerate() {
             assert_eq!(skus.get(number as u32), sku.as_str());
+            let others =
+                model.iter().filter(|other| skus.is(number as u32, other.as_str().as_bytes()));
+            assert!(others.clone().count() > 0 && others.into_iter().all(|other| other == sku));
         }
         assert!(skus.rows_from(32).eq(model[32..].iter().map(Sku::as_str)));
     }

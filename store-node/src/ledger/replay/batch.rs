@@ -12,7 +12,7 @@ use crate::ledger::items::{ITEM_SHARDS, hash_of, shard_of};
 
 /// A batch is sent once it holds so many bytes of frames. The first ones are smaller, so that no
 /// worker waits long for its first, and a short log costs little memory.
-const BATCH_BYTES: [usize; 3] = [3 << 19, 6 << 20, 24 << 20];
+const BATCH_BYTES: [usize; 3] = [3 << 19, 6 << 20, 12 << 20];
 /// Frame u32 · record length u32 · seq as an offset u32, little-endian, before each record.
 const HEAD_BYTES: usize = 12;
 /// Some whole frames.

@@ -8,7 +8,6 @@ use event_log::Seq;
 use super::ReplayError;
 use super::batch::{Batch, FrameEnd};
 use super::worker::BatchDone;
-use crate::idempotency::KeyEntry;
 
 /// Compares what the frames say with what the workers found.
 pub(super) struct Verifier {
@@ -30,8 +29,6 @@ struct Waiting {
     frames: Vec<FrameEnd>,
     /// What each frame moves the digest by.
     moved: Vec<u128>,
-    /// The keys, by worker, so that their order doesn't depend on who was first.
-    claims: Vec<Vec<KeyEntry>>,
     missing: usize,
 }
 
@@ -59,8 +56,7 @@ impl Verifier {
     pub(super) fn expect(&mut self, batch: &Batch) {
         let frames = batch.frames.clone();
         let moved = vec![0; frames.len()];
-        let claims = vec![Vec::new(); self.workers];
-        self.waiting.push_back(Waiting { frames, moved, claims, missing: self.workers });
+        self.waiting.push_back(Waiting { frames, moved, missing: self.workers });
     }
 
     /// Adds a worker's part.
@@ -71,17 +67,19 @@ impl Verifier {
         for (sum, moved) in waiting.moved.iter_mut().zip(part.moved) {
             *sum = sum.wrapping_add(moved);
         }
-        waiting.claims[part.worker] = part.claims;
         waiting.missing -= 1;
     }
 
-    /// Compares the digests of the next batch of which every part is there, and gives its keys.
-    pub(super) fn next_complete(&mut self) -> Result<Option<Vec<Vec<KeyEntry>>>, ReplayError> {
-        let complete = self.waiting.pop_front_if(|waiting| waiting.missing == 0);
-        let Some(Waiting { frames, moved, claims, .. }) = complete else {
-            return Ok(None);
-        };
-        self.first += 1;
+    /// Compares the digests of the batches of which every part is there.
+    pub(super) fn compare(&mut self) -> Result<(), ReplayError> {
+        while let Some(waiting) = self.waiting.pop_front_if(|waiting| waiting.missing == 0) {
+            self.first += 1;
+            self.compare_batch(waiting)?;
+        }
+        Ok(())
+    }
+
+    fn compare_batch(&mut self, Waiting { frames, moved, .. }: Waiting) -> Result<(), ReplayError> {
         for (FrameEnd { seq, digest, whole }, moved) in frames.into_iter().zip(moved) {
             self.digest = self.digest.wrapping_add(moved);
             if !whole || seq < self.from {
@@ -93,6 +91,6 @@ impl Verifier {
             }
             self.verified += 1;
         }
-        Ok(Some(claims))
+        Ok(())
     }
 }

@@ -2,31 +2,36 @@
 //! touch another worker's shards, and never apply what `check` refuses.
 
 use std::hint::black_box;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
 
 use event_log::Seq;
-use parking_lot::Mutex;
 use shared::codec::{MovementReader, Record, decode_record, record_sku_bytes};
-use shared::{Event, Reservations, Sku, digest};
+use shared::digest::{DigestInput, item_digest};
+use shared::{Event, Reservations, Sku};
 
 use super::batch::{Batch, BatchRecord};
 use super::{ReplayError, ReservationSummary};
 use crate::expiry::ClosedEntry;
-use crate::idempotency::KeyEntry;
-use crate::ledger::items::{ITEM_SHARDS, LoadShard, Loading, Slot, hash_of};
-use crate::ledger::orders::{OrderEntry, OrderIndex};
+use crate::idempotency::{KeyEntry, KeyStage};
+use crate::ledger::items::{ITEM_SHARDS, LoadShard, ShortSku, Slot, Used, hash_of};
+use crate::ledger::orders::{OrderEntry, OrderIndex, OrderStage};
 
-/// How many records' slots are looked up before the first of them is applied.
-const FOUND_TOGETHER: usize = 16;
+/// How many records are looked up before the first of them is read, read before the first is
+/// applied, and applied before the first digest is hashed.
+const TOGETHER: usize = 32;
+/// The kinds of records that are about a reservation, for a guess at what memory they need.
+const RESERVATION_KINDS: RangeInclusive<u8> = 9..=13;
+
+/// Where the length of the SKU stands in a record.
+const SKU_LENGTH_AT: usize = 3;
 
 /// A worker is through with a batch.
 pub(super) struct BatchDone {
     pub(super) worker: usize,
     /// What its records of each frame moved the digest by.
     pub(super) moved: Vec<u128>,
-    /// The keys that its records claim.
-    pub(super) claims: Vec<KeyEntry>,
     /// The batch, from the worker that was the last to use it.
     pub(super) spent: Option<Batch>,
 }
@@ -54,21 +59,6 @@ pub(super) struct Crew {
     pub(super) with_reservations: Vec<(usize, u32)>,
 }
 
-/// Emptied runs of keys, so that their memory goes round between workers and table.
-#[derive(Default)]
-pub(super) struct SpentRuns(Mutex<Vec<Vec<KeyEntry>>>);
-
-impl SpentRuns {
-    pub(super) fn give(&self, mut run: Vec<KeyEntry>) {
-        run.clear();
-        self.0.lock().push(run);
-    }
-
-    fn take(&self) -> Vec<KeyEntry> {
-        self.0.lock().pop().unwrap_or_default()
-    }
-}
-
 pub(super) struct Worker<'run> {
     index: usize,
     workers: usize,
@@ -77,11 +67,21 @@ pub(super) struct Worker<'run> {
     /// Up to here an event may be older than its item.
     hi: Seq,
     moved: Vec<u128>,
-    claims: Vec<KeyEntry>,
-    spent_runs: &'run SpentRuns,
+    keys: KeyStage<'run>,
     orders: &'run OrderIndex,
-    movements: MovementReader,
+    movements: Vec<MovementReader>,
+    /// What was applied and isn't hashed yet.
+    unhashed: Vec<Unhashed>,
+    inputs: [DigestInput; TOGETHER],
     end: WorkerEnd,
+}
+
+/// An event that was applied: the digest's input after it lies at the same place of `inputs`.
+#[derive(Clone, Copy)]
+struct Unhashed {
+    frame: usize,
+    /// The place of its slot among those in use.
+    used: u32,
 }
 
 impl<'run> Worker<'run> {
@@ -90,7 +90,7 @@ impl<'run> Worker<'run> {
         workers: usize,
         crew: Crew,
         hi: Seq,
-        spent_runs: &'run SpentRuns,
+        keys: KeyStage<'run>,
         orders: &'run OrderIndex,
     ) -> Self {
         Self {
@@ -100,10 +100,11 @@ impl<'run> Worker<'run> {
             with_reservations: crew.with_reservations,
             hi,
             moved: Vec::new(),
-            claims: Vec::new(),
-            spent_runs,
+            keys,
             orders,
-            movements: MovementReader::default(),
+            movements: (0..TOGETHER).map(|_| MovementReader::default()).collect(),
+            unhashed: Vec::with_capacity(TOGETHER),
+            inputs: std::array::from_fn(|_| DigestInput::default()),
             end: WorkerEnd::default(),
         }
     }
@@ -126,10 +127,8 @@ impl<'run> Worker<'run> {
                 return self.end;
             }
             let moved = std::mem::take(&mut self.moved);
-            let claims = std::mem::replace(&mut self.claims, self.spent_runs.take());
-            self.end.keys += claims.len() as u64;
             let spent = Arc::into_inner(batch);
-            let part = BatchDone { worker: self.index, moved, claims, spent };
+            let part = BatchDone { worker: self.index, moved, spent };
             // The reader is gone only when another worker failed.
             if done.send(part).is_err() {
                 return self.end;
@@ -140,20 +139,46 @@ impl<'run> Worker<'run> {
 
     /// Sums up, still beside the other workers.
     fn finish(mut self) -> WorkerEnd {
+        self.keys.hand_over_all();
         self.end.created.sort_unstable();
-        for (place, number) in std::mem::take(&mut self.with_reservations) {
-            let Loading { sku, slot, .. } = self.shards[place].slot(number);
-            summarise(&known(sku), slot, &mut self.end.reservations, self.orders);
-        }
+        self.summarise();
         self.shards.iter_mut().for_each(LoadShard::pack);
         self.end.shards = self.shards;
         self.end
     }
 
+    /// Derives what the ledger knows of the reservations.
+    fn summarise(&mut self) {
+        let mut places = std::mem::take(&mut self.with_reservations);
+        places.sort_unstable();
+        let mut orders = OrderStage::new(self.orders);
+        for places in places.chunks_mut(TOGETHER) {
+            // What was a slot's number is its place in use from here on.
+            for (place, used) in &mut *places {
+                *used = self.shards[*place].place_in_use(*used);
+            }
+            let mut touched = 0;
+            for step in [LoadShard::touch_reservations, LoadShard::touch_all_live] {
+                for (place, used) in &*places {
+                    touched ^= step(&self.shards[*place], *used);
+                }
+            }
+            black_box(touched);
+            for (place, used) in &*places {
+                let shard = &mut self.shards[*place];
+                let number = shard.used_mut(*used).number;
+                let sku = known(shard.sku(number));
+                let slot = &mut shard.used_mut(*used).slot;
+                summarise(&sku, slot, &mut self.end.reservations, &mut orders);
+            }
+        }
+        orders.hand_over_all();
+    }
+
     /// Applies a shard's records up to the first that doesn't fit.
     fn apply_shard(&mut self, batch: &Batch, number: usize, place: usize) {
         // Where most slots will be needed, reading them in a row beats meeting them one by one.
-        let slots = self.shards[place].used();
+        let slots = self.shards[place].used_count();
         if batch.count(number) > slots / 2 {
             black_box(self.shards[place].sweep());
         }
@@ -164,84 +189,164 @@ impl<'run> Worker<'run> {
         }
     }
 
-    /// Looks up the slots of some records, then applies these: look-ups that don't wait for each
-    /// other keep more of the memory busy.
+    /// Looks up the slots of some records, then reads and applies these, then hashes the digests:
+    /// steps that don't wait for each other keep more of the memory and of the processor busy.
     fn apply_records<'a>(
         &mut self,
-        mut records: impl Iterator<Item = BatchRecord<'a>> + Clone,
+        mut records: impl Iterator<Item = BatchRecord<'a>>,
         place: usize,
     ) -> Result<(), ReplayError> {
+        // Of a shard that didn't fit, something may be left.
+        self.unhashed.clear();
         loop {
-            let mut found = [None; FOUND_TOGETHER];
-            for (found, record) in found.iter_mut().zip(records.clone()) {
-                *found = Some(self.find(record.bytes, place));
+            let mut group = [None; TOGETHER];
+            for (entry, record) in group.iter_mut().zip(records.by_ref()) {
+                let hash = record_sku_bytes(record.bytes).map(hash_of);
+                let guessed = hash.and_then(|hash| self.shards[place].guess(hash));
+                *entry = Some((record, guessed));
             }
-            let [Some(_), ..] = found else { return Ok(()) };
-            for (found, record) in found.iter().flatten().zip(records.by_ref()) {
-                self.apply_record(record, *found, place)?;
+            for (record, found) in group.iter_mut().flatten() {
+                let short = ShortSku::read(record.bytes.get(SKU_LENGTH_AT..).unwrap_or_default());
+                let confirmed = found.and_then(|number| self.shards[place].confirm(number, short));
+                *found = confirmed.or_else(|| self.find(record.bytes, place));
+            }
+            self.touch(group.iter().flatten(), place);
+            let mut are_movements = [false; TOGETHER];
+            for ((entry, reader), is_movement) in
+                group.iter().flatten().zip(&mut self.movements).zip(&mut are_movements)
+            {
+                *is_movement = entry.1.is_some() && reader.read(entry.0.bytes).is_some();
+            }
+            for (index, (record, used)) in group.iter().flatten().enumerate() {
+                match used {
+                    Some(used) if are_movements[index] => {
+                        self.apply_movement(record, *used, place, index)?;
+                    }
+                    _ => self.apply_record(record, *used, place)?,
+                }
+            }
+            self.hash(place);
+            if group[TOGETHER - 1].is_none() {
+                return Ok(());
             }
         }
     }
 
-    /// The number of the slot of a record's item, if there is one.
-    fn find(&self, record: &[u8], place: usize) -> Option<u32> {
-        let sku = record_sku_bytes(record)?;
-        self.shards[place].find(hash_of(sku), sku)
+    /// Looks at the memory that records will need, one step after the other for all of them.
+    fn touch<'a, 'b: 'a>(
+        &self,
+        records: impl Iterator<Item = &'a (BatchRecord<'b>, Option<u32>)> + Clone,
+        place: usize,
+    ) {
+        let shard = &self.shards[place];
+        let mut touched = 0;
+        let mut about_reservations = [0; TOGETHER];
+        let mut count = 0;
+        for (record, used) in records {
+            let Some(used) = used else { continue };
+            let kind = record.bytes.first().copied().unwrap_or_default();
+            about_reservations[count] = *used;
+            count += usize::from(RESERVATION_KINDS.contains(&kind));
+            touched ^= shard.touch(*used);
+        }
+        let about_reservations = &about_reservations[..count];
+        for used in about_reservations {
+            touched ^= shard.touch_reservations(*used);
+        }
+        for used in about_reservations {
+            touched ^= shard.touch_live(*used);
+        }
+        black_box(touched);
     }
 
+    /// The place in use of the slot of a record's item, if there is one.
+    fn find(&mut self, record: &[u8], place: usize) -> Option<u32> {
+        let sku = record_sku_bytes(record)?;
+        let short = ShortSku::read(&record[SKU_LENGTH_AT..]);
+        self.shards[place].find_in_use(hash_of(sku), sku, short)
+    }
+
+    /// Hashes what was applied, and adds what it moved to the parts of the frames.
+    fn hash(&mut self, place: usize) {
+        for (Unhashed { frame, used }, input) in self.unhashed.drain(..).zip(&self.inputs) {
+            let digest = &mut self.shards[place].used_mut(used).digest;
+            let before = std::mem::replace(digest, input.digest());
+            let moved = digest.wrapping_sub(before);
+            self.moved[frame] = self.moved[frame].wrapping_add(moved);
+        }
+    }
+
+    /// Applies the movement that was read into the reader of this index.
+    fn apply_movement(
+        &mut self,
+        record: &BatchRecord<'_>,
+        used: u32,
+        place: usize,
+        index: usize,
+    ) -> Result<(), ReplayError> {
+        let event = self.movements[index].event();
+        if let Some(key) = event.context.key {
+            self.end.keys += 1;
+            self.keys.remember(KeyEntry::new(key, record.seq, event.recorded_at));
+        }
+        let done = apply(self.shards[place].used_mut(used), event, record, self.hi)?;
+        self.note(record, place, used, done);
+        Ok(())
+    }
+
+    /// Applies any record of this version: the long way.
     fn apply_record(
         &mut self,
-        record: BatchRecord<'_>,
+        record: &BatchRecord<'_>,
         found: Option<u32>,
         place: usize,
     ) -> Result<(), ReplayError> {
-        let BatchRecord { seq, frame, bytes } = record;
-        if let Some(number) = found
-            && let Some(event) = self.movements.read(bytes)
-        {
-            let claim = event.context.key;
-            self.claims.extend(claim.map(|key| KeyEntry::new(key, seq, event.recorded_at)));
-            let loading = self.shards[place].slot(number);
-            let moved = apply(loading, event, seq, self.hi, &mut self.end)?;
-            self.note(frame, place, number, moved);
-            return Ok(());
-        }
-        // The long way: any record of this version.
+        let BatchRecord { seq, frame, bytes } = *record;
         let event =
             match decode_record(bytes).map_err(|source| ReplayError::Record { seq, source })? {
                 Record::Event(event) => event,
                 Record::Receipt(receipt) => {
                     self.end.receipts += 1;
-                    self.claims.push(KeyEntry::new(receipt.key, seq, receipt.recorded_at));
+                    self.end.keys += 1;
+                    self.keys.remember(KeyEntry::new(receipt.key, seq, receipt.recorded_at));
                     return Ok(());
                 }
             };
-        self.claims.extend(event.context.key.map(|key| KeyEntry::new(key, seq, event.recorded_at)));
+        if let Some(key) = event.context.key {
+            self.end.keys += 1;
+            self.keys.remember(KeyEntry::new(key, seq, event.recorded_at));
+        }
         // It may have been created since.
-        let Some(number) = found.or_else(|| self.find(bytes, place)) else {
+        let Some(used) = found.or_else(|| self.find(bytes, place)) else {
             let moved = self.create(&event, seq, place)?;
             self.moved[frame] = self.moved[frame].wrapping_add(moved);
             return Ok(());
         };
-        let loading = self.shards[place].slot(number);
-        let moved = apply(loading, &event, seq, self.hi, &mut self.end)?;
-        self.note(frame, place, number, moved);
+        let done = apply(self.shards[place].used_mut(used), &event, record, self.hi)?;
+        self.note(record, place, used, done);
         Ok(())
     }
 
-    /// Adds what an event moved to its frame's part.
-    fn note(&mut self, frame: usize, place: usize, number: u32, moved: Moved) {
-        self.moved[frame] = self.moved[frame].wrapping_add(moved.digest);
-        if moved.first_reservation {
-            self.with_reservations.push((place, number));
+    /// Counts what was done about a record, and keeps what its digest will be made of.
+    fn note(&mut self, record: &BatchRecord<'_>, place: usize, used: u32, done: Done) {
+        let first_reservation = match done {
+            Done::Skipped => return self.end.skipped += 1,
+            Done::Applied { first_reservation } => first_reservation,
+        };
+        self.end.applied += 1;
+        let Used { slot, number, .. } = self.shards[place].used_mut(used);
+        if first_reservation {
+            self.with_reservations.push((place, *number));
         }
+        self.inputs[self.unhashed.len()].set(found_by(record), slot.item.cell());
+        self.unhashed.push(Unhashed { frame: record.frame, used });
     }
 
     /// The first event of an item; returns what it moves the digest by.
     fn create(&mut self, event: &Event, seq: Seq, place: usize) -> Result<u128, ReplayError> {
         let mut slot = Slot::default();
-        check_and_apply(&mut slot, event, seq, event.sku.as_str())?;
-        let digest = digest::item_digest(&event.sku, slot.item.cell());
+        check_and_apply(&mut slot, event, seq, event.sku.as_str().as_bytes())?;
+        let digest = item_digest(&event.sku, slot.item.cell());
         self.end.applied += 1;
         self.end.created.push(event.sku.clone());
         let hash = hash_of(event.sku.as_str().as_bytes());
@@ -250,39 +355,41 @@ impl<'run> Worker<'run> {
     }
 }
 
-/// What an event did.
-#[derive(Clone, Copy, Default)]
-struct Moved {
-    digest: u128,
-    /// It was about the item's first reservation.
-    first_reservation: bool,
+/// What became of an event.
+#[derive(Clone, Copy)]
+enum Done {
+    /// The snapshot held it.
+    Skipped,
+    Applied {
+        /// It was about the item's first reservation.
+        first_reservation: bool,
+    },
 }
 
 /// Applies an event to an item that is there already, unless the snapshot held it.
 fn apply(
-    loading: Loading<'_>,
+    used: &mut Used,
     event: &Event,
-    seq: Seq,
+    record: &BatchRecord<'_>,
     hi: Seq,
-    end: &mut WorkerEnd,
-) -> Result<Moved, ReplayError> {
-    let Loading { sku, slot, digest } = loading;
-    if seq <= hi && event.version <= slot.item.cell().version {
-        end.skipped += 1;
-        return Ok(Moved::default());
+) -> Result<Done, ReplayError> {
+    let slot = &mut used.slot;
+    if record.seq <= hi && event.version <= slot.item.cell().version {
+        return Ok(Done::Skipped);
     }
     let had_reservations = slot.item.reservations().is_some();
-    check_and_apply(slot, event, seq, sku)?;
-    let before = std::mem::replace(digest, digest::digest_of(sku, slot.item.cell()));
-    end.applied += 1;
-    Ok(Moved {
-        digest: digest.wrapping_sub(before),
-        first_reservation: !had_reservations && slot.item.reservations().is_some(),
-    })
+    check_and_apply(slot, event, record.seq, found_by(record))?;
+    let first_reservation = !had_reservations && slot.item.reservations().is_some();
+    Ok(Done::Applied { first_reservation })
 }
 
 /// Adds an item's reservations to what is derived from them.
-fn summarise(sku: &Sku, slot: &mut Slot, summary: &mut ReservationSummary, orders: &OrderIndex) {
+fn summarise(
+    sku: &Sku,
+    slot: &mut Slot,
+    summary: &mut ReservationSummary,
+    orders: &mut OrderStage<'_>,
+) {
     let next = slot.item.reservations().and_then(Reservations::next_expiry);
     slot.set_queued_expiry(next);
     summary.expiring.extend(next.map(|at| (at, sku.clone())));
@@ -291,7 +398,7 @@ fn summarise(sku: &Sku, slot: &mut Slot, summary: &mut ReservationSummary, order
     };
     summary.live += reservations.iter_live().size_hint().0 as u64;
     for (order_id, _) in reservations.iter_live() {
-        orders.insert(OrderEntry::new(order_id, sku.clone()));
+        orders.push(OrderEntry::new(order_id, sku.clone()));
     }
     for (order_id, ended) in reservations.iter_closed() {
         summary.closed.push(ClosedEntry {
@@ -302,9 +409,23 @@ fn summarise(sku: &Sku, slot: &mut Slot, summary: &mut ReservationSummary, order
     }
 }
 
-fn check_and_apply(slot: &mut Slot, event: &Event, seq: Seq, sku: &str) -> Result<(), ReplayError> {
+/// The bytes by which the item of a record was found: its SKU.
+fn found_by<'a>(record: &BatchRecord<'a>) -> &'a [u8] {
+    record_sku_bytes(record.bytes).unwrap_or_default()
+}
+
+fn check_and_apply(
+    slot: &mut Slot,
+    event: &Event,
+    seq: Seq,
+    sku: &[u8],
+) -> Result<(), ReplayError> {
     let accepted = slot.item.accept(event);
-    accepted.map_err(|source| ReplayError::Check { seq, sku: known(sku), source })?;
+    accepted.map_err(|source| ReplayError::Check {
+        seq,
+        sku: known(std::str::from_utf8(sku).unwrap_or_default()),
+        source,
+    })?;
     slot.last_seq = seq;
     Ok(())
 }
