@@ -137,7 +137,11 @@ impl KeyTable {
             for shards in self.shards.chunks(each) {
                 scope.spawn(move || {
                     for shard in shards {
-                        shard.state.lock().ring.index();
+                        let state = &mut *shard.state.lock();
+                        state.ring.index();
+                        if let Some(last) = state.ring.back().copied() {
+                            shrink(state, last, self.limits, 0, &self.evicted);
+                        }
                     }
                 });
             }
@@ -215,12 +219,18 @@ fn shard_index(key_hash: u128) -> usize {
 
 fn insert(state: &mut ShardState, entry: KeyEntry, limits: Limits, evicted: &AtomicU64) {
     state.ring.push(entry);
-    shrink(state, entry, limits, evicted);
+    shrink(state, entry, limits, 0, evicted);
 }
 
-/// Keeps a shard within its bound after some entries came in, `entry` as the last.
-fn shrink(state: &mut ShardState, entry: KeyEntry, limits: Limits, evicted: &AtomicU64) {
-    while state.ring.len() > limits.shard_keys_max
+/// Keeps a shard within its bound and `slack` entries more, after some came in, `entry` as the last.
+fn shrink(
+    state: &mut ShardState,
+    entry: KeyEntry,
+    limits: Limits,
+    slack: usize,
+    evicted: &AtomicU64,
+) {
+    while state.ring.len() > limits.shard_keys_max + slack
         && let Some(oldest) = state.ring.pop_front()
     {
         let was_alive = !limits.is_over(&oldest, entry.claimed_at());

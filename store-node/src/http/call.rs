@@ -153,12 +153,11 @@ where
         request_id: request_id.clone(),
     };
     let in_flight = app.enter();
-    let handling = match app.load.put_off(endpoint, app.in_flight()) {
-        Some(refusal) => Either::Left(ready(Err(refusal))),
-        None => {
-            let body = Mutex::new(Some(body));
-            Either::Right(handler(Call { app: Arc::clone(&app), request_id, parts, body }))
-        }
+    let handling = if let Some(refusal) = app.load.put_off(endpoint, app.in_flight()) {
+        Either::Left(ready(Err(refusal)))
+    } else {
+        let body = Mutex::new(Some(body));
+        Either::Right(handler(Call { app: Arc::clone(&app), request_id, parts, body }))
     };
     AssertUnwindSafe(handling).catch_unwind().map(move |caught| {
         let outcome =

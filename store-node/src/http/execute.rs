@@ -100,8 +100,8 @@ struct Executing<S: Storage> {
 }
 
 impl<S: Storage> Executing<S> {
-    /// Waits until the answer is durable. A block and not an `async fn`, which would hold what it
-    /// is given twice: as it came, and as it is used.
+    /// Waits until the answer is durable.
+    #[expect(clippy::manual_async_fn, reason = "an async fn holds what it is given twice")]
     fn settled(self) -> impl Future<Output = Result<Settled<S>, Failure>> + Send {
         async move {
             settle::write(&self.app, self.executed.settle).await?;

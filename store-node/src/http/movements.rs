@@ -47,7 +47,8 @@ pub(super) fn verb<S: Storage>(endpoint: Endpoint, read: Read) -> MethodRouter<A
     route(MethodFilter::POST, endpoint, move |call| apply(call, read))
 }
 
-/// Does a verb. A block and not an `async fn`, which would hold the call twice.
+/// Does a verb.
+#[expect(clippy::manual_async_fn, reason = "an async fn holds what it is given twice")]
 pub(super) fn apply<S: Storage>(
     mut call: Call<S>,
     read: Read,

@@ -79,6 +79,10 @@ impl KeyRing {
         self.blocks.front().and_then(|block| block.get(self.popped))
     }
 
+    pub(super) fn back(&self) -> Option<&KeyEntry> {
+        self.blocks.back().and_then(|block| block.last())
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = KeyEntry> {
         self.blocks.iter().flatten().skip(self.popped).copied()
     }
@@ -116,12 +120,14 @@ impl KeyRing {
         block
     }
 
-    /// Puts what was pushed without it into the table; of two claims of a key the later wins.
+    /// Puts what was pushed without it into the table, in the order of the log; of two claims of a
+    /// key the later wins.
     pub(super) fn index(&mut self) {
         let unindexed = std::mem::take(&mut self.unindexed).min(self.entries);
         if unindexed == 0 {
             return;
         }
+        self.sort_last(unindexed);
         if self.table.len() + unindexed > self.table.capacity() {
             self.grow(unindexed);
         }
@@ -138,6 +144,23 @@ impl KeyRing {
                     place.insert(position);
                 }
             }
+        }
+    }
+
+    /// Brings the last entries into the order of the log: threads handed them over as they came.
+    fn sort_last(&mut self, count: usize) {
+        let end = pushed_count(&self.blocks);
+        let places = end - count..end;
+        let mut entries: Vec<KeyEntry> = places
+            .clone()
+            .map(|place| self.blocks[place / BLOCK_ENTRIES][place % BLOCK_ENTRIES])
+            .collect();
+        if entries.is_sorted_by_key(|entry| entry.first_seq) {
+            return;
+        }
+        entries.sort_unstable_by_key(|entry| entry.first_seq);
+        for (place, entry) in places.zip(entries) {
+            self.blocks[place / BLOCK_ENTRIES][place % BLOCK_ENTRIES] = entry;
         }
     }
 

@@ -8,6 +8,10 @@ use shared::Timestamp;
 use super::ring::{BLOCK_ENTRIES, KeyEntry};
 use super::{KEY_SHARDS, KeyTable, shard_index, shrink};
 
+/// How many entries a shard may have above its bound before the order of the log is known: threads
+/// are further apart than a block, and what is evicted should not be chance.
+const SLACK_ENTRIES: usize = 16 * BLOCK_ENTRIES;
+
 /// Keys that one thread has met. The table is usable only after every stage's
 /// [`KeyStage::hand_over_all`] and then [`KeyTable::finish_restoring`].
 pub struct KeyStage<'a> {
@@ -55,6 +59,6 @@ impl<'a> KeyStage<'a> {
         let Some(last) = block.last().copied() else { return };
         let state = &mut *self.table.shards[shard].state.lock();
         self.shards[shard] = state.ring.push_block_unindexed(block);
-        shrink(state, last, self.table.limits, &self.table.evicted);
+        shrink(state, last, self.table.limits, SLACK_ENTRIES, &self.table.evicted);
     }
 }

@@ -187,3 +187,29 @@ proptest::proptest! {
         }
     }
 }
+
+/// Threads of a recovery hand over what they met as it comes; the table is as if one had.
+#[test]
+fn keys_of_several_threads_lie_and_are_evicted_in_the_order_of_the_log() {
+    let table = KeyTable::new(KEY_SHARDS * 10, LIFE_US);
+    let entry = |number: u64| {
+        let RequestKey { key_hash, fingerprint } = key(number);
+        KeyEntry::new(KeyClaim { key_hash, fingerprint, records: 1 }, Seq::new(number + 1), at(0))
+    };
+    let [mut early, mut late] = [0, 1].map(|_| KeyStage::new(&table, Seq::ZERO, at(0)));
+    for number in 0..4_000 {
+        if number % 3 == 0 { &mut late } else { &mut early }.remember(entry(number));
+    }
+    late.hand_over_all();
+    early.hand_over_all();
+    table.finish_restoring(2);
+    let mut left = 0;
+    for shard in 0..KEY_SHARDS {
+        let seqs: Vec<_> = table.copy_shard(shard).iter().map(|entry| entry.first_seq).collect();
+        let of_shard = |number: &u64| shard_index(key(*number).key_hash) == shard;
+        let all: Vec<_> = (0..4_000).filter(of_shard).map(|number| number + 1).collect();
+        assert_eq!(seqs, all[all.len().saturating_sub(10)..], "the newest, in order");
+        left += seqs.len();
+    }
+    assert_eq!(table.evicted() as usize, 4_000 - left);
+}

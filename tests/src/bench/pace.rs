@@ -106,9 +106,10 @@ pub fn record(
     let mut client = Client::connect(address, pace)?;
     let mut answers = Vec::new();
     for _ in 0..TURNS_MAX {
-        let soonest = match stop.load(Ordering::Relaxed) {
-            true => None,
-            false => client.send_due(pace, started, request)?,
+        let soonest = if stop.load(Ordering::Relaxed) {
+            None
+        } else {
+            client.send_due(pace, started, request)?
         };
         if client.waiting == 0 && soonest.is_none() {
             return Ok(answers);
