@@ -22,7 +22,7 @@ use threading::{Condvar, Mutex};
 
 pub use ring::KeyEntry;
 use ring::KeyRing;
-pub use stage::KeyStage;
+pub use stage::{KeyRestoring, KeyStage};
 
 /// How many parts the table has, each with a lock of its own.
 pub const KEY_SHARDS: usize = 64;
@@ -129,23 +129,10 @@ impl KeyTable {
         }
     }
 
-    /// Ends a restoring by [`KeyStage`]s with so many threads: shard by shard, each of which fits
-    /// into a core's cache.
-    pub fn finish_restoring(&self, threads: usize) {
-        let each = KEY_SHARDS.div_ceil(threads.max(1));
-        std::thread::scope(|scope| {
-            for shards in self.shards.chunks(each) {
-                scope.spawn(move || {
-                    for shard in shards {
-                        let state = &mut *shard.state.lock();
-                        state.ring.index();
-                        if let Some(last) = state.ring.back().copied() {
-                            shrink(state, last, self.limits, 0, &self.evicted);
-                        }
-                    }
-                });
-            }
-        });
+    /// Begins to restore keys with several threads.
+    pub fn restoring(&mut self) -> KeyRestoring<'_> {
+        let shards = self.shards.iter_mut().map(|shard| shard.state.get_mut());
+        KeyRestoring::new(shards, self.limits, &self.evicted)
     }
 
     /// Makes room for about `keys` more keys.

@@ -103,13 +103,15 @@ fn restoring_twice_keeps_one() {
 
 #[test]
 fn a_restored_table_is_as_if_it_had_never_been_away() {
-    let table = KeyTable::new(64 * 100, LIFE_US);
-    let restore = |entries: &[KeyEntry], hi: u64, seconds: i64| {
-        let mut stage = KeyStage::new(&table, Seq::new(hi), at(seconds));
+    let mut table = KeyTable::new(64 * 100, LIFE_US);
+    let restore = |table: &mut KeyTable, entries: &[KeyEntry], hi: u64, seconds: i64| {
+        let restoring = table.restoring();
+        let mut stage = KeyStage::new(&restoring, Seq::new(hi), at(seconds));
         for entry in entries {
             stage.remember(*entry);
         }
         stage.hand_over_all();
+        restoring.finish(2);
     };
     for number in 0..2_000 {
         complete(&table, number, 0);
@@ -121,12 +123,11 @@ fn a_restored_table_is_as_if_it_had_never_been_away() {
     };
     // 1000 to 1999 are there already; 5 is claimed again; 9000 and above are over their life.
     let old: Vec<_> = (1_000..2_000).map(|number| entry(number, number + 1)).collect();
-    restore(&old, 2_000, 0);
+    restore(&mut table, &old, 2_000, 0);
     let new: Vec<_> =
         (2_000..4_000).chain([5]).map(|number| entry(number, number + 10_000)).collect();
-    restore(&new, 2_000, 0);
-    restore(&[entry(9_000, 3_000)], 2_000, 5_000);
-    table.finish_restoring(2);
+    restore(&mut table, &new, 2_000, 0);
+    restore(&mut table, &[entry(9_000, 3_000)], 2_000, 5_000);
     assert_eq!(table.len(), 4_001, "the old entry of 5 is still counted");
     for number in 0..4_000 {
         let Claimed::Answered(found) = table.claim(key(number), at(20)) else {
@@ -137,8 +138,7 @@ fn a_restored_table_is_as_if_it_had_never_been_away() {
     }
     assert_eq!(state(&table, key(9_000), 20), "fresh");
     let many: Vec<_> = (20_000..60_000).map(|number| entry(number, number)).collect();
-    restore(&many, 0, 0);
-    table.finish_restoring(2);
+    restore(&mut table, &many, 0, 0);
     assert!(table.len() <= 6_400);
     assert_eq!(table.evicted() as usize, 44_001 - table.len());
     assert_eq!(state(&table, key(59_999), 60), "answered");
@@ -191,18 +191,19 @@ proptest::proptest! {
 /// Threads of a recovery hand over what they met as it comes; the table is as if one had.
 #[test]
 fn keys_of_several_threads_lie_and_are_evicted_in_the_order_of_the_log() {
-    let table = KeyTable::new(KEY_SHARDS * 10, LIFE_US);
+    let mut table = KeyTable::new(KEY_SHARDS * 10, LIFE_US);
     let entry = |number: u64| {
         let RequestKey { key_hash, fingerprint } = key(number);
         KeyEntry::new(KeyClaim { key_hash, fingerprint, records: 1 }, Seq::new(number + 1), at(0))
     };
-    let [mut early, mut late] = [0, 1].map(|_| KeyStage::new(&table, Seq::ZERO, at(0)));
+    let restoring = table.restoring();
+    let [mut early, mut late] = [0, 1].map(|_| KeyStage::new(&restoring, Seq::ZERO, at(0)));
     for number in 0..4_000 {
         if number % 3 == 0 { &mut late } else { &mut early }.remember(entry(number));
     }
     late.hand_over_all();
     early.hand_over_all();
-    table.finish_restoring(2);
+    restoring.finish(2);
     let mut left = 0;
     for shard in 0..KEY_SHARDS {
         let seqs: Vec<_> = table.copy_shard(shard).iter().map(|entry| entry.first_seq).collect();

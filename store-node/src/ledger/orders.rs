@@ -101,6 +101,9 @@ impl<'a> OrderStage<'a> {
     }
 
     fn hand_over(&mut self, shard: usize) {
+        if self.waiting[shard].is_empty() {
+            return;
+        }
         let mut table = self.index.shards[shard].lock();
         for entry in self.waiting[shard].drain(..) {
             table.insert_unique(entry.hash, entry, |entry| entry.hash);

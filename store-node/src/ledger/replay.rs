@@ -231,7 +231,8 @@ impl<'a> Replay<'a> {
         }
         let (hi, options) = (self.hi, self.options);
         let mut verifier = Verifier::new(count, hi, self.digest);
-        let keys = &*self.keys;
+        let restoring = self.keys.restoring();
+        let restoring = &restoring;
         let orders = OrderIndex::default();
         let (report, items, reservations) = std::thread::scope(|scope| {
             let (done_sender, done) = mpsc::channel();
@@ -240,7 +241,7 @@ impl<'a> Replay<'a> {
             for (index, crew) in crews.into_iter().enumerate() {
                 let (sender, batches) = mpsc::sync_channel::<Arc<Batch>>(BATCHES_WAITING_MAX);
                 senders.push(sender);
-                let keys = KeyStage::new(keys, hi, options.now);
+                let keys = KeyStage::new(restoring, hi, options.now);
                 let worker = Worker::new(index, count, crew, hi, keys, &orders);
                 let done = done_sender.clone();
                 threads.push(scope.spawn(move || worker.run(&batches, &done)));
@@ -252,7 +253,7 @@ impl<'a> Replay<'a> {
                 .into_iter()
                 .map(|thread| thread.join().expect("a worker that panics is a defect"))
                 .collect();
-            scope.spawn(|| keys.finish_restoring(cores()));
+            scope.spawn(|| restoring.finish(cores()));
             finish(read, &verifier, ends, self.loaded)
         })?;
         Ok(Replayed { report, items, reservations, orders })

@@ -59,7 +59,7 @@ pub(super) struct Crew {
     pub(super) with_reservations: Vec<(usize, u32)>,
 }
 
-pub(super) struct Worker<'run> {
+pub(super) struct Worker<'run, 'keys> {
     index: usize,
     workers: usize,
     shards: Vec<LoadShard>,
@@ -67,7 +67,7 @@ pub(super) struct Worker<'run> {
     /// Up to here an event may be older than its item.
     hi: Seq,
     moved: Vec<u128>,
-    keys: KeyStage<'run>,
+    keys: KeyStage<'run, 'keys>,
     orders: &'run OrderIndex,
     movements: Vec<MovementReader>,
     /// What was applied and isn't hashed yet.
@@ -84,13 +84,13 @@ struct Unhashed {
     used: u32,
 }
 
-impl<'run> Worker<'run> {
+impl<'run, 'keys> Worker<'run, 'keys> {
     pub(super) fn new(
         index: usize,
         workers: usize,
         crew: Crew,
         hi: Seq,
-        keys: KeyStage<'run>,
+        keys: KeyStage<'run, 'keys>,
         orders: &'run OrderIndex,
     ) -> Self {
         Self {
