@@ -158,7 +158,8 @@ impl KeyRing {
         if entries.is_sorted_by_key(|entry| entry.first_seq) {
             return;
         }
-        entries.sort_unstable_by_key(|entry| entry.first_seq);
+        // Not the unstable sort: they are long runs in order, which this one merges.
+        entries.sort_by_key(|entry| entry.first_seq);
         for (place, entry) in places.zip(entries) {
             self.blocks[place / BLOCK_ENTRIES][place % BLOCK_ENTRIES] = entry;
         }
