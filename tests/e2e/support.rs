@@ -108,14 +108,5 @@ pub(crate) async fn expect_equal(aggregator: &Client, nodes: &[&Service]) -> Res
 
 /// POSTs to an operator's endpoint and follows the job to its end.
 pub(crate) async fn run_job(client: &Client, path: &str) -> Result<Value> {
-    let reply = client.post(path, &json!({})).await?;
-    if reply.status != 202 {
-        bail!("POST {path}: {} {}", reply.status, reply.text());
-    }
-    let place = reply.header("location").context("202 names the job")?.to_owned();
-    until(&format!("the job of {path}"), VIEW_DEADLINE, || async {
-        let job = client.get(&place).await.ok()?.json().ok()?;
-        (job["state"] != "running").then_some(job)
-    })
-    .await
+    tests::world::run_job(client, path, VIEW_DEADLINE).await
 }

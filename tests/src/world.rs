@@ -12,7 +12,7 @@ pub use binaries::Binaries;
 pub use ports::free_address;
 pub use process::Process;
 pub use service::{Service, ServiceSpec};
-pub use wait::until;
+pub use wait::{run_job, until};
 
 use std::path::{Path, PathBuf};
 

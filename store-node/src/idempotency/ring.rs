@@ -151,13 +151,11 @@ impl KeyRing {
     fn sort_last(&mut self, count: usize) {
         let end = pushed_count(&self.blocks);
         let places = end - count..end;
-        let mut entries: Vec<KeyEntry> = places
-            .clone()
-            .map(|place| self.blocks[place / BLOCK_ENTRIES][place % BLOCK_ENTRIES])
-            .collect();
-        if entries.is_sorted_by_key(|entry| entry.first_seq) {
+        let entries = places.clone().map(|place| entry_at(&self.blocks, 0, place as u32));
+        if entries.clone().is_sorted_by_key(|entry| entry.first_seq) {
             return;
         }
+        let mut entries: Vec<KeyEntry> = entries.copied().collect();
         // Not the unstable sort: they are long runs in order, which this one merges.
         entries.sort_by_key(|entry| entry.first_seq);
         for (place, entry) in places.zip(entries) {

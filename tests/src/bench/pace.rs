@@ -123,7 +123,8 @@ pub fn record(
 /// All connections of a run.
 struct Client {
     connections: Vec<Connection>,
-    /// Those that wait for nothing, the one whose next request is due first at the top.
+    /// Those that wait for nothing, the one whose next request is due first at the top; without a
+    /// pace it is due at once, and the time means nothing.
     idle: BinaryHeap<Reverse<(Duration, usize)>>,
     /// How many wait for an answer.
     waiting: usize,
@@ -156,16 +157,16 @@ impl Client {
         started: Instant,
         request: &impl Fn(usize, u64, &mut Vec<u8>),
     ) -> Result<Option<Duration>> {
-        while let Some(Reverse((_, index))) = self.idle.peek().copied() {
-            let connection = &mut self.connections[index];
+        while let Some(Reverse((due, index))) = self.idle.peek().copied() {
             let now = started.elapsed();
-            let due = due(pace, index, connection.number).unwrap_or(now);
-            if due.as_secs_f64() < pace.seconds && due > now {
+            let due = pace.per_second.map_or(now, |_| due);
+            let is_over = due.as_secs_f64() >= pace.seconds;
+            if !is_over && due > now {
                 return Ok(Some(due));
             }
             self.idle.pop();
-            if due.as_secs_f64() < pace.seconds {
-                connection.send(index, due, now, request)?;
+            if !is_over {
+                self.connections[index].send(index, due, now, request)?;
                 self.waiting += 1;
             }
         }

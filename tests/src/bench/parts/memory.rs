@@ -13,8 +13,7 @@ use crate::bench::part::{Criterion, Findings, Part, Setup};
 use crate::bench::series::Series;
 use crate::bench::table::table;
 use crate::bench::usage::Usage;
-use crate::http::Client;
-use crate::world::until;
+use crate::world::run_job;
 
 /// Starts of the large node: memory is the same each time, the time isn't.
 const STARTS_MAX: usize = 2;
@@ -101,7 +100,7 @@ async fn measure(setup: &Setup) -> Result<Findings> {
 }
 
 /// A node over a copy of the store, started so many times; one with keys takes a snapshot before
-/// it is stopped.
+/// it is started again.
 async fn looks(setup: &Setup, name: &str, size: Size, starts: usize) -> Result<Vec<Look>> {
     let mut node = large::stopped(setup, name, size)?;
     let mut looks = Vec::new();
@@ -124,26 +123,14 @@ async fn looks(setup: &Setup, name: &str, size: Size, starts: usize) -> Result<V
             look.resident_bytes, look.peak_bytes
         );
         looks.push(look);
-        if size.keys > 0 {
-            job(node.client(), "/api/admin/snapshot").await?;
+        if size.keys > 0 && looks.len() < starts {
+            let job = run_job(node.client(), "/api/admin/snapshot", JOB_DEADLINE).await?;
+            ensure!(job["state"] == "done", "the snapshot came to no good end: {job}");
         }
         node.stop().await?;
     }
     std::fs::remove_dir_all(&node.spec().data_dir)?;
     Ok(looks)
-}
-
-/// Lets a job of an operator come to its end.
-async fn job(client: &Client, path: &str) -> Result<()> {
-    let reply = client.post(path, &json!({})).await?.ok()?;
-    let place = reply.header("location").context("a job has a place")?.to_owned();
-    let is_over = || async {
-        let job = client.get(&place).await.ok()?.json().ok()?;
-        (job["state"] != "running").then_some(job)
-    };
-    let job = until(path, JOB_DEADLINE, is_over).await?;
-    ensure!(job["state"] == "done", "{path} came to no good end: {job}");
-    Ok(())
 }
 
 fn text(large: &[Look], [without, keyed, from_snapshot]: [Look; 3]) -> String {
