@@ -15,7 +15,7 @@ use crate::queue::{Gate, Shortage};
 use crate::storage::{Storage, is_no_space};
 
 /// How often the committer lets others go first before a frame.
-const YIELDS_MAX: usize = 16;
+const YIELDS_MAX: usize = 2;
 /// How long after a shortage the preallocator looks again.
 const SHORTAGE_RETRY_MS: u64 = 500;
 

@@ -21,6 +21,7 @@ mod items;
 mod jobs;
 mod list;
 mod load;
+mod lobby;
 mod log_snapshot;
 mod log_stream;
 mod metrics;
@@ -35,7 +36,7 @@ mod reservations;
 mod settle;
 mod sync_status;
 
-pub use app::{App, AppOptions, Now};
+pub use app::{App, AppOptions, Now, Site};
 pub use head::{refuse_head, refuse_overflow, word_refusal};
 pub use jobs::{Job, JobKind, JobState};
 pub use load::{BATCH_STREAMS_MAX, LoadLimits, SNAPSHOT_DOWNLOADS_MAX};

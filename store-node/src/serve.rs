@@ -3,6 +3,7 @@
 
 mod connections;
 mod heads;
+mod lanes;
 mod listener;
 pub mod logging;
 mod upkeep;
@@ -140,6 +141,7 @@ fn app_options(settings: &Settings) -> AppOptions {
         },
         scrub_bytes_per_second: settings.scrub_bytes_per_second,
         request_id_seed: uuid::Uuid::now_v7().as_u64_pair().1,
+        offloads: true,
     }
 }
 
@@ -166,11 +168,9 @@ fn create_data_dir(data_dir: &Path) -> Result<(), OpError> {
 
 /// Listens until a signal ends it.
 fn listen<S: Storage>(app: &Arc<App<S>>, settings: &Settings) -> Result<(), OpError> {
-    let mut builder = tokio::runtime::Builder::new_multi_thread();
-    if let Ok(threads @ 1..) = usize::try_from(settings.worker_threads) {
-        builder.worker_threads(threads);
-    }
-    let runtime = builder.enable_all().build().map_err(OpError::failed)?;
+    // Requests are answered on lanes; here connections are accepted, and signals heard.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(OpError::failed)?;
     runtime.block_on(async {
         let listener = bind(settings.listen)
             .map_err(|error| OpError::Failed(format!("listen: {}: {error}", settings.listen)))?;

@@ -1,5 +1,7 @@
-//! What all handlers share. It must never hold state of the business: that is the ledger's.
+//! What all handlers share, and what only those of one lane do. It must never hold state of the
+//! business: that is the ledger's.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -11,6 +13,7 @@ use tokio::sync::Notify;
 
 use super::jobs::{JobKind, Jobs};
 use super::load::{Load, LoadLimits};
+use super::lobby::Lobby;
 use super::metrics::Metrics;
 use super::request_id::RequestIds;
 use crate::ledger::Ledger;
@@ -40,10 +43,22 @@ pub struct AppOptions {
     pub scrub_bytes_per_second: u64,
     /// Where the request ids of this process begin.
     pub request_id_seed: u64,
+    /// Whether what waits for the disk, or takes long, goes to threads of its own. The simulator
+    /// does it at once: so it stays in one order.
+    pub offloads: bool,
 }
 
-/// The state behind the routes.
+/// The state behind the routes, as the handlers of one lane have it: a thread and the connections
+/// that it serves. What all lanes share is behind it; its own are the references, which no other
+/// core counts, and the lobby.
 pub struct App<S: Storage> {
+    site: Arc<Site<S>>,
+    /// Where the lane's requests wait for the disk.
+    pub(super) lobby: Lobby,
+}
+
+/// What all lanes share.
+pub struct Site<S: Storage> {
     ledger: Arc<Ledger<S>>,
     now: Now,
     options: AppOptions,
@@ -64,7 +79,7 @@ pub struct App<S: Storage> {
 impl<S: Storage> App<S> {
     /// The state over an open ledger.
     pub fn new(ledger: Arc<Ledger<S>>, now: Now, options: AppOptions) -> Arc<Self> {
-        Arc::new(Self {
+        let site = Site {
             ledger,
             now,
             metrics: Metrics::new(),
@@ -80,9 +95,41 @@ impl<S: Storage> App<S> {
             idle: Notify::new(),
             closed: Notify::new(),
             is_closed: AtomicBool::new(false),
-        })
+        };
+        Arc::new(Self { site: Arc::new(site), lobby: Lobby::default() })
     }
 
+    /// The same for another lane.
+    pub fn of_another_lane(&self) -> Arc<Self> {
+        Arc::new(Self { site: Arc::clone(&self.site), lobby: Lobby::default() })
+    }
+
+    /// Starts a snapshot and then a compaction as a job; false if one is being taken already.
+    pub fn start_maintenance(self: &Arc<Self>) -> bool {
+        super::admin::start_maintenance(self)
+    }
+
+    /// Starts a round of the scrub as a job; false if one is running already.
+    pub fn start_scrub(self: &Arc<Self>) -> bool {
+        super::admin::start_scrub(self)
+    }
+
+    /// Counts a request in until the guard is dropped.
+    pub(super) fn enter(self: &Arc<Self>) -> InFlight<S> {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        InFlight(Arc::clone(self))
+    }
+}
+
+impl<S: Storage> Deref for App<S> {
+    type Target = Site<S>;
+
+    fn deref(&self) -> &Site<S> {
+        &self.site
+    }
+}
+
+impl<S: Storage> Site<S> {
     /// The ledger.
     pub fn ledger(&self) -> &Arc<Ledger<S>> {
         &self.ledger
@@ -111,16 +158,6 @@ impl<S: Storage> App<S> {
     /// Keeps the figures of the metrics bounded; to be called every few seconds.
     pub fn run_upkeep(&self) {
         self.metrics.run_upkeep();
-    }
-
-    /// Starts a snapshot and then a compaction as a job; false if one is being taken already.
-    pub fn start_maintenance(self: &Arc<Self>) -> bool {
-        super::admin::start_maintenance(self)
-    }
-
-    /// Starts a round of the scrub as a job; false if one is running already.
-    pub fn start_scrub(self: &Arc<Self>) -> bool {
-        super::admin::start_scrub(self)
     }
 
     /// Whether a round of the scrub is running.
@@ -180,12 +217,6 @@ impl<S: Storage> App<S> {
     /// Requests that are being worked on.
     pub fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::SeqCst)
-    }
-
-    /// Counts a request in until the guard is dropped.
-    pub(super) fn enter(self: &Arc<Self>) -> InFlight<S> {
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
-        InFlight(Arc::clone(self))
     }
 
     /// Whether the log is closed, so that nothing more can come.

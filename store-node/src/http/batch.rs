@@ -14,6 +14,7 @@ use axum::body::Bytes;
 use axum::http::HeaderMap;
 use axum::http::header::ACCEPT;
 use axum::routing::MethodFilter;
+use event_log::Seq;
 use event_log::storage::Storage;
 use shared::Context;
 use shared::wire::node::batch::{Batch, parse_batch};
@@ -29,10 +30,14 @@ use super::failure::Failure;
 use super::headers::{self, JSON_MEDIA_TYPE};
 use super::metrics::Endpoint;
 use super::{query, reply, settle};
-use crate::ledger::{BatchLine, BatchRequest, ExecutedBatch, LedgerError, RequestKey};
+use crate::ledger::{BatchLine, BatchRequest, ExecutedBatch, LedgerError};
 
 /// How often a batch is tried again whose first answer is still on its way to the disk.
 const UNSETTLED_TRIES_MAX: usize = 3;
+
+/// From so many bytes on a batch is decided on a thread of its own: it takes longer than the other
+/// requests of its lane should wait.
+const LONG_BATCH_BYTES: usize = 64 << 10;
 
 /// What a batch may be sent as.
 const MEDIA_TYPES: [&str; 3] = [JSON_MEDIA_TYPE, NDJSON_MEDIA_TYPE, COMPACT_MEDIA_TYPE];
@@ -60,24 +65,85 @@ async fn batch<S: Storage>(call: Call<S>) -> Outcome {
 /// A batch that is one body and one append.
 async fn whole<S: Storage>(mut call: Call<S>, form: Form) -> Outcome {
     let bytes = body::read(&mut call, BATCH_BODY_BYTES_MAX).await?;
-    let batch = parse(form, &bytes)?;
-    if batch.atomic && batch.lines.iter().any(Result::is_err) {
-        return Err(Problem::validation(&batch.errors()).into());
+    let app = Arc::clone(call.app());
+    let is_long = bytes.len() >= LONG_BATCH_BYTES;
+    let whole = Arc::new(Whole { call, form, bytes });
+    let mut unsettled = Seq::ZERO;
+    for _ in 0..UNSETTLED_TRIES_MAX {
+        let decided = if is_long {
+            let whole = Arc::clone(&whole);
+            app.blocking(move || whole.decide()).await?
+        } else {
+            whole.decide()
+        };
+        match decided? {
+            Decided::Answered { settle, answer } => {
+                drop(whole);
+                settle::write(&app, settle).await?;
+                return answer;
+            }
+            Decided::Unsettled { settle } => {
+                settle::write(&app, settle).await?;
+                unsettled = settle;
+            }
+        }
     }
-    require_writable(&call)?;
-    headers::refuse_if_match(call.headers())?;
-    let key = headers::request_key(call.headers(), call.method(), call.uri(), &bytes)?;
-    let executed = run(&call, &batch, key).await?;
-    settle::write(call.app(), executed.settle).await?;
-    if batch.atomic && !executed.is_success() {
-        return Err(answer::rejected(&batch, &executed).replayed(executed.replayed));
+    Err(LedgerError::Unsettled { settle: unsettled }.into())
+}
+
+/// A batch as it arrived.
+struct Whole<S: Storage> {
+    call: Call<S>,
+    form: Form,
+    bytes: Bytes,
+}
+
+/// What became of a batch.
+enum Decided {
+    /// This is its answer, once the log is durable up to there.
+    Answered { settle: Seq, answer: Outcome },
+    /// It was decided before, and can be answered once that is durable.
+    Unsettled { settle: Seq },
+}
+
+impl<S: Storage> Whole<S> {
+    fn decide(&self) -> Result<Decided, Failure> {
+        let Self { call, form, bytes } = self;
+        let batch = parse(*form, bytes)?;
+        if batch.atomic && batch.lines.iter().any(Result::is_err) {
+            return Err(Problem::validation(&batch.errors()).into());
+        }
+        require_writable(call)?;
+        headers::refuse_if_match(call.headers())?;
+        let key = headers::request_key(call.headers(), call.method(), call.uri(), bytes)?;
+        let lines = batch.lines.iter().map(|line| match line {
+            Ok(operation) => BatchLine::Command(operation.command(), operation.context()),
+            Err(_) => BatchLine::Invalid,
+        });
+        let context = Context { request_id: Some(call.request_id().clone()), ..Context::default() };
+        let request = BatchRequest { atomic: batch.atomic, lines: lines.collect(), key, context };
+        match call.app().ledger().execute_batch(request, call.app().now()) {
+            Ok(executed) => {
+                let answer = self.answer(&batch, &executed);
+                Ok(Decided::Answered { settle: executed.settle, answer })
+            }
+            Err(LedgerError::Unsettled { settle }) => Ok(Decided::Unsettled { settle }),
+            Err(error) => Err(error.into()),
+        }
     }
-    let mut response = match answer_form(call.headers(), form) {
-        Form::Json => reply::ok(&answer::json(&batch, &executed)),
-        Form::Compact => reply::bytes(COMPACT_MEDIA_TYPE, answer::compact(&batch, &executed)),
-    };
-    reply::set_replayed(&mut response, executed.replayed);
-    Ok(response)
+
+    /// What is answered once it is durable.
+    fn answer(&self, batch: &Batch<'_>, executed: &ExecutedBatch) -> Outcome {
+        if batch.atomic && !executed.is_success() {
+            return Err(answer::rejected(batch, executed).replayed(executed.replayed));
+        }
+        let mut response = match answer_form(self.call.headers(), self.form) {
+            Form::Json => reply::ok(&answer::json(batch, executed)),
+            Form::Compact => reply::bytes(COMPACT_MEDIA_TYPE, answer::compact(batch, executed)),
+        };
+        reply::set_replayed(&mut response, executed.replayed);
+        Ok(response)
+    }
 }
 
 fn parse(form: Form, bytes: &Bytes) -> Result<Batch<'_>, Failure> {
@@ -99,29 +165,4 @@ fn answer_form(headers: &HeaderMap, sent: Form) -> Form {
         (false, true) => Form::Compact,
         (true, true) | (false, false) => sent,
     }
-}
-
-async fn run<S: Storage>(
-    call: &Call<S>,
-    batch: &Batch<'_>,
-    key: Option<RequestKey>,
-) -> Result<ExecutedBatch, Failure> {
-    let app = call.app();
-    let mut unsettled = None;
-    for _ in 0..UNSETTLED_TRIES_MAX {
-        let lines = batch.lines.iter().map(|line| match line {
-            Ok(operation) => BatchLine::Command(operation.command(), operation.context()),
-            Err(_) => BatchLine::Invalid,
-        });
-        let context = Context { request_id: Some(call.request_id().clone()), ..Context::default() };
-        let request = BatchRequest { atomic: batch.atomic, lines: lines.collect(), key, context };
-        match app.ledger().execute_batch(request, app.now()) {
-            Err(LedgerError::Unsettled { settle }) => {
-                settle::write(app, settle).await?;
-                unsettled = Some(LedgerError::Unsettled { settle });
-            }
-            other => return other.map_err(Failure::from),
-        }
-    }
-    Err(unsettled.map_or_else(|| Failure::internal("no try was made"), Failure::from))
 }

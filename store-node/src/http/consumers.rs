@@ -19,7 +19,6 @@ use super::body::{self, BODY_BYTES_MAX};
 use super::call::{Call, Outcome, route};
 use super::failure::Failure;
 use super::metrics::Endpoint;
-use super::offload::blocking;
 use super::{query, reply};
 
 pub(super) fn routes<S: Storage>() -> Router<Arc<App<S>>> {
@@ -75,7 +74,8 @@ async fn acknowledge<S: Storage>(mut call: Call<S>) -> Outcome {
     let app = Arc::clone(call.app());
     let named = id.clone();
     let now_us = app.now().as_micros();
-    blocking(move || app.log().acknowledge(&named, seq, chain, now_us)).await??;
+    let acknowledge = move || app.log().acknowledge(&named, seq, chain, now_us);
+    call.app().blocking(acknowledge).await??;
     let views = views(call.app());
     match views.into_iter().find(|consumer| consumer.id == id) {
         Some(view) => Ok(reply::ok(&view)),
@@ -88,7 +88,7 @@ async fn deregister<S: Storage>(call: Call<S>) -> Outcome {
     let id = call.segment(3, "id")?;
     let app = Arc::clone(call.app());
     let named = id.clone();
-    if !blocking(move || app.log().deregister(&named)).await?? {
+    if !call.app().blocking(move || app.log().deregister(&named)).await?? {
         return Err(unknown(&id));
     }
     let mut response = Response::default();

@@ -17,7 +17,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::app::App;
 use super::failure::Failure;
 use super::metrics::Endpoint;
-use super::offload::blocking;
 
 /// From here on lists and searches are put off, in percent.
 const SEARCHES_PERCENT_MAX: u8 = 80;
@@ -226,7 +225,7 @@ impl<S: Storage> App<S> {
         let place = Arc::clone(&self.load.searches.free).acquire_owned().await;
         let place = place.map_err(Failure::internal)?;
         let app = Arc::clone(self);
-        let found = blocking(move || {
+        let found = self.blocking(move || {
             let found = work(&app);
             drop(place);
             found

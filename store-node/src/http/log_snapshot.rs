@@ -21,7 +21,6 @@ use super::call::{Call, Outcome, route};
 use super::failure::Failure;
 use super::log_stream::set_identity;
 use super::metrics::Endpoint;
-use super::offload::blocking;
 use super::query::Query;
 use super::settle;
 
@@ -47,10 +46,11 @@ async fn snapshot<S: Storage>(call: Call<S>) -> Outcome {
     let pin = consumer.unwrap_or_else(|| format!("download-{}", call.request_id()));
     let info = newest(&app).await?;
     let opening = Arc::clone(&app);
-    let (info, file) = blocking(move || open(&opening, info, &pin)).await??;
-    let pieces = futures_util::stream::unfold((Some(file), place), |(file, place)| async {
-        let (piece, file) = read_piece(file?).await;
-        piece.map(|piece| (piece, (file, place)))
+    let (info, file) = app.blocking(move || open(&opening, info, &pin)).await??;
+    let reading = (Some(file), Arc::clone(&app), place);
+    let pieces = futures_util::stream::unfold(reading, |(file, app, place)| async {
+        let (piece, file) = read_piece(&app, file?).await;
+        piece.map(|piece| (piece, (file, app, place)))
     });
     let mut response = Response::new(Body::from_stream(pieces));
     set_identity(&mut response, &app);
@@ -65,7 +65,7 @@ async fn snapshot<S: Storage>(call: Call<S>) -> Outcome {
 /// The newest snapshot, taken now if there is none.
 async fn newest<S: Storage>(app: &Arc<App<S>>) -> Result<SnapshotInfo, Failure> {
     let looking = Arc::clone(app);
-    let latest = blocking(move || looking.log().latest_snapshot()).await?;
+    let latest = app.blocking(move || looking.log().latest_snapshot()).await?;
     if let Some(info) = latest.map_err(Failure::internal)? {
         return Ok(info);
     }
@@ -75,10 +75,10 @@ async fn newest<S: Storage>(app: &Arc<App<S>>) -> Result<SnapshotInfo, Failure> 
     }
     let drawing = Arc::clone(app);
     let drawn =
-        blocking(move || drawing.ledger().draw_snapshot(drawing.now(), &mut event_log::go_on));
+        app.blocking(move || drawing.ledger().draw_snapshot(drawing.now(), &mut event_log::go_on));
     let pending = drawn.await?.map_err(Failure::internal)?;
     settle::read(app, pending.hi()).await?;
-    blocking(move || pending.finish()).await?.map_err(Failure::internal)
+    app.blocking(move || pending.finish()).await?.map_err(Failure::internal)
 }
 
 /// Pins what follows the snapshot for this consumer and opens its file.
@@ -93,10 +93,11 @@ fn open<S: Storage>(
 }
 
 /// The next bytes of the file, and the file, unless that was the end.
-async fn read_piece<R: Read + Send + 'static>(
+async fn read_piece<S: Storage, R: Read + Send + 'static>(
+    app: &App<S>,
     mut file: R,
 ) -> (Option<io::Result<Bytes>>, Option<R>) {
-    let read = blocking(move || {
+    let read = app.blocking(move || {
         let mut piece = vec![0; PIECE_BYTES];
         let mut filled = 0;
         while filled < piece.len() {

@@ -23,7 +23,6 @@ use super::app::App;
 use super::call::{Call, Outcome, route};
 use super::failure::Failure;
 use super::metrics::Endpoint;
-use super::offload::blocking;
 use super::query::Query;
 use super::reply;
 
@@ -62,7 +61,7 @@ async fn stream<S: Storage>(call: Call<S>) -> Outcome {
     let place = app.load.begin_log_stream()?;
     let opening = Arc::clone(&app);
     let cursor = Cursor { seq: after, chain };
-    let reader = blocking(move || opening.log().reader(cursor)).await??;
+    let reader = app.blocking(move || opening.log().reader(cursor)).await??;
     let consumer = consumer.as_deref().unwrap_or("");
     tracing::info!(consumer, after = after.get(), follow, "log stream");
     let log_id = app.log().log_id();
@@ -185,7 +184,7 @@ impl<S: Storage> Tail<S> {
             self.last = last;
             return piece;
         }
-        let read = blocking(move || {
+        let read = self.app.blocking(move || {
             let piece = read_piece(&mut reader, &mut last);
             (reader, last, piece)
         });

@@ -1,16 +1,17 @@
-//! Work that waits for the disk, away from the threads that answer requests. A runtime of one
-//! thread has no such threads to spare and does it at once: so the simulator stays in one order.
-//! Nothing here may be used for what waits for another request.
+//! Work that waits for the disk or takes long, away from the threads that answer requests. Nothing
+//! here may be used for what waits for another request: the simulator does it at once.
 
-use tokio::runtime::{Handle, RuntimeFlavor};
+use event_log::storage::Storage;
 use tokio::task::{JoinError, spawn_blocking};
 
-/// Runs `work` where waiting is fine; an error is its panic.
-pub(super) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, JoinError> {
-    match Handle::current().runtime_flavor() {
-        RuntimeFlavor::CurrentThread => Ok(work()),
-        _ => spawn_blocking(work).await,
+use super::app::Site;
+
+impl<S: Storage> Site<S> {
+    /// Runs `work` where taking long is fine; an error is its panic.
+    pub(super) async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, JoinError> {
+        if self.options().offloads { spawn_blocking(work).await } else { Ok(work()) }
     }
 }

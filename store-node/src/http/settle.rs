@@ -65,7 +65,7 @@ async fn until<S: Storage>(app: &App<S>, settle: Seq) -> Settled {
         return Settled::Durable;
     }
     let deadline = app.options().reply_deadline;
-    match tokio::time::timeout(deadline, log.wait(settle)).await {
+    match app.lobby.wait(log, settle, deadline).await {
         Ok(Ok(())) => Settled::Durable,
         Ok(Err(error)) => Settled::Failed(error),
         Err(_) => Settled::TooSlow(deadline),

@@ -15,7 +15,6 @@ use super::call::{Call, Outcome, route};
 use super::consumers;
 use super::failure::Failure;
 use super::metrics::Endpoint;
-use super::offload::blocking;
 use super::{admin, health, query, reply};
 
 pub(super) fn routes<S: Storage>() -> Router<Arc<App<S>>> {
@@ -39,7 +38,7 @@ async fn status<S: Storage>(call: Call<S>) -> Outcome {
     let app = Arc::clone(call.app());
     let listing = Arc::clone(&app);
     // The first look at a snapshot reads it whole.
-    let snapshots = blocking(move || listing.log().snapshots()).await?;
+    let snapshots = app.blocking(move || listing.log().snapshots()).await?;
     let snapshots = snapshots.map_err(Failure::internal)?;
     let log = app.log();
     let status = log.status();

@@ -5,7 +5,6 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use event_log::storage::Storage;
 use futures_util::FutureExt;
 use futures_util::future::Either;
@@ -21,8 +20,9 @@ use tower::Service;
 
 use super::connections::Connections;
 use super::heads::{Activity, HeadStream, Wording};
+use super::lanes::Lanes;
 use crate::config::Settings;
-use crate::http::{App, refuse_head, refuse_overflow, router, word_refusal};
+use crate::http::{App, refuse_head, refuse_overflow, word_refusal};
 
 /// How long to wait after the system refused a connection (out of file descriptors).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -68,7 +68,7 @@ pub(super) async fn serve<S: Storage>(
     settings: &Settings,
 ) -> io::Result<()> {
     let mut signals = Signals::new()?;
-    let server = Server::new(Arc::clone(&app), settings);
+    let server = Server::new(&app, settings)?;
     let sampling = tokio::spawn(sample(Arc::clone(&app), Arc::clone(&server.connections)));
     accept_until(&listener, &server, signals.next()).await;
     drop(listener);
@@ -97,6 +97,10 @@ pub(super) async fn serve<S: Storage>(
     tracing::debug!(half_heads, "requests whose head was not complete were dropped");
     if tokio::time::timeout(TAIL_DEADLINE, shutdown).await.is_err() {
         tracing::warn!("connections were still open at the deadline");
+    }
+    let lanes = server.lanes;
+    if tokio::task::spawn_blocking(move || lanes.end()).await.is_err() {
+        tracing::error!("ending the lanes panicked");
     }
     sampling.abort();
     Ok(())
@@ -141,8 +145,7 @@ enum Place {
 
 /// What all connections share.
 struct Server<S: Storage> {
-    app: Arc<App<S>>,
-    routes: Router,
+    lanes: Lanes<S>,
     usual: http1::Builder,
     overflow: http1::Builder,
     graceful: GracefulShutdown,
@@ -153,7 +156,7 @@ struct Server<S: Storage> {
 }
 
 impl<S: Storage> Server<S> {
-    fn new(app: Arc<App<S>>, settings: &Settings) -> Self {
+    fn new(app: &Arc<App<S>>, settings: &Settings) -> io::Result<Self> {
         // Not `pipeline_flush`: it keeps an answer back while the next request is only half here.
         let builder = |header_deadline: Duration| {
             let mut builder = http1::Builder::new();
@@ -163,10 +166,9 @@ impl<S: Storage> Server<S> {
         let mut overflow = builder(OVERFLOW_DEADLINE);
         overflow.keep_alive(false);
         let connections_max = usize::try_from(settings.connections_max).unwrap_or(usize::MAX);
-        let wording_app = Arc::clone(&app);
-        Self {
-            routes: router(Arc::clone(&app)),
-            app,
+        let wording_app = Arc::clone(app);
+        Ok(Self {
+            lanes: Lanes::start(app, lanes_of(settings))?,
             usual: builder(Settings::duration_ms(settings.header_deadline_ms)),
             overflow,
             graceful: GracefulShutdown::new(),
@@ -174,7 +176,7 @@ impl<S: Storage> Server<S> {
             wording: Arc::new(move |code| word_refusal(&wording_app, code)),
             places: Arc::new(Semaphore::new(connections_max.min(Semaphore::MAX_PERMITS))),
             overflow_places: Arc::new(Semaphore::new(OVERFLOW_CONNECTIONS_MAX)),
-        }
+        })
     }
 
     /// The next connection, once there is room to serve it or at least to refuse it.
@@ -196,8 +198,16 @@ impl<S: Storage> Server<S> {
         }
     }
 
-    /// Serves a connection in a task of its own.
+    /// Serves a connection in a task of its own, on the lane that has the fewest.
     fn serve(&self, stream: TcpStream, place: Place) {
+        let lane = self.lanes.quietest();
+        let (stream, member) = match lane.adopt(stream) {
+            Ok(adopted) => adopted,
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be handed to its lane");
+                return;
+            }
+        };
         let activity = Arc::new(Activity::default());
         let stream = HeadStream::new(stream, Arc::clone(&activity), Arc::clone(&self.wording));
         let (builder, permit, is_overflow) = match place {
@@ -205,7 +215,7 @@ impl<S: Storage> Server<S> {
             Place::Overflow(permit) => (&self.overflow, permit, true),
         };
         let (app, routes, busy) =
-            (Arc::clone(&self.app), self.routes.clone(), Arc::clone(&activity));
+            (Arc::clone(&lane.app), lane.routes.clone(), Arc::clone(&activity));
         let service = service_fn(move |request| {
             busy.begin();
             let refusal = refuse_head(&app, &request)
@@ -221,7 +231,7 @@ impl<S: Storage> Server<S> {
         let connection = self.graceful.watch(connection);
         let entry = self.connections.enter(activity);
         let number = entry.number();
-        let task = tokio::spawn(async move {
+        let task = lane.runtime.spawn(async move {
             let ended = if is_overflow {
                 tokio::time::timeout(OVERFLOW_DEADLINE, connection).await.unwrap_or(Ok(()))
             } else {
@@ -230,8 +240,16 @@ impl<S: Storage> Server<S> {
             if let Err(error) = ended {
                 tracing::debug!(%error, "connection ended");
             }
-            drop((entry, permit));
+            drop((entry, permit, member));
         });
         self.connections.set_task(number, task.abort_handle());
+    }
+}
+
+/// One for each core, unless the settings say otherwise.
+fn lanes_of(settings: &Settings) -> usize {
+    match usize::try_from(settings.worker_threads) {
+        Ok(threads @ 1..) => threads,
+        _ => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
     }
 }

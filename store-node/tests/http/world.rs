@@ -153,6 +153,7 @@ impl World {
             },
             scrub_bytes_per_second: 0,
             request_id_seed: 7,
+            offloads: true,
         };
         change(&mut options);
         let app = App::new(ledger, now, options);

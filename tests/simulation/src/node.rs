@@ -313,6 +313,7 @@ impl Node {
                 disk_budget_bytes: None,
             },
             request_id_seed: self.dice.number(),
+            offloads: false,
         }
     }
 

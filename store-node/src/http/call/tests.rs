@@ -35,6 +35,7 @@ pub(in crate::http) fn app(load: LoadLimits) -> Arc<App<SimStorage>> {
         },
         scrub_bytes_per_second: 0,
         request_id_seed: 1,
+        offloads: true,
     };
     App::new(opened.unwrap().0, Arc::new(|| Timestamp::EPOCH), options)
 }
