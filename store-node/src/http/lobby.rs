@@ -121,3 +121,6 @@ impl<S: Storage> Drop for Wait<'_, S> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
