@@ -126,7 +126,7 @@ pub struct Settings {
     pub searches_waiting_max: u64,
     /// Searches for a text may make an index of 24 bytes a SKU and keep it.
     pub text_index: bool,
-    /// Threads of the HTTP side; 0 = one for each core.
+    /// Lanes, the threads that serve connections; 0 = one for each core.
     pub worker_threads: u64,
     /// How logs are written.
     pub log_format: LogFormat,

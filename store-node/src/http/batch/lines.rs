@@ -11,7 +11,7 @@ use memchr::{memchr, memchr_iter};
 use shared::wire::node::stream::STREAM_LINE_BYTES_MAX;
 
 /// A chunk has at most so many lines.
-pub(super) const CHUNK_LINES_MAX: usize = 4_096;
+pub(super) const CHUNK_LINES_MAX: usize = 1_024;
 /// A chunk has at most so many bytes, and no more than this and one piece of the body is held.
 pub(super) const CHUNK_BYTES_MAX: usize = 512 << 10;
 

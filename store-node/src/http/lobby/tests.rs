@@ -5,6 +5,7 @@ use std::time::Duration;
 use event_log::storage::sim::{Fault, SimStorage};
 use event_log::{LogOptions, RecordBuffer};
 use tokio::task::{JoinHandle, yield_now};
+use tokio::time::timeout;
 
 use super::*;
 
@@ -54,8 +55,13 @@ async fn settled() {
     }
 }
 
-fn is_durable(ended: Result<Ended, tokio::task::JoinError>) -> bool {
-    matches!(ended, Ok(Ok(Ok(()))))
+/// How a wait ended; one that nobody wakes must not hold the test up.
+async fn ended(task: JoinHandle<Ended>) -> Ended {
+    timeout(LONG / 6, task).await.expect("nobody woke it").unwrap()
+}
+
+async fn is_durable(task: JoinHandle<Ended>) -> bool {
+    matches!(ended(task).await, Ok(Ok(())))
 }
 
 #[tokio::test]
@@ -70,12 +76,12 @@ async fn one_waits_at_the_log_for_all_and_those_of_later_frames_go_on_waiting() 
     let later = world.wait(world.append(), LONG).await;
     settled().await;
     for task in tasks {
-        assert!(task.is_finished() && is_durable(task.await));
+        assert!(task.is_finished() && is_durable(task).await);
     }
     assert!(!later.is_finished(), "its frame has not been written");
     assert_eq!(world.waiting(), (1, 1), "it waits at the log now");
     world.log.commit_once().unwrap();
-    assert!(is_durable(later.await));
+    assert!(is_durable(later).await);
     assert_eq!(world.waiting(), (0, 0));
 }
 
@@ -97,7 +103,7 @@ async fn whoever_gives_up_leaves_nobody_without_a_keeper() {
     assert_eq!(world.waiting(), (1, 3));
     world.log.commit_once().unwrap();
     for task in tasks.split_off(3) {
-        assert!(is_durable(task.await));
+        assert!(is_durable(task).await);
     }
     assert_eq!(world.waiting(), (0, 0));
 }
@@ -111,7 +117,7 @@ async fn a_keeper_that_gives_up_with_its_frame_written_wakes_the_others() {
     // Woken, and gone before it could tell anyone.
     first.abort();
     settled().await;
-    assert!(second.is_finished() && is_durable(second.await));
+    assert!(second.is_finished() && is_durable(second).await);
 }
 
 #[tokio::test]
@@ -123,13 +129,13 @@ async fn who_waits_for_less_than_the_keeper_does_not_wait_for_the_keeper() {
     let task = world.wait(early, LONG).await;
     world.log.commit_once().unwrap();
     settled().await;
-    assert!(task.is_finished() && is_durable(task.await));
+    assert!(task.is_finished() && is_durable(task).await);
     assert!(!keeper.is_finished() && !other.is_finished());
     for _ in 0..5 {
         world.append();
     }
     world.log.commit_once().unwrap();
-    assert!(is_durable(keeper.await) && is_durable(other.await));
+    assert!(is_durable(keeper).await && is_durable(other).await);
 }
 
 #[tokio::test]
@@ -141,11 +147,11 @@ async fn deadlines_are_kept_by_those_that_are_not_the_keeper_too() {
     }
     let patient = world.wait(world.append(), LONG).await;
     for task in tasks {
-        assert!(task.await.unwrap().is_err(), "nothing was written in time");
+        assert!(ended(task).await.is_err(), "nothing was written in time");
     }
     assert!(!patient.is_finished());
     world.log.commit_once().unwrap();
-    assert!(is_durable(patient.await));
+    assert!(is_durable(patient).await);
 }
 
 #[tokio::test]
@@ -158,8 +164,8 @@ async fn a_log_that_fails_or_ends_is_told_to_everyone() {
     world.storage.fail_at(world.storage.op_count(), Fault::Eio);
     world.log.commit_once().unwrap_err();
     for task in tasks {
-        let ended = task.await.unwrap();
-        assert!(matches!(ended, Ok(Err(WaitError::OutcomeUnknown(_)))), "{ended:?}");
+        let told = ended(task).await;
+        assert!(matches!(told, Ok(Err(WaitError::OutcomeUnknown(_)))), "{told:?}");
     }
     assert_eq!(world.waiting(), (0, 0));
 
@@ -167,6 +173,6 @@ async fn a_log_that_fails_or_ends_is_told_to_everyone() {
     let tasks = [world.wait(Seq::new(1), LONG).await, world.wait(Seq::new(2), LONG).await];
     world.log.close().unwrap();
     for task in tasks {
-        assert_eq!(task.await.unwrap().unwrap(), Err(WaitError::Closed));
+        assert_eq!(ended(task).await.unwrap(), Err(WaitError::Closed));
     }
 }

@@ -116,6 +116,7 @@ async fn round(setup: &Setup, number: usize) -> Result<Round> {
         seconds: setup.seconds as f64,
     };
     let address = node.spec().address;
+    let reserve = reserving("h".to_owned(), SKUS as u64);
     let half = tokio::task::spawn_blocking(move || pace::run(address, pace, &reserve)).await??;
     node.stop().await?;
     std::fs::remove_dir_all(&node.spec().data_dir)?;
@@ -123,11 +124,14 @@ async fn round(setup: &Setup, number: usize) -> Result<Round> {
     Ok(Round { maximum, half, fdatasync })
 }
 
-/// One unit of a SKU under an order id of its own, as tests/bench/reserve.lua asks for it.
-fn reserve(connection: usize, number: u64, request: &mut Vec<u8>) {
-    let sku = (number * 7_919 + connection as u64 * 5_003) % SKUS as u64;
-    let body = format!(r#"{{"orderId":"h-{connection}-{number}","quantity":1}}"#);
-    post(request, &format!("/api/inventory/SKU-{sku:05}/reserve"), &body);
+/// One unit of one of so many SKUs under an order id of its own, as tests/bench/reserve.lua asks
+/// for it.
+pub fn reserving(prefix: String, skus: u64) -> impl Fn(usize, u64, &mut Vec<u8>) {
+    move |connection, number, request| {
+        let sku = (number * 7_919 + connection as u64 * 5_003) % skus;
+        let body = format!(r#"{{"orderId":"{prefix}-{connection}-{number}","quantity":1}}"#);
+        post(request, &format!("/api/inventory/SKU-{sku:05}/reserve"), &body);
+    }
 }
 
 /// Writes a POST of JSON.

@@ -2,21 +2,23 @@
 //! reservations a second over HTTP. The load keeps its timetable whatever the node does, and so do
 //! the probes (`freshness`). A run whose load fell short must never count.
 
-use std::path::Path;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 use serde_json::json;
 
+use super::latency::reserving;
 use super::stores::office::wait_verified;
 use crate::bench::freshness::{Freshness, Probes, Target};
-use crate::bench::node::{self, Side};
+use crate::bench::node;
+use crate::bench::pace::{self, Latencies, Pace};
 use crate::bench::part::{Criterion, Findings, Part, Setup};
 use crate::bench::series::Series;
 use crate::bench::table::table_of_rounds;
 use crate::bench::usage::Usage;
-use crate::bench::wrk::{CONNECTIONS, Plan};
+use crate::bench::wrk::CONNECTIONS;
 use crate::world::{Service, ServiceSpec, free_address};
 
 /// Reservations a second.
@@ -47,7 +49,9 @@ struct Round {
     /// Under the load.
     loaded: Freshness,
     /// The load at the node.
-    node: Side,
+    load: Latencies,
+    /// What the node used meanwhile.
+    node: Usage,
     /// What the aggregator used meanwhile.
     aggregator: Usage,
 }
@@ -66,7 +70,7 @@ async fn measure(setup: &Setup) -> Result<Findings> {
         println!(
             "  round {}: at {:.0}/s visible after {:.2} ms (p99 {:.2}, worst {:.2}); idle {:.2} (p99 {:.2})",
             number + 1,
-            round.node.per_second(),
+            round.load.per_second,
             round.loaded.p50_us / 1e3,
             round.loaded.p99_us / 1e3,
             round.loaded.max_us / 1e3,
@@ -89,27 +93,30 @@ async fn round(number: usize, node: &Service, office: &Service, setup: &Setup) -
     let view = office.client().clone();
     let window = Duration::from_secs(setup.seconds) / 2;
     let idle = Probes::run_for(target.clone(), view.clone(), PROBES_PER_SECOND, window).await?;
-    let id = office.id().context("the aggregator runs")?;
-    let before = Usage::of(id)?;
+    let node_id = node.id().context("the node runs")?;
+    let office_id = office.id().context("the aggregator runs")?;
+    let before = (Usage::of(node_id)?, Usage::of(office_id)?);
     let probes = Probes::start(target, view, PROBES_PER_SECOND);
-    let load = plan(&setup.repository, format!("r{number}"), setup.seconds);
-    let side = node::load(node, load).await?;
+    let load = load(node.spec().address, format!("r{number}"), setup.seconds).await?;
     let loaded = probes.finish().await?;
-    Ok(Round { idle, loaded, node: side, aggregator: Usage::of(id)?.since(before) })
+    let (node, aggregator) =
+        (Usage::of(node_id)?.since(before.0), Usage::of(office_id)?.since(before.1));
+    Ok(Round { idle, loaded, load, node, aggregator })
 }
 
-fn plan(repository: &Path, prefix: String, seconds: u64) -> Plan {
-    Plan {
-        script: repository.join("tests/bench/paced.lua"),
-        connections: CONNECTIONS,
-        seconds,
-        arguments: [prefix, SKUS.to_string(), RATE.to_string()].to_vec(),
-    }
+/// Sends [`RATE`] reservations a second.
+async fn load(address: SocketAddr, prefix: String, seconds: u64) -> Result<Latencies> {
+    let pace =
+        Pace { connections: CONNECTIONS, per_second: Some(RATE as f64), seconds: seconds as f64 };
+    let reserve = reserving(prefix, SKUS as u64);
+    let load = tokio::task::spawn_blocking(move || pace::run(address, pace, &reserve)).await??;
+    ensure!(load.put_off == 0, "{} of {} requests were put off", load.put_off, load.requests);
+    Ok(load)
 }
 
 fn findings(rounds: &[Round], is_equal: bool, setup: &Setup) -> Findings {
     let series = |figure: fn(&Round) -> f64| Series::of(rounds.iter().map(figure));
-    let rate = series(|round| round.node.per_second());
+    let rate = series(|round| round.load.per_second);
     let p99 = series(|round| round.loaded.p99_us / 1e3);
     let p50 = series(|round| round.loaded.p50_us / 1e3);
     let kept_up = rate.min >= RATE as f64 * RATE_SHARE_MIN;
@@ -134,14 +141,14 @@ fn findings(rounds: &[Round], is_equal: bool, setup: &Setup) -> Findings {
     let table = table_of_rounds(headings, rounds, |round| {
         format!(
             "{:.0} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2}",
-            round.node.per_second(),
+            round.load.per_second,
             round.loaded.p50_us / 1e3,
             round.loaded.p99_us / 1e3,
             round.loaded.max_us / 1e3,
             round.loaded.question_p50_us / 1e3,
             round.idle.p50_us / 1e3,
             round.idle.p99_us / 1e3,
-            round.node.usage.cpu_seconds(),
+            round.node.cpu_seconds(),
             round.aggregator.cpu_seconds()
         )
     });
@@ -150,9 +157,11 @@ fn findings(rounds: &[Round], is_equal: bool, setup: &Setup) -> Findings {
         for the item until the version is there; the time ends with that answer, so it holds one round trip \
         too much (beside it). Probes begin every 10 ms, whatever became of the ones before.\n\n{table}"
     );
-    let example = plan(Path::new(""), "r0".to_owned(), setup.seconds);
     Findings {
-        commands: vec![example.command("http://127.0.0.1:4101").join(" ")],
+        commands: vec![format!(
+            "{RATE} reservations/s over {CONNECTIONS} connections for {} s: tests/src/bench/pace.rs",
+            setup.seconds
+        )],
         criteria,
         text,
         figures: json!({"rounds": rounds, "p99Ms": p99, "p50Ms": p50, "perSecond": rate}),
