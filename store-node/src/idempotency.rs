@@ -5,8 +5,10 @@
 //! never let two requests with one key run at the same time: a key is claimed in flight before any
 //! SKU lock is taken, and whoever comes second waits holding no lock.
 //!
-//! An entry takes 48 bytes in a ring in the order of claiming, and about 5 to 11 in a hash table of
-//! positions; expiry is popping the ring's front.
+//! An entry takes 48 bytes in a ring in the order of claiming, and some 8 in a hash table of
+//! positions; expiry is popping the ring's front. A hash table is between half full and seven eighths,
+//! and doubles in between: the shards have unequal shares of the keys, so that each doubles at another
+//! time, and together they are neither all half empty nor all copied in the same second.
 
 mod ring;
 mod stage;
@@ -57,7 +59,6 @@ pub struct KeyTable {
 
 #[derive(Clone, Copy)]
 struct Limits {
-    shard_keys_max: usize,
     life_us: i64,
 }
 
@@ -73,6 +74,8 @@ struct KeyShard {
 }
 
 struct ShardState {
+    /// As many keys as it may hold.
+    keys_max: usize,
     ring: KeyRing,
     in_flight: HashSet<u128, FixedHasher>,
 }
@@ -81,16 +84,17 @@ impl KeyTable {
     /// An empty table for `keys_max` keys, each remembered for `life_us` microseconds.
     pub fn new(keys_max: usize, life_us: i64) -> Self {
         let life_us = if planted::is("remember keys for ever") { i64::MAX } else { life_us };
-        let shard = || KeyShard {
+        let shard = |index| KeyShard {
             state: Mutex::new(ShardState {
+                keys_max: share_of(index, keys_max).max(1),
                 ring: KeyRing::default(),
                 in_flight: HashSet::default(),
             }),
             released: Condvar::new(),
         };
         Self {
-            shards: (0..KEY_SHARDS).map(|_| shard()).collect(),
-            limits: Limits { shard_keys_max: keys_max.div_ceil(KEY_SHARDS).max(1), life_us },
+            shards: (0..KEY_SHARDS).map(shard).collect(),
+            limits: Limits { life_us },
             evicted: AtomicU64::new(0),
         }
     }
@@ -137,9 +141,10 @@ impl KeyTable {
 
     /// Makes room for about `keys` more keys.
     pub fn reserve(&self, keys: usize) {
-        let each = keys.div_ceil(KEY_SHARDS).min(self.limits.shard_keys_max);
-        for shard in &self.shards {
-            shard.state.lock().ring.reserve(each);
+        for (index, shard) in self.shards.iter().enumerate() {
+            let mut state = shard.state.lock();
+            let share = share_of(index, keys).min(state.keys_max);
+            state.ring.reserve(share);
         }
     }
 
@@ -200,8 +205,17 @@ impl KeyTable {
     }
 }
 
+/// Which shard a key belongs to: the hash is a point between 1 and 2, and each shard begins at the
+/// same multiple of where the one before it does, the last at nearly twice where the first does.
 fn shard_index(key_hash: u128) -> usize {
-    (key_hash >> 64) as usize % KEY_SHARDS
+    let point = 1.0 + (key_hash >> (128 - f64::MANTISSA_DIGITS + 1)) as f64 * f64::EPSILON;
+    ((point.log2() * KEY_SHARDS as f64) as usize).min(KEY_SHARDS - 1)
+}
+
+/// How many of so many keys belong to a shard; together they are as many.
+fn share_of(index: usize, keys: usize) -> usize {
+    let begin = |index: usize| ((index as f64 / KEY_SHARDS as f64).exp2() * keys as f64) as u128;
+    usize::try_from(begin(index + 1) - begin(index)).unwrap_or(usize::MAX)
 }
 
 fn insert(state: &mut ShardState, entry: KeyEntry, limits: Limits, evicted: &AtomicU64) {
@@ -217,7 +231,7 @@ fn shrink(
     slack: usize,
     evicted: &AtomicU64,
 ) {
-    while state.ring.len() > limits.shard_keys_max + slack
+    while state.ring.len() > state.keys_max + slack
         && let Some(oldest) = state.ring.pop_front()
     {
         let was_alive = !limits.is_over(&oldest, entry.claimed_at());

@@ -209,8 +209,34 @@ fn keys_of_several_threads_lie_and_are_evicted_in_the_order_of_the_log() {
         let seqs: Vec<_> = table.copy_shard(shard).iter().map(|entry| entry.first_seq).collect();
         let of_shard = |number: &u64| shard_index(key(*number).key_hash) == shard;
         let all: Vec<_> = (0..4_000).filter(of_shard).map(|number| number + 1).collect();
-        assert_eq!(seqs, all[all.len().saturating_sub(10)..], "the newest, in order");
+        let keys_max = share_of(shard, KEY_SHARDS * 10);
+        assert_eq!(seqs, all[all.len().saturating_sub(keys_max)..], "the newest, in order");
         left += seqs.len();
     }
     assert_eq!(table.evicted() as usize, 4_000 - left);
+}
+
+#[test]
+fn shards_have_unequal_shares_and_double_at_different_times() {
+    const KEYS: usize = 200_000;
+    let mut counts = [0_usize; KEY_SHARDS];
+    (0..KEYS as u64).for_each(|number| counts[shard_index(key(number).key_hash)] += 1);
+    for (index, count) in counts.into_iter().enumerate() {
+        let share = share_of(index, KEYS);
+        assert!(count.abs_diff(share) * 10 < share, "shard {index}: {count} of {share}");
+    }
+    assert!(share_of(KEY_SHARDS - 1, KEYS) * 10 > share_of(0, KEYS) * 19);
+    assert_eq!([0, u128::MAX].map(shard_index), [0, KEY_SHARDS - 1]);
+
+    // However many there are, the tables are some three fifths full.
+    let table = KeyTable::new(usize::MAX, LIFE_US);
+    for number in 0..KEYS as u64 {
+        let RequestKey { key_hash, fingerprint } = key(number);
+        let claim = KeyClaim { key_hash, fingerprint, records: 1 };
+        table.restore(KeyEntry::new(claim, Seq::new(number + 1), at(0)));
+        if number >= 100_000 && number % 10_000 == 0 {
+            let bytes = table.memory_bytes() as f64 / number as f64;
+            assert!((54.0..61.0).contains(&bytes), "{bytes} bytes a key of {number}");
+        }
+    }
 }
