@@ -105,6 +105,12 @@ impl Columns {
 pub(super) fn find(columns: &[&Columns], probe: &Probe) -> Vec<Found> {
     let mut found: Vec<Found> = columns.iter().map(|columns| columns.existing()).collect();
     pass(&mut found, columns, &probe.entries, |columns| &columns.entries);
+    for (found, columns) in found.iter_mut().zip(columns) {
+        if !probe.left_out.is_empty() && count(found) > probe.left_max {
+            let tests = probe.left_out.iter();
+            tests.for_each(|test| keep(found, test.of(&columns.entries)));
+        }
+    }
     if let Some((names, skus)) = &probe.text
         && columns.iter().all(|columns| columns.texts.get().is_some())
     {

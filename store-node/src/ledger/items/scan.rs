@@ -246,7 +246,7 @@ mod tests {
         for (number, sku) in skus.iter().enumerate() {
             let hash = hash_of(sku.as_str().as_bytes());
             let item = PackedItem::new(hash, sku.clone(), &packed, Item::default());
-            shards[number % SHARDS].insert_packed(item);
+            shards[number % SHARDS * (ITEM_SHARDS / SHARDS)].insert_packed(item);
         }
         Items::from_loaded(shards, Vec::new(), Vec::new())
     }
@@ -281,9 +281,12 @@ mod tests {
                     assert!(shown <= SHARDS * RANGE_SKUS, "{order}: {shown} were shown");
                 }
             }
-            let (around, asked) = items.columns_around(&skus[skus.len() / 2]);
-            assert_eq!(asked, SHARDS);
-            assert_eq!(around == asked, order == "none", "{order}: {around} of {asked}");
+            // One of each shard is asked, and each about another part of twenty columns.
+            for part in [0, 6, 13] {
+                let (around, asked) = items.columns_around(&skus[SHARDS * RANGE_SKUS * part + 99]);
+                let expected = if order == "none" { SHARDS } else { 1 };
+                assert_eq!((around, asked), (expected, SHARDS), "{order}, part {part}");
+            }
         }
     }
 }

@@ -146,6 +146,22 @@ proptest! {
     }
 }
 
+#[test]
+fn columns_unlike_the_sample_are_asked_what_told_nothing_apart_in_it() {
+    let known = |category| Known { category, name: "mug", stock: 1, reserved: 0 };
+    let both: Vec<Known> =
+        (0..SLOTS).map(|number| known(["kitchen", "garden"][number % 2])).collect();
+    let mut probe = Probe::default();
+    probe.category(Some("kitchen"));
+    probe.arrange(&[columns(&both)]);
+    assert!(probe.entries.len() < probe.left_out.len(), "a test or a few tell them apart");
+    for category in ["", "a", "b", "c", "d", "e", "f", "g", "h", "i"] {
+        let others = columns(&[known(category); SLOTS]);
+        assert_eq!(count(&find(&[&others], &probe)[0]), 0, "{category:?} passes for the kitchen");
+    }
+    assert_eq!(count(&find(&[&columns(&both)], &probe)[0]) as usize, SLOTS / 2);
+}
+
 /// Remembers what it is shown.
 struct Shown {
     probe: Probe,
