@@ -180,10 +180,10 @@ fn neighbours(beginning: &str, count: usize) -> impl Iterator<Item = String> {
 fn unlike_its_beginning(begins: &str) -> (World, Vec<String>) {
     let mut world = World::new();
     let create_all = |world: &World, names: &[String], category: fn(usize) -> &'static str| {
-        for number in 0..names.len() {
+        for (number, name) in names.iter().enumerate() {
             let (stock, category) = (units(number as u64 % 25), category(number).into());
             let new = shared::command::NewItem { stock, category, ..Default::default() };
-            world.execute(&names[number], Action::Create(new));
+            world.execute(name, Action::Create(new));
             world.commit();
         }
     };
@@ -226,7 +226,7 @@ fn a_beginning_unlike_the_rest_changes_no_list() {
                     let category = category.clone();
                     let prefix = prefix.clone();
                     let mut query =
-                        ListQuery { category, low_stock, prefix, sort, ..ListQuery::default() };
+                        ListQuery { prefix, category, low_stock, sort, ..ListQuery::default() };
                     let expected = expected(&world, &names, &query);
                     // Just a page, one row less and one more, and pages that begin in the middle.
                     let count = expected.len();

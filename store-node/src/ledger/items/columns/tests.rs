@@ -156,7 +156,7 @@ fn columns_unlike_the_sample_are_asked_what_told_nothing_apart_in_it() {
     probe.arrange(&[columns(&both)]);
     assert!(probe.entries.len() < probe.left_out.len(), "a test or a few tell them apart");
     for category in ["", "a", "b", "c", "d", "e", "f", "g", "h", "i"] {
-        let others = columns(&[known(category); SLOTS]);
+        let others = columns(&vec![known(category); SLOTS]);
         assert_eq!(count(&find(&[&others], &probe)[0]), 0, "{category:?} passes for the kitchen");
     }
     assert_eq!(count(&find(&[&columns(&both)], &probe)[0]) as usize, SLOTS / 2);
