@@ -12,11 +12,12 @@ mod columns;
 mod loading;
 mod many;
 mod order;
+mod scan;
 mod skus;
 mod slot;
 
 use std::hash::{BuildHasher, Hasher};
-use std::ops::{Bound, Range};
+use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -25,22 +26,18 @@ use shared::{FixedHasher, Sku};
 use threading::RwLock;
 
 use block::{BLOCK_SLOTS, Block};
-use columns::{COLUMN_BLOCKS, Columns, Found, Lane};
+use columns::{Columns, Lane};
 pub(crate) use columns::{Counted, Probe};
 pub(crate) use loading::{LoadShard, PackedItem, ShortSku, Used};
 pub(crate) use order::Chunk;
 use order::SkuOrder;
+pub(crate) use scan::{Seeker, SkuAt};
+pub(crate) use skus::SkuRange;
 use skus::Skus;
 pub(crate) use slot::{Slot, SlotGuard};
 
 /// How many SKUs are copied out of the order under one hold of its lock.
 pub(crate) const ORDER_PAGE_MAX: usize = 512;
-/// How many columns are asked under one hold of a shard's lock: of 512 slots each.
-const COLUMNS_AT_ONCE: usize = 16;
-/// How many columns show which tests of a probe come first: each is 512 slots.
-const SAMPLED_COLUMNS: usize = 16;
-/// Fewer items than these are sooner looked through.
-const ARRANGED_ITEMS_MIN: usize = 1 << 19;
 /// How many shards the map has.
 pub(crate) const ITEM_SHARDS: usize = 128;
 /// How many numbers given back are looked at when a new one is needed.
@@ -152,71 +149,6 @@ impl ItemShard {
     }
 }
 
-impl ItemShard {
-    /// What may fit of some columns, from this number on; nothing is left where there are none.
-    fn ask(&self, from: usize, probe: &Probe) -> Vec<Found> {
-        let from = from.min(self.columns.len());
-        let some = &self.columns[from..self.columns.len().min(from + COLUMNS_AT_ONCE)];
-        for (number, columns) in (from..).zip(some) {
-            let blocks = self.blocks_of(number);
-            if columns.are_kept(blocks.len(), probe) {
-                continue;
-            }
-            for (block, place) in blocks.iter().zip(number * COLUMN_BLOCKS..) {
-                let skus = self.skus.rows_from((place * BLOCK_SLOTS) as u32).take(BLOCK_SLOTS);
-                block.keep_columns(probe, skus);
-            }
-        }
-        columns::find(some, probe)
-    }
-
-    /// The blocks that share these columns.
-    fn blocks_of(&self, columns: usize) -> &[Arc<Block>] {
-        let first = columns * COLUMN_BLOCKS;
-        &self.blocks[first..self.blocks.len().min(first + COLUMN_BLOCKS)]
-    }
-
-    /// Shows what was found in some columns.
-    fn show(&self, columns: usize, found: &Found, seeker: &mut impl Seeker) {
-        for (number, block) in self.blocks_of(columns).iter().enumerate() {
-            let sku = |index: usize| {
-                let number = (columns * COLUMN_BLOCKS + number) * BLOCK_SLOTS + index;
-                SkuAt { skus: &self.skus, number: number as u32 }
-            };
-            let admits = |index: &usize| seeker.admits(sku(*index));
-            let admitted = columns::bits(columns::slots(found, number).into()).filter(admits);
-            let admitted = admitted.fold(0, |all, index| all | 1 << index);
-            if admitted != 0 {
-                block.show(admitted, |index, state| seeker.look(sku(index), state));
-            }
-        }
-    }
-}
-
-/// Who looks for some items among all.
-pub(crate) trait Seeker {
-    /// What the columns are asked before an item is looked at.
-    fn probe(&self) -> &Probe;
-    /// Whether an item with this SKU would still be of use; cheaper than looking at it.
-    fn admits(&self, sku: SkuAt<'_>) -> bool;
-    /// Looks at an item's packed state; version zero: there is none.
-    fn look(&mut self, sku: SkuAt<'_>, state: &[u8]);
-}
-
-/// The SKU of an item that is shown; looked up only where it is asked for.
-#[derive(Clone, Copy)]
-pub(crate) struct SkuAt<'a> {
-    skus: &'a Skus,
-    number: u32,
-}
-
-impl<'a> SkuAt<'a> {
-    /// Its text.
-    pub(crate) fn text(self) -> &'a str {
-        self.skus.get(self.number)
-    }
-}
-
 /// The block and the index in it of a slot's number.
 fn split(number: u32) -> (usize, usize) {
     (number as usize / BLOCK_SLOTS, number as usize % BLOCK_SLOTS)
@@ -303,46 +235,6 @@ impl Items {
             return order.descending(after).take(ORDER_PAGE_MAX).collect();
         }
         order.ascending(after).take(ORDER_PAGE_MAX).collect()
-    }
-
-    /// Shows the SKU and the packed state of every item of some shards that may fit, in the order
-    /// of memory, as the last holder of its lock left it. Those that come or go meanwhile are shown
-    /// or not.
-    pub(crate) fn scan(&self, shards: Range<usize>, seeker: &mut impl Seeker) {
-        for shard in &self.shards[shards] {
-            for from in (0..).step_by(COLUMNS_AT_ONCE) {
-                let found = shard.read().ask(from, seeker.probe());
-                for (number, found) in (from..).zip(&found) {
-                    if found.iter().any(|slots| *slots != 0) {
-                        shard.read().show(number, found, seeker);
-                    }
-                }
-                if found.len() < COLUMNS_AT_ONCE {
-                    break;
-                }
-            }
-        }
-    }
-
-    /// Lets a probe be asked the cheapest way, as a few columns show it; what it finds may only be
-    /// more.
-    pub(crate) fn arrange(&self, probe: &mut Probe) {
-        if self.len() < ARRANGED_ITEMS_MIN {
-            return;
-        }
-        let mut sample = Vec::with_capacity(SAMPLED_COLUMNS);
-        let shards = self.shards.iter().step_by(ITEM_SHARDS / SAMPLED_COLUMNS);
-        for (number, shard) in shards.enumerate() {
-            let shard = shard.read();
-            // All of its blocks are there, unless it is the last.
-            let full = shard.blocks.len() / COLUMN_BLOCKS;
-            let columns = shard.columns.get(number * 7 % full.max(1)).filter(|_| full > 0);
-            let kept = columns.filter(|columns| columns.are_kept(COLUMN_BLOCKS, probe));
-            sample.extend(kept.map(Arc::clone));
-        }
-        if !sample.is_empty() {
-            probe.arrange(&sample);
-        }
     }
 
     /// Every SKU and its slot in SKU order, a page at a time.
@@ -456,6 +348,14 @@ mod tests {
     impl Seeker for OfCategory<'_> {
         fn probe(&self) -> &Probe {
             &self.probe
+        }
+
+        fn is_descending(&self) -> bool {
+            false
+        }
+
+        fn admits_within(&self, _range: &SkuRange) -> bool {
+            true
         }
 
         fn admits(&self, _sku: SkuAt<'_>) -> bool {

@@ -18,7 +18,7 @@ use shared::{Item, Sku, Timestamp};
 use super::items::{Handle, ORDER_PAGE_MAX};
 use super::{LIST_LIMIT_MAX, Ledger};
 pub(super) use effort::Effort;
-use effort::Walked;
+use effort::{Rest, Walked};
 use text::Needle;
 
 /// Which items, in which order, from where.
@@ -173,11 +173,13 @@ impl<S: Storage> Ledger<S> {
         let descending = query.sort.descending;
         // Without filters no more are needed than make a page of rows.
         let together = if query.is_bounded() { limit + 1 } else { ORDER_PAGE_MAX };
-        let pages = self.items().len() / ORDER_PAGE_MAX;
         let mut from = first_bound(query);
+        let mut rest = None;
         let mut rows = Vec::new();
         for walked in 0.. {
-            if effort.prefers_scan(Walked { pages: walked, rows: rows.len(), limit }, pages) {
+            let walked = Walked { pages: walked, rows: rows.len(), limit };
+            if effort.prefers_scan(walked, || *rest.get_or_insert_with(|| self.rest_behind(&from)))
+            {
                 return None;
             }
             let page = self.items().page(from.as_ref(), descending);
@@ -199,6 +201,16 @@ impl<S: Storage> Ledger<S> {
             }
         }
         None
+    }
+
+    /// Where SKUs from this one on lie.
+    fn rest_behind(&self, from: &Bound<Sku>) -> Rest {
+        let pages = self.items().len() / ORDER_PAGE_MAX;
+        let (around, asked) = match from {
+            Bound::Included(sku) | Bound::Excluded(sku) => self.items().columns_around(sku),
+            Bound::Unbounded => (1, 1),
+        };
+        Rest { pages, around, asked }
     }
 
     /// Rows by another value: looks at every item, keeps the first `limit` and one. None: those

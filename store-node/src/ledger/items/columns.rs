@@ -102,9 +102,15 @@ impl Columns {
 ///
 /// Row by row over all of them, not columns by columns: so the memory is asked for many lines at a
 /// time, and a guess of the processor that none of the slots is left fails once for all of them.
-pub(super) fn find(columns: &[Arc<Columns>], probe: &Probe) -> Vec<Found> {
+pub(super) fn find(columns: &[&Columns], probe: &Probe) -> Vec<Found> {
     let mut found: Vec<Found> = columns.iter().map(|columns| columns.existing()).collect();
     pass(&mut found, columns, &probe.entries, |columns| &columns.entries);
+    for (found, columns) in found.iter_mut().zip(columns) {
+        if !probe.left_out.is_empty() && count(found) > probe.left_max {
+            let tests = probe.left_out.iter();
+            tests.for_each(|test| keep(found, test.of(&columns.entries)));
+        }
+    }
     if let Some((names, skus)) = &probe.text
         && columns.iter().all(|columns| columns.texts.get().is_some())
     {
@@ -124,7 +130,7 @@ pub(super) fn find(columns: &[Arc<Columns>], probe: &Probe) -> Vec<Found> {
 /// Leaves those that pass all of these tests.
 fn pass<'a>(
     found: &mut [Found],
-    columns: &'a [Arc<Columns>],
+    columns: &[&'a Columns],
     tests: &[Test],
     rows: impl Fn(&'a Columns) -> &'a [Row],
 ) {
@@ -141,7 +147,7 @@ fn pass<'a>(
 }
 
 /// Leaves those whose levels fit.
-fn pass_ranges(found: &mut [Found], columns: &[Arc<Columns>], probe: &Probe) {
+fn pass_ranges(found: &mut [Found], columns: &[&Columns], probe: &Probe) {
     for (found, columns) in found.iter_mut().zip(columns) {
         if are_empty(std::slice::from_ref(found)) {
             continue;

@@ -13,7 +13,7 @@ use shared::{QUANTITY_MAX, Sku, Timestamp, Version};
 use super::{Found, ListCursor, Ranked, SortKey, SortValue, Wanted};
 use super::{compare_skus, compare_values, sort_value};
 use crate::ledger::Ledger;
-use crate::ledger::items::{Counted, ITEM_SHARDS, Items, Probe, Seeker, SkuAt};
+use crate::ledger::items::{Counted, ITEM_SHARDS, Items, Probe, Seeker, SkuAt, SkuRange};
 
 /// How many threads look through the items for one list at most.
 const THREADS_MAX: usize = 4;
@@ -111,6 +111,29 @@ impl Sieve<'_> {
 impl Seeker for Sieve<'_> {
     fn probe(&self) -> &Probe {
         &self.probe
+    }
+
+    fn is_descending(&self) -> bool {
+        let sort = self.wanted.query.sort;
+        sort.key == SortKey::Sku && sort.descending
+    }
+
+    fn admits_within(&self, SkuRange { least, greatest }: &SkuRange) -> bool {
+        let query = self.wanted.query;
+        if let Some(prefix) = query.prefix.as_deref() {
+            let (least, greatest) = (least.as_str(), greatest.as_str());
+            if greatest < prefix || (least > prefix && !least.starts_with(prefix)) {
+                return false;
+            }
+        }
+        if query.sort.key != SortKey::Sku {
+            return true;
+        }
+        let descending = query.sort.descending;
+        let (first, last) = if descending { (greatest, least) } else { (least, greatest) };
+        let is_before = |a: &Sku, b: &Sku| if descending { a > b } else { a < b };
+        query.after.as_ref().is_none_or(|after| is_before(&after.sku, last))
+            && self.worst().is_none_or(|worst| is_before(first, &worst.sku))
     }
 
     fn admits(&self, sku: SkuAt<'_>) -> bool {

@@ -4,8 +4,9 @@ use proptest::prelude::*;
 use shared::{Action, Item};
 
 use super::world::*;
+use crate::ledger::items::{hash_of, shard_of};
 use crate::ledger::list::Effort;
-use crate::ledger::{ListQuery, ListRead, Sort, SortKey};
+use crate::ledger::{LIST_LIMIT_MAX, ListQuery, ListRead, Sort, SortKey};
 
 /// Every key that a list can be sorted by.
 pub(super) const KEYS: [SortKey; 8] = [
@@ -165,6 +166,80 @@ fn lists_are_what_filtering_and_sorting_everything_gives() {
             },
         )
         .unwrap();
+}
+
+/// Names that begin so and whose items lie in one shard of memory, in their order.
+fn neighbours(beginning: &str, count: usize) -> impl Iterator<Item = String> {
+    let name = move |number| format!("{beginning}-{number:07}");
+    let is_there = |name: &String| shard_of(hash_of(name.as_bytes())) == 5;
+    (0..).map(name).filter(is_there).take(count)
+}
+
+/// A store whose first pages are unlike all others: of a category of their own, which came last. Of
+/// the others every third is of a category, and three are, at the end of the order, of one more.
+fn unlike_its_beginning(begins: &str) -> (World, Vec<String>) {
+    let mut world = World::new();
+    let create_all = |world: &World, names: &[String], category: fn(usize) -> &'static str| {
+        for (number, name) in names.iter().enumerate() {
+            let (stock, category) = (units(number as u64 % 25), category(number).into());
+            let new = shared::command::NewItem { stock, category, ..Default::default() };
+            world.execute(name, Action::Create(new));
+            world.commit();
+        }
+    };
+    let mut names: Vec<String> = neighbours("M", 1600).collect();
+    create_all(&world, &names, |number| match number {
+        1597.. => "last",
+        _ if number % 3 == 0 => "third",
+        _ => "",
+    });
+    // From a snapshot, items come in the order of their names.
+    world.snapshot();
+    world = world.reopen();
+    let beginning: Vec<String> = neighbours(begins, 1300).collect();
+    create_all(&world, &beginning, |_| "new");
+    names.extend(beginning);
+    (world, names)
+}
+
+#[test]
+fn a_beginning_unlike_the_rest_changes_no_list() {
+    for begins in ["A", "Z"] {
+        let (world, names) = unlike_its_beginning(begins);
+        let text = |text: &str| Some(text.to_owned());
+        let categories = ["third", "last", "new", "none", ""].map(text);
+        for category in categories.into_iter().chain([None]) {
+            for (low_stock, prefix) in [
+                (None, None),
+                (Some(true), None),
+                (None, text("M")),
+                (Some(true), text("M-00")),
+                (None, text("B")),
+            ] {
+                for (key, descending) in [
+                    (SortKey::Sku, false),
+                    (SortKey::Sku, true),
+                    (SortKey::Available, true),
+                    (SortKey::Name, false),
+                ] {
+                    let sort = Sort { key, descending };
+                    let category = category.clone();
+                    let prefix = prefix.clone();
+                    let mut query =
+                        ListQuery { prefix, category, low_stock, sort, ..ListQuery::default() };
+                    let expected = expected(&world, &names, &query);
+                    // Just a page, one row less and one more, and pages that begin in the middle.
+                    let count = expected.len();
+                    for limit in [count, count + 1, count.saturating_sub(1), count / 4] {
+                        query.limit = limit.clamp(1, LIST_LIMIT_MAX);
+                        if count <= 5 * query.limit {
+                            assert_eq!(pages(&world, &query), expected, "{query:?}");
+                        }
+                    }
+                }
+            }
+        }
+    }
 }
 
 #[test]

@@ -24,6 +24,10 @@ pub(crate) enum Counted {
 pub(crate) struct Probe {
     /// Of entries, all of which must be passed.
     pub(super) entries: Vec<Test>,
+    /// Those of them that told no slots of a sample apart.
+    pub(super) left_out: Vec<Test>,
+    /// Where more slots of some columns are left than this, they aren't like the sample.
+    pub(super) left_max: u32,
     /// Of names and of SKUs: either of both must be passed.
     pub(super) text: Option<(Vec<Test>, Vec<Test>)>,
     ranges: Vec<Range>,
@@ -172,11 +176,15 @@ impl Probe {
     }
 
     /// Puts those tests first of which each leaves the fewest slots, as some columns show it, and
-    /// leaves out those that would tell no slots apart.
+    /// leaves out those that would tell no slots apart. Those of entries are kept for columns that
+    /// aren't like these: of items, say, that came later and are of another category.
     pub(in crate::ledger::items) fn arrange(&mut self, sample: &[Arc<Columns>]) {
         let mut found: Vec<Found> = sample.iter().map(|columns| columns.existing()).collect();
         let entries = |columns: &Columns, test: Test| test.of(&columns.entries);
-        self.entries = arranged(&self.entries, sample, &mut found, entries);
+        let all = std::mem::take(&mut self.entries);
+        self.entries = arranged(&all, sample, &mut found, entries);
+        self.left_out = all.into_iter().filter(|test| !self.entries.contains(test)).collect();
+        self.left_max = found.iter().map(count).max().map_or(0, |most| 2 * most).min(LIKE_MAX);
         if let Some((names, skus)) = &mut self.text {
             let by_name = |columns: &Columns, test: Test| test.of(columns.names());
             let by_sku = |columns: &Columns, test: Test| test.of(columns.skus());
@@ -222,6 +230,8 @@ fn arranged(
     arranged
 }
 
+/// Where more of 512 slots are left, all tests are worth asking.
+const LIKE_MAX: u32 = 384;
 /// How many slots must be left for their being all alike to mean something.
 const LEFT_MIN: u32 = 64;
 
