@@ -151,7 +151,9 @@ impl<'run, 'keys> Worker<'run, 'keys> {
     fn summarise(&mut self) {
         let mut places = std::mem::take(&mut self.with_reservations);
         places.sort_unstable();
-        let mut orders = OrderStage::new(self.orders);
+        let live = |(place, number): &(usize, u32)| self.shards[*place].live_guess(*number);
+        let expected = places.iter().map(live).sum::<usize>() * self.workers;
+        let mut orders = OrderStage::new(self.orders, expected);
         for places in places.chunks_mut(TOGETHER) {
             // What was a slot's number is its place in use from here on.
             for (place, used) in &mut *places {
