@@ -246,7 +246,7 @@ fn sort_into<'a>(
     let seqs = entries.clone().map(|entry| entry.first_seq);
     let (first, last) =
         seqs.clone().fold((u64::MAX, 0), |(first, last), seq| (first.min(seq), last.max(seq)));
-    let parts = count / PART_ENTRIES + 1;
+    let parts = count / PART_ENTRIES + 2;
     let shift = u64::BITS - (last.saturating_sub(first) / parts as u64).leading_zeros();
     let part = |seq: u64| ((seq - first) >> shift) as usize;
     let mut ends = vec![0_u32; parts + 1];
@@ -274,4 +274,42 @@ fn sort_into<'a>(
 /// The bits that choose the place in the table; the shard was chosen by others.
 fn bits(key_hash: u128) -> u64 {
     key_hash as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sorts entries of these seqs, told apart by how they came, as any stable sort does.
+    fn check(seqs: &[u64], spare: &mut Vec<KeyEntry>) {
+        let entry = |(index, seq): (usize, &u64)| KeyEntry {
+            key_hash: index as u128,
+            fingerprint: 0,
+            first_seq: *seq,
+            records: 1,
+            claimed_at_s: 0,
+        };
+        let entries: Vec<_> = seqs.iter().enumerate().map(entry).collect();
+        sort_into(spare, entries.iter(), entries.len());
+        let mut expected = entries;
+        expected.sort_by_key(|entry| entry.first_seq);
+        assert_eq!(*spare, expected);
+    }
+
+    #[test]
+    fn entries_are_sorted_however_unevenly_their_seqs_are_spread() {
+        let mut spare = Vec::new();
+        check(&[], &mut spare);
+        check(&[7], &mut spare);
+        check(&[u64::MAX, 0], &mut spare);
+        check(&[5; 100], &mut spare);
+        let scattered: Vec<u64> = (0..1000).map(|number| number * 7919 % 1000).collect();
+        check(&scattered, &mut spare);
+        let close: Vec<u64> = scattered.iter().map(|seq| seq / 100).collect();
+        check(&close, &mut spare);
+        let far: Vec<u64> =
+            scattered.iter().map(|seq| seq + (seq / 999) * (u64::MAX / 2)).collect();
+        check(&far, &mut spare);
+        check(&scattered[..300], &mut spare);
+    }
 }
