@@ -138,6 +138,8 @@ impl Claims {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -158,6 +160,8 @@ mod tests {
         let crew = Crew::new(shards, vec![(3, 7)], 2);
         std::thread::scope(|scope| {
             let second = scope.spawn(|| crew.turn(3, 1).with_reservations.clone());
+            // Long enough for it to have come back, if it didn't wait.
+            std::thread::sleep(Duration::from_millis(50));
             let first = scope.spawn(|| {
                 let mut turn = crew.turn(3, 0);
                 turn.with_reservations.push(8);
