@@ -135,8 +135,10 @@ impl KeyRing {
         }
         let Self { blocks, base, table, .. } = self;
         let at = |position: u32| entry_at(blocks, *base, position);
-        let mut offset = pushed_count(blocks) - unindexed;
-        for entry in blocks.range(offset / BLOCK_ENTRIES..).flatten().skip(offset % BLOCK_ENTRIES) {
+        let begin = pushed_count(blocks) - unindexed;
+        let (block, skipped) = (begin / BLOCK_ENTRIES, begin % BLOCK_ENTRIES);
+        let entries = blocks.range(block..).flatten().skip(skipped);
+        for (offset, entry) in (begin..).zip(entries) {
             let position = base.wrapping_add(offset as u32);
             let same = |p: &u32| at(*p).key_hash == entry.key_hash;
             match table.entry(bits(entry.key_hash), same, |p| bits(at(*p).key_hash)) {
@@ -146,7 +148,6 @@ impl KeyRing {
                     place.insert(position);
                 }
             }
-            offset += 1;
         }
     }
 
