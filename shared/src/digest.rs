@@ -4,6 +4,8 @@
 //! A store's digest is Σ mod 2^128 over its items of [`item_digest`], so that an event moves it by
 //! a [`delta`] in O(1).
 
+use std::hint::black_box;
+
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::cell::{Cell, Version};
@@ -36,8 +38,23 @@ fn put_input(input: &mut [u8; INPUT_BYTES_MAX], sku: &[u8], cell: &Cell) -> usiz
     let end = 1 + sku.len() + STATE_BYTES;
     input[0] = sku.len() as u8;
     input[1..=sku.len()].copy_from_slice(sku);
-    input[1 + sku.len()..end].copy_from_slice(&state_bytes(cell));
+    put_state(&mut input[1 + sku.len()..end], cell);
     end
+}
+
+/// Writes [`STATE_BYTES`], each number to its place: whatever is put together elsewhere and copied
+/// in wider pieces is waited for. So is a version read in one piece with the quantities where an
+/// event has just written one after the other, hence the black box.
+#[inline]
+fn put_state(out: &mut [u8], cell: &Cell) {
+    let (version, rest) = out.split_at_mut(8);
+    version.copy_from_slice(&black_box(cell.version.get()).to_le_bytes());
+    let (quantities, rest) = rest.split_at_mut(7 * 8);
+    for (place, quantity) in quantities.chunks_exact_mut(8).zip(cell.quantities.to_array()) {
+        place.copy_from_slice(&quantity.get().to_le_bytes());
+    }
+    rest[0] = u8::from(cell.flags.active);
+    rest[1..].copy_from_slice(&cell.metadata_hash.to_le_bytes());
 }
 
 /// What is hashed of an item at one moment. Hashing right behind the writing waits until the bytes
@@ -66,18 +83,6 @@ impl DigestInput {
     pub fn digest(&self) -> u128 {
         if self.length == 0 { 0 } else { xxh3_128(&self.bytes[..self.length]) }
     }
-}
-
-fn state_bytes(cell: &Cell) -> [u8; STATE_BYTES] {
-    let mut bytes = [0; STATE_BYTES];
-    bytes[..8].copy_from_slice(&cell.version.get().to_le_bytes());
-    let (quantities, rest) = bytes[8..].split_at_mut(7 * 8);
-    for (place, quantity) in quantities.chunks_exact_mut(8).zip(cell.quantities.to_array()) {
-        place.copy_from_slice(&quantity.get().to_le_bytes());
-    }
-    rest[0] = u8::from(cell.flags.active);
-    rest[1..].copy_from_slice(&cell.metadata_hash.to_le_bytes());
-    bytes
 }
 
 /// What a store's digest moves by when an item goes from `before` to `after`; add it wrapping.

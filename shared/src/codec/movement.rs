@@ -85,8 +85,8 @@ fn read(record: &[u8], event: &mut Event) -> Option<()> {
     if cursor.number()? != u64::from(kind) {
         return None;
     }
-    event.change = cursor.change(kind)?;
-    event.context.key = cursor.context()?;
+    cursor.change(kind, &mut event.change)?;
+    cursor.context(&mut event.context.key)?;
     cursor.rest.is_empty().then_some(())
 }
 
@@ -175,10 +175,12 @@ impl<'a> Cursor<'a> {
         OrderId::new(self.text()?).ok()
     }
 
-    fn change(&mut self, kind: u8) -> Option<Change> {
-        Some(match kind {
-            4 => Change::Received { quantity: self.quantity()? },
-            5 => Change::Sold { quantity: self.quantity()? },
+    /// Reads the change to its place.
+    #[inline]
+    fn change(&mut self, kind: u8, change: &mut Change) -> Option<()> {
+        match kind {
+            4 => *change = Change::Received { quantity: self.quantity()? },
+            5 => *change = Change::Sold { quantity: self.quantity()? },
             9 => {
                 let order_id = self.order_id()?;
                 let quantity = self.quantity()?;
@@ -187,19 +189,45 @@ impl<'a> Cursor<'a> {
                     1 => Some(timestamp(self.signed()?)?),
                     _ => return None,
                 };
-                Change::Reserved { order_id, quantity, expires_at }
+                *change = Change::Reserved { order_id, quantity, expires_at };
             }
-            11 => Change::Released { order_id: self.order_id()?, quantity: self.quantity()? },
-            12 => Change::Deducted { order_id: self.order_id()?, quantity: self.quantity()? },
-            13 => Change::Expired { order_id: self.order_id()?, quantity: self.quantity()? },
+            11 => {
+                *change =
+                    Change::Released { order_id: self.order_id()?, quantity: self.quantity()? };
+            }
+            12 => {
+                *change =
+                    Change::Deducted { order_id: self.order_id()?, quantity: self.quantity()? };
+            }
+            13 => {
+                *change =
+                    Change::Expired { order_id: self.order_id()?, quantity: self.quantity()? };
+            }
             _ => return None,
-        })
+        }
+        Some(())
     }
 
-    /// The key; the other fields are checked and passed over.
-    #[expect(clippy::option_option, reason = "outer: readable at all; inner: has a key")]
-    fn context(&mut self) -> Option<Option<KeyClaim>> {
+    /// Reads the key to its place, as all of an event; the other fields are checked and passed over.
+    #[inline]
+    fn context(&mut self, key: &mut Option<KeyClaim>) -> Option<()> {
         let present = self.byte()?;
+        if present & !KEY != 0 {
+            self.pass_context(present)?;
+        }
+        if present & KEY == 0 {
+            *key = None;
+            return Some(());
+        }
+        let claim = key.get_or_insert(KeyClaim { key_hash: 0, fingerprint: 0, records: 0 });
+        claim.key_hash = self.hash()?;
+        claim.fingerprint = self.hash()?;
+        claim.records = u32::try_from(self.number()?).ok()?;
+        Some(())
+    }
+
+    /// Passes over what a context has before its key.
+    fn pass_context(&mut self, present: u8) -> Option<()> {
         for _ in 0..(present & TEXTS).count_ones() {
             self.text()?;
         }
@@ -209,12 +237,7 @@ impl<'a> Cursor<'a> {
         if present & FENCING_TOKEN != 0 {
             self.number()?;
         }
-        if present & KEY == 0 {
-            return Some(None);
-        }
-        let (key_hash, fingerprint) = (self.hash()?, self.hash()?);
-        let records = u32::try_from(self.number()?).ok()?;
-        Some(Some(KeyClaim { key_hash, fingerprint, records }))
+        Some(())
     }
 }
 

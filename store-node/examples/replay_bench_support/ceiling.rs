@@ -14,6 +14,9 @@ use super::failed;
 const WINDOW_BYTES: usize = 512 << 10;
 const FRAME_HEADER_BYTES: usize = 128;
 const SEGMENT_HEADER_BYTES: usize = 4096;
+/// What a link of the chain covers besides the payload.
+const LINK_HEAD_BYTES: usize = 120;
+const HASHED_AT_ONCE_BYTES: usize = 8 << 10;
 
 /// What was walked.
 #[derive(Default)]
@@ -90,14 +93,8 @@ fn frame(bytes: &[u8], log_id: LogId, previous: &Chain, walked: &mut Ceiling) ->
     };
     let payload = &stored[FRAME_HEADER_BYTES..];
     assert_eq!(crc32fast::hash(payload), header.payload_crc, "the log is sound");
-    let mut hasher = blake3::Hasher::new();
-    hasher
-        .update(previous.as_bytes())
-        .update(&stored[..72])
-        .update(&stored[104..120])
-        .update(payload);
-    let chain = Chain::new(*hasher.finalize().as_bytes());
-    assert_eq!(chain, header.chain, "the log is sound");
+    assert_eq!(link(previous, stored), header.chain, "the log is sound");
+    let chain = header.chain;
     let mut rest = payload;
     while let Some((length, after)) = rest.split_first_chunk::<4>() {
         let (record, tail) = after.split_at(u32::from_le_bytes(*length) as usize);
@@ -108,4 +105,20 @@ fn frame(bytes: &[u8], log_id: LogId, previous: &Chain, walked: &mut Ceiling) ->
     walked.frames += 1;
     walked.bytes += used as u64;
     Step::Frame(used, chain)
+}
+
+/// The chain after a frame, hashed as the log does it: what comes before the payload is put before
+/// its beginning, so that BLAKE3 takes all chunks of a common frame side by side.
+fn link(previous: &Chain, stored: &[u8]) -> Chain {
+    let mut piece = [0; HASHED_AT_ONCE_BYTES];
+    let payload = &stored[FRAME_HEADER_BYTES..];
+    let (first, rest) = payload.split_at(payload.len().min(piece.len() - LINK_HEAD_BYTES));
+    piece[..32].copy_from_slice(previous.as_bytes());
+    piece[32..104].copy_from_slice(&stored[..72]);
+    piece[104..LINK_HEAD_BYTES].copy_from_slice(&stored[104..120]);
+    let end = LINK_HEAD_BYTES + first.len();
+    piece[LINK_HEAD_BYTES..end].copy_from_slice(first);
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&piece[..end]).update(rest);
+    Chain::new(*hasher.finalize().as_bytes())
 }

@@ -11,6 +11,8 @@ use shared::{KeyClaim, Timestamp};
 /// Entries in one block of the ring: just below 12 KiB. Asked for an alignment, the allocator takes
 /// a little more than the bytes, and for exactly 12 KiB it would take 14, 8 bytes of each key.
 pub(super) const BLOCK_ENTRIES: usize = 255;
+/// How many entries are sorted at a time, about.
+const PART_ENTRIES: usize = 8;
 
 /// Where the answer to one keyed request lies. 48 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,7 +91,7 @@ impl KeyRing {
 
     /// Adds an entry, unless a newer (or the same) claim of its key is there.
     pub(super) fn push(&mut self, entry: KeyEntry) {
-        self.index();
+        self.index(&mut Vec::new());
         if self.table.len() == self.table.capacity() {
             self.grow(self.table.len().max(BLOCK_ENTRIES / 2));
         }
@@ -121,24 +123,26 @@ impl KeyRing {
     }
 
     /// Puts what was pushed without it into the table, in the order of the log; of two claims of a
-    /// key the later wins.
-    pub(super) fn index(&mut self) {
+    /// key the later wins. `spare` is memory to sort in, and means nothing before or after.
+    pub(super) fn index(&mut self, spare: &mut Vec<KeyEntry>) {
         let unindexed = std::mem::take(&mut self.unindexed).min(self.entries);
         if unindexed == 0 {
             return;
         }
-        self.sort_last(unindexed);
+        self.sort_last(unindexed, spare);
         if self.table.len() + unindexed > self.table.capacity() {
             self.grow(unindexed);
         }
         let Self { blocks, base, table, .. } = self;
         let at = |position: u32| entry_at(blocks, *base, position);
-        let end = pushed_count(blocks);
-        for position in (end - unindexed..end).map(|offset| base.wrapping_add(offset as u32)) {
-            let key_hash = at(position).key_hash;
-            let same = |p: &u32| at(*p).key_hash == key_hash;
-            match table.entry(bits(key_hash), same, |p| bits(at(*p).key_hash)) {
-                Entry::Occupied(old) if at(*old.get()).first_seq > at(position).first_seq => {}
+        let begin = pushed_count(blocks) - unindexed;
+        let (block, skipped) = (begin / BLOCK_ENTRIES, begin % BLOCK_ENTRIES);
+        let entries = blocks.range(block..).flatten().skip(skipped);
+        for (offset, entry) in (begin..).zip(entries) {
+            let position = base.wrapping_add(offset as u32);
+            let same = |p: &u32| at(*p).key_hash == entry.key_hash;
+            match table.entry(bits(entry.key_hash), same, |p| bits(at(*p).key_hash)) {
+                Entry::Occupied(old) if at(*old.get()).first_seq > entry.first_seq => {}
                 Entry::Occupied(mut old) => *old.get_mut() = position,
                 Entry::Vacant(place) => {
                     place.insert(position);
@@ -148,19 +152,16 @@ impl KeyRing {
     }
 
     /// Brings the last entries into the order of the log: threads handed them over as they came.
-    fn sort_last(&mut self, count: usize) {
-        let end = pushed_count(&self.blocks);
-        let places = end - count..end;
-        let entries = places.clone().map(|place| entry_at(&self.blocks, 0, place as u32));
+    fn sort_last(&mut self, count: usize, spare: &mut Vec<KeyEntry>) {
+        let begin = pushed_count(&self.blocks) - count;
+        let (block, skipped) = (begin / BLOCK_ENTRIES, begin % BLOCK_ENTRIES);
+        let entries = self.blocks.range(block..).flatten().skip(skipped);
         if entries.clone().is_sorted_by_key(|entry| entry.first_seq) {
             return;
         }
-        let mut entries: Vec<KeyEntry> = entries.copied().collect();
-        // Not the unstable sort: they are long runs in order, which this one merges.
-        entries.sort_by_key(|entry| entry.first_seq);
-        for (place, entry) in places.zip(entries) {
-            self.blocks[place / BLOCK_ENTRIES][place % BLOCK_ENTRIES] = entry;
-        }
+        sort_into(spare, entries, count);
+        let places = self.blocks.range_mut(block..).flatten().skip(skipped);
+        places.zip(spare.iter()).for_each(|(place, entry)| *place = *entry);
     }
 
     fn push_back(&mut self, entry: KeyEntry) {
@@ -236,7 +237,80 @@ fn entry_at(blocks: &VecDeque<Vec<KeyEntry>>, base: u32, position: u32) -> &KeyE
     &blocks[offset / BLOCK_ENTRIES][offset % BLOCK_ENTRIES]
 }
 
+/// Puts `count` entries into `sorted`, by seq and those of one seq as they came: seqs are spread
+/// evenly enough that each entry's share of their range is nearly its place.
+fn sort_into<'a>(
+    sorted: &mut Vec<KeyEntry>,
+    entries: impl Iterator<Item = &'a KeyEntry> + Clone,
+    count: usize,
+) {
+    let seqs = entries.clone().map(|entry| entry.first_seq);
+    let (first, last) =
+        seqs.clone().fold((u64::MAX, 0), |(first, last), seq| (first.min(seq), last.max(seq)));
+    let parts = count / PART_ENTRIES + 2;
+    let shift = u64::BITS - (last.saturating_sub(first) / parts as u64).leading_zeros();
+    let part = |seq: u64| ((seq - first) >> shift) as usize;
+    let mut ends = vec![0_u32; parts + 1];
+    seqs.for_each(|seq| ends[part(seq) + 1] += 1);
+    let mut end = 0;
+    for part in &mut ends {
+        end += *part;
+        *part = end;
+    }
+    let Some(any) = entries.clone().next() else { return };
+    sorted.resize(count.max(sorted.len()), *any);
+    for entry in entries {
+        let place = &mut ends[part(entry.first_seq)];
+        sorted[*place as usize] = *entry;
+        *place += 1;
+    }
+    sorted.truncate(count);
+    let mut begin = 0;
+    for end in ends.into_iter().map(|end| end as usize) {
+        sorted[begin..end].sort_by_key(|entry| entry.first_seq);
+        begin = end;
+    }
+}
+
 /// The bits that choose the place in the table; the shard was chosen by others.
 fn bits(key_hash: u128) -> u64 {
     key_hash as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sorts entries of these seqs, told apart by how they came, as any stable sort does.
+    fn check(seqs: &[u64], spare: &mut Vec<KeyEntry>) {
+        let entry = |(index, seq): (usize, &u64)| KeyEntry {
+            key_hash: index as u128,
+            fingerprint: 0,
+            first_seq: *seq,
+            records: 1,
+            claimed_at_s: 0,
+        };
+        let entries: Vec<_> = seqs.iter().enumerate().map(entry).collect();
+        sort_into(spare, entries.iter(), entries.len());
+        let mut expected = entries;
+        expected.sort_by_key(|entry| entry.first_seq);
+        assert_eq!(*spare, expected);
+    }
+
+    #[test]
+    fn entries_are_sorted_however_unevenly_their_seqs_are_spread() {
+        let mut spare = Vec::new();
+        check(&[], &mut spare);
+        check(&[7], &mut spare);
+        check(&[u64::MAX, 0], &mut spare);
+        check(&[5; 100], &mut spare);
+        let scattered: Vec<u64> = (0..1000).map(|number| number * 7919 % 1000).collect();
+        check(&scattered, &mut spare);
+        let close: Vec<u64> = scattered.iter().map(|seq| seq / 100).collect();
+        check(&close, &mut spare);
+        let far: Vec<u64> =
+            scattered.iter().map(|seq| seq + (seq / 999) * (u64::MAX / 2)).collect();
+        check(&far, &mut spare);
+        check(&scattered[..300], &mut spare);
+    }
 }

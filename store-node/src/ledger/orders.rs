@@ -77,13 +77,17 @@ fn shard_of(hash: u64) -> usize {
 /// fetched, for many at a time.
 pub(crate) struct OrderStage<'a> {
     index: &'a OrderIndex,
+    /// Room that each shard is made to have in all.
+    shard_entries: usize,
     waiting: Vec<Vec<OrderEntry>>,
 }
 
 impl<'a> OrderStage<'a> {
-    /// Nothing on its way yet.
-    pub(crate) fn new(index: &'a OrderIndex) -> Self {
-        Self { index, waiting: vec![Vec::new(); SHARDS] }
+    /// Nothing on its way yet into an index that will hold about so many entries.
+    pub(crate) fn new(index: &'a OrderIndex, entries: usize) -> Self {
+        // Hashes don't spread evenly.
+        let shard_entries = entries.div_ceil(SHARDS) * 17 / 16;
+        Self { index, shard_entries, waiting: vec![Vec::new(); SHARDS] }
     }
 
     /// Sends an entry on its way.
@@ -105,6 +109,10 @@ impl<'a> OrderStage<'a> {
             return;
         }
         let mut table = self.index.shards[shard].lock();
+        if table.capacity() < self.shard_entries {
+            let missing = self.shard_entries - table.len();
+            table.reserve(missing, |entry| entry.hash);
+        }
         for entry in self.waiting[shard].drain(..) {
             table.insert_unique(entry.hash, entry, |entry| entry.hash);
         }
@@ -125,7 +133,7 @@ mod tests {
         let sku = |number: usize| Sku::new(&format!("S-{number:03}")).unwrap();
         let entry = |text: &str, number: usize| OrderEntry::new(&order(text), sku(number));
         let index = OrderIndex::default();
-        let mut stage = OrderStage::new(&index);
+        let mut stage = OrderStage::new(&index, 500);
         (0..500).rev().for_each(|n| stage.push(entry("big", n)));
         stage.hand_over_all();
         index.insert(entry("small", 7));

@@ -2,12 +2,14 @@
 //! state digest. Used by recovery and by `store-node replay`.
 //!
 //! One thread reads frames (their crcs and chain are checked there) and sorts their records by
-//! shard into batches; one worker for each core decodes and applies the records of *its* shards.
+//! shard into batches; one worker for each core decodes and applies the records of the shards that
+//! it claims, those of a shard in the order of the batches.
 //! The digest is a sum, so each worker says what its records of each frame move it by, and the
 //! parts are added up and compared with every frame as they come in. Keys go into their table as they
 //! are met: of a replay that fails, nothing may be used. No check is dropped for speed.
 
 mod batch;
+mod crew;
 mod load;
 mod rebuilt;
 mod verifier;
@@ -30,8 +32,9 @@ use crate::expiry::ClosedEntry;
 use crate::idempotency::{KeyStage, KeyTable};
 use crate::ledger::orders::OrderIndex;
 use batch::Batch;
+use crew::Crew;
 use verifier::Verifier;
-use worker::{BatchDone, Crew, Worker, WorkerEnd};
+use worker::{BatchDone, Worker, WorkerEnd};
 
 pub use rebuilt::{RebuildError, Rebuilt};
 
@@ -222,27 +225,21 @@ impl<'a> Replay<'a> {
         progress: &mut dyn FnMut(Seq),
     ) -> Result<Replayed, ReplayError> {
         let count = self.options.worker_count();
-        let mut crews: Vec<Crew> = (0..count).map(|_| Crew::default()).collect();
-        for (index, shard) in self.shards.into_iter().enumerate() {
-            crews[index % count].shards.push(shard.into_inner());
-        }
-        for (shard, number) in self.with_reservations {
-            crews[shard % count].with_reservations.push((shard / count, number));
-        }
+        let crew = Crew::new(self.shards, self.with_reservations, count);
         let (hi, options) = (self.hi, self.options);
         let mut verifier = Verifier::new(count, hi, self.digest);
         let restoring = self.keys.restoring();
         let restoring = &restoring;
         let orders = OrderIndex::default();
-        let (report, items, reservations) = std::thread::scope(|scope| {
+        let (read, ends) = std::thread::scope(|scope| {
             let (done_sender, done) = mpsc::channel();
             let mut senders = Vec::with_capacity(count);
             let mut threads = Vec::with_capacity(count);
-            for (index, crew) in crews.into_iter().enumerate() {
+            for index in 0..count {
                 let (sender, batches) = mpsc::sync_channel::<Arc<Batch>>(BATCHES_WAITING_MAX);
                 senders.push(sender);
                 let keys = KeyStage::new(restoring, hi, options.now);
-                let worker = Worker::new(index, count, crew, hi, keys, &orders);
+                let worker = Worker::new(index, &crew, hi, keys, &orders);
                 let done = done_sender.clone();
                 threads.push(scope.spawn(move || worker.run(&batches, &done)));
             }
@@ -253,8 +250,11 @@ impl<'a> Replay<'a> {
                 .into_iter()
                 .map(|thread| thread.join().expect("a worker that panics is a defect"))
                 .collect();
+            (read, ends)
+        });
+        let (report, items, reservations) = std::thread::scope(|scope| {
             scope.spawn(|| restoring.finish(cores()));
-            finish(read, &verifier, ends, self.loaded)
+            finish(read, &verifier, ends, crew.into_shards(), self.loaded)
         })?;
         Ok(Replayed { report, items, reservations, orders })
     }
@@ -265,6 +265,7 @@ fn finish(
     read: Result<ReplayReport, ReplayError>,
     verifier: &Verifier,
     ends: Vec<WorkerEnd>,
+    shards: Vec<LoadShard>,
     loaded: Vec<Chunk>,
 ) -> Result<(ReplayReport, Items, ReservationSummary), ReplayError> {
     let failures = ends.iter().filter_map(|end| end.error.as_ref().map(ReplayError::seq));
@@ -276,7 +277,6 @@ fn finish(
     }
     let mut report = ReplayReport::default();
     let mut reservations = ReservationSummary::default();
-    let mut crews = Vec::with_capacity(ends.len());
     let mut created = Vec::new();
     for end in ends {
         if let Some(error) = end.error.filter(|error| error.seq() == first) {
@@ -290,15 +290,12 @@ fn finish(
         reservations.live += end.reservations.live;
         reservations.expiring.extend(end.reservations.expiring);
         reservations.closed.extend(end.reservations.closed);
-        crews.push(end.shards.into_iter());
     }
     let read = read?;
     report.frames_verified = verifier.verified();
     report.digest = verifier.digest();
     let ReplayReport { frames, records, bytes, last, logged_at_us, .. } = read;
     let report = ReplayReport { frames, records, bytes, last, logged_at_us, ..report };
-    let count = crews.len();
-    let shards = (0..ITEM_SHARDS).filter_map(|index| crews[index % count].next()).collect();
     let items = Items::from_loaded(shards, loaded, created);
     Ok((report, items, reservations))
 }

@@ -174,6 +174,13 @@ impl LoadShard {
         live.fold(0, |read, (_, reservation)| read ^ reservation.remaining.get())
     }
 
+    /// How many live reservations a slot in use has; of any other one, for a guess.
+    pub(crate) fn live_guess(&self, number: u32) -> usize {
+        let used = self.used.get(self.places[number as usize] as usize);
+        let reservations = used.and_then(|used| used.slot.item.reservations());
+        reservations.map_or(1, |all| all.iter_live().size_hint().0)
+    }
+
     /// The next step for an event about a reservation.
     pub(crate) fn touch_live(&self, place: u32) -> u64 {
         let reservations = self.used[place as usize].slot.item.reservations();

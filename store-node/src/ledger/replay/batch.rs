@@ -7,6 +7,7 @@
 use event_log::{Frame, Seq};
 use shared::codec::record_sku_bytes;
 
+use super::crew::Claims;
 use super::{ReplayOptions, ReplayReport};
 use crate::ledger::items::{ITEM_SHARDS, hash_of, shard_of};
 
@@ -21,6 +22,8 @@ pub(super) struct Batch {
     /// The records of each shard in order; behind them those of no SKU.
     shards: Vec<ShardBuffer>,
     pub(super) frames: Vec<FrameEnd>,
+    /// Which shards a worker has taken.
+    pub(super) claims: Claims,
     /// The seq of the first record.
     first: Seq,
     bytes: usize,
@@ -126,6 +129,7 @@ impl Batch {
             shard.bytes.reserve(shard_bytes);
         }
         self.frames.clear();
+        self.claims.reset();
         self.bytes = 0;
     }
 }

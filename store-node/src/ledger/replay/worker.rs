@@ -1,5 +1,5 @@
-//! One replaying thread: applies the records of the SKUs in its shards, in order. It must never
-//! touch another worker's shards, and never apply what `check` refuses.
+//! One replaying thread: applies the records of the shards that it claims, in order. It must never
+//! touch a shard before its turn, and never apply what `check` refuses.
 
 use std::hint::black_box;
 use std::ops::RangeInclusive;
@@ -12,10 +12,11 @@ use shared::digest::{DigestInput, item_digest};
 use shared::{Event, Reservations, Sku};
 
 use super::batch::{Batch, BatchRecord};
+use super::crew::{Crew, ShardWork};
 use super::{ReplayError, ReservationSummary};
 use crate::expiry::ClosedEntry;
 use crate::idempotency::{KeyEntry, KeyStage};
-use crate::ledger::items::{ITEM_SHARDS, LoadShard, ShortSku, Slot, Used, hash_of};
+use crate::ledger::items::{LoadShard, ShortSku, Slot, Used, hash_of};
 use crate::ledger::orders::{OrderEntry, OrderIndex, OrderStage};
 
 /// How many records are looked up before the first of them is read, read before the first is
@@ -48,22 +49,11 @@ pub(super) struct WorkerEnd {
     /// In order.
     pub(super) created: Vec<Sku>,
     pub(super) reservations: ReservationSummary,
-    pub(super) shards: Vec<LoadShard>,
-}
-
-/// The shards of a worker, and which of their items (place of the shard, number of the slot) have
-/// or had a reservation.
-#[derive(Default)]
-pub(super) struct Crew {
-    pub(super) shards: Vec<LoadShard>,
-    pub(super) with_reservations: Vec<(usize, u32)>,
 }
 
 pub(super) struct Worker<'run, 'keys> {
     index: usize,
-    workers: usize,
-    shards: Vec<LoadShard>,
-    with_reservations: Vec<(usize, u32)>,
+    crew: &'run Crew,
     /// Up to here an event may be older than its item.
     hi: Seq,
     moved: Vec<u128>,
@@ -87,17 +77,14 @@ struct Unhashed {
 impl<'run, 'keys> Worker<'run, 'keys> {
     pub(super) fn new(
         index: usize,
-        workers: usize,
-        crew: Crew,
+        crew: &'run Crew,
         hi: Seq,
         keys: KeyStage<'run, 'keys>,
         orders: &'run OrderIndex,
     ) -> Self {
         Self {
             index,
-            workers,
-            shards: crew.shards,
-            with_reservations: crew.with_reservations,
+            crew,
             hi,
             moved: Vec::new(),
             keys,
@@ -114,15 +101,14 @@ impl<'run, 'keys> Worker<'run, 'keys> {
         batches: &Receiver<Arc<Batch>>,
         done: &Sender<BatchDone>,
     ) -> WorkerEnd {
+        let crew = self.crew;
+        let mut turns = 0;
         for batch in batches {
             self.moved = vec![0; batch.frames.len()];
-            // Records of no SKU are the first worker's.
-            if self.index == 0 {
-                self.apply_shard(&batch, ITEM_SHARDS, 0);
+            while let Some(number) = batch.claims.next(self.index, crew.workers) {
+                self.apply_shard(&batch, number, &mut crew.turn(number, turns));
             }
-            for place in 0..self.shards.len() {
-                self.apply_shard(&batch, self.index + place * self.workers, place);
-            }
+            turns += 1;
             if self.end.error.is_some() {
                 return self.end;
             }
@@ -134,55 +120,38 @@ impl<'run, 'keys> Worker<'run, 'keys> {
                 return self.end;
             }
         }
-        self.finish()
+        self.finish(turns)
     }
 
-    /// Sums up, still beside the other workers.
-    fn finish(mut self) -> WorkerEnd {
+    /// Sums up, still beside the other workers, after so many batches.
+    fn finish(mut self, turns: usize) -> WorkerEnd {
+        let (crew, index) = (self.crew, self.index);
         self.keys.hand_over_all();
         self.end.created.sort_unstable();
-        self.summarise();
-        self.shards.iter_mut().for_each(LoadShard::pack);
-        self.end.shards = self.shards;
+        while let Some(number) = crew.counting.next(index, crew.workers) {
+            let mut work = crew.turn(number, turns);
+            let ShardWork { shard, with_reservations, .. } = &mut *work;
+            with_reservations.sort_unstable();
+            crew.count_live(with_reservations.iter().map(|slot| shard.live_guess(*slot)).sum());
+        }
+        let mut orders = OrderStage::new(self.orders, crew.live_guess());
+        while let Some(number) = crew.summing.next(index, crew.workers) {
+            let mut work = crew.turn(number, turns + 1);
+            summarise_shard(&mut work, &mut self.end.reservations, &mut orders);
+            work.shard.pack();
+        }
+        orders.hand_over_all();
         self.end
     }
 
-    /// Derives what the ledger knows of the reservations.
-    fn summarise(&mut self) {
-        let mut places = std::mem::take(&mut self.with_reservations);
-        places.sort_unstable();
-        let mut orders = OrderStage::new(self.orders);
-        for places in places.chunks_mut(TOGETHER) {
-            // What was a slot's number is its place in use from here on.
-            for (place, used) in &mut *places {
-                *used = self.shards[*place].place_in_use(*used);
-            }
-            let mut touched = 0;
-            for step in [LoadShard::touch_reservations, LoadShard::touch_all_live] {
-                for (place, used) in &*places {
-                    touched ^= step(&self.shards[*place], *used);
-                }
-            }
-            black_box(touched);
-            for (place, used) in &*places {
-                let shard = &mut self.shards[*place];
-                let number = shard.used_mut(*used).number;
-                let sku = known(shard.sku(number));
-                let slot = &mut shard.used_mut(*used).slot;
-                summarise(&sku, slot, &mut self.end.reservations, &mut orders);
-            }
-        }
-        orders.hand_over_all();
-    }
-
     /// Applies a shard's records up to the first that doesn't fit.
-    fn apply_shard(&mut self, batch: &Batch, number: usize, place: usize) {
+    fn apply_shard(&mut self, batch: &Batch, number: usize, work: &mut ShardWork) {
         // Where most slots will be needed, reading them in a row beats meeting them one by one.
-        let slots = self.shards[place].used_count();
+        let slots = work.shard.used_count();
         if batch.count(number) > slots / 2 {
-            black_box(self.shards[place].sweep());
+            black_box(work.shard.sweep());
         }
-        if let Err(error) = self.apply_records(batch.records(number), place)
+        if let Err(error) = self.apply_records(batch.records(number), work)
             && self.end.error.as_ref().is_none_or(|earlier| error.seq() < earlier.seq())
         {
             self.end.error = Some(error);
@@ -194,7 +163,7 @@ impl<'run, 'keys> Worker<'run, 'keys> {
     fn apply_records<'a>(
         &mut self,
         mut records: impl Iterator<Item = BatchRecord<'a>>,
-        place: usize,
+        work: &mut ShardWork,
     ) -> Result<(), ReplayError> {
         // Of a shard that didn't fit, something may be left.
         self.unhashed.clear();
@@ -202,15 +171,15 @@ impl<'run, 'keys> Worker<'run, 'keys> {
             let mut group = [None; TOGETHER];
             for (entry, record) in group.iter_mut().zip(records.by_ref()) {
                 let hash = record_sku_bytes(record.bytes).map(hash_of);
-                let guessed = hash.and_then(|hash| self.shards[place].guess(hash));
+                let guessed = hash.and_then(|hash| work.shard.guess(hash));
                 *entry = Some((record, guessed));
             }
             for (record, found) in group.iter_mut().flatten() {
                 let short = ShortSku::read(record.bytes.get(SKU_LENGTH_AT..).unwrap_or_default());
-                let confirmed = found.and_then(|number| self.shards[place].confirm(number, short));
-                *found = confirmed.or_else(|| self.find(record.bytes, place));
+                let confirmed = found.and_then(|number| work.shard.confirm(number, short));
+                *found = confirmed.or_else(|| find(&mut work.shard, record.bytes));
             }
-            self.touch(group.iter().flatten(), place);
+            touch(&work.shard, group.iter().flatten());
             let mut are_movements = [false; TOGETHER];
             for ((entry, reader), is_movement) in
                 group.iter().flatten().zip(&mut self.movements).zip(&mut are_movements)
@@ -220,56 +189,22 @@ impl<'run, 'keys> Worker<'run, 'keys> {
             for (index, (record, used)) in group.iter().flatten().enumerate() {
                 match used {
                     Some(used) if are_movements[index] => {
-                        self.apply_movement(record, *used, place, index)?;
+                        self.apply_movement(record, *used, work, index)?;
                     }
-                    _ => self.apply_record(record, *used, place)?,
+                    _ => self.apply_record(record, *used, work)?,
                 }
             }
-            self.hash(place);
+            self.hash(&mut work.shard);
             if group[TOGETHER - 1].is_none() {
                 return Ok(());
             }
         }
     }
 
-    /// Looks at the memory that records will need, one step after the other for all of them.
-    fn touch<'a, 'b: 'a>(
-        &self,
-        records: impl Iterator<Item = &'a (BatchRecord<'b>, Option<u32>)> + Clone,
-        place: usize,
-    ) {
-        let shard = &self.shards[place];
-        let mut touched = 0;
-        let mut about_reservations = [0; TOGETHER];
-        let mut count = 0;
-        for (record, used) in records {
-            let Some(used) = used else { continue };
-            let kind = record.bytes.first().copied().unwrap_or_default();
-            about_reservations[count] = *used;
-            count += usize::from(RESERVATION_KINDS.contains(&kind));
-            touched ^= shard.touch(*used);
-        }
-        let about_reservations = &about_reservations[..count];
-        for used in about_reservations {
-            touched ^= shard.touch_reservations(*used);
-        }
-        for used in about_reservations {
-            touched ^= shard.touch_live(*used);
-        }
-        black_box(touched);
-    }
-
-    /// The place in use of the slot of a record's item, if there is one.
-    fn find(&mut self, record: &[u8], place: usize) -> Option<u32> {
-        let sku = record_sku_bytes(record)?;
-        let short = ShortSku::read(&record[SKU_LENGTH_AT..]);
-        self.shards[place].find_in_use(hash_of(sku), sku, short)
-    }
-
     /// Hashes what was applied, and adds what it moved to the parts of the frames.
-    fn hash(&mut self, place: usize) {
+    fn hash(&mut self, shard: &mut LoadShard) {
         for (Unhashed { frame, used }, input) in self.unhashed.drain(..).zip(&self.inputs) {
-            let digest = &mut self.shards[place].used_mut(used).digest;
+            let digest = &mut shard.used_mut(used).digest;
             let before = std::mem::replace(digest, input.digest());
             let moved = digest.wrapping_sub(before);
             self.moved[frame] = self.moved[frame].wrapping_add(moved);
@@ -281,7 +216,7 @@ impl<'run, 'keys> Worker<'run, 'keys> {
         &mut self,
         record: &BatchRecord<'_>,
         used: u32,
-        place: usize,
+        work: &mut ShardWork,
         index: usize,
     ) -> Result<(), ReplayError> {
         let event = self.movements[index].event();
@@ -289,8 +224,8 @@ impl<'run, 'keys> Worker<'run, 'keys> {
             self.end.keys += 1;
             self.keys.remember(KeyEntry::new(key, record.seq, event.recorded_at));
         }
-        let done = apply(self.shards[place].used_mut(used), event, record, self.hi)?;
-        self.note(record, place, used, done);
+        let done = apply(work.shard.used_mut(used), event, record, self.hi)?;
+        self.note(record, work, used, done);
         Ok(())
     }
 
@@ -299,7 +234,7 @@ impl<'run, 'keys> Worker<'run, 'keys> {
         &mut self,
         record: &BatchRecord<'_>,
         found: Option<u32>,
-        place: usize,
+        work: &mut ShardWork,
     ) -> Result<(), ReplayError> {
         let BatchRecord { seq, frame, bytes } = *record;
         let event =
@@ -317,41 +252,106 @@ impl<'run, 'keys> Worker<'run, 'keys> {
             self.keys.remember(KeyEntry::new(key, seq, event.recorded_at));
         }
         // It may have been created since.
-        let Some(used) = found.or_else(|| self.find(bytes, place)) else {
-            let moved = self.create(&event, seq, place)?;
+        let Some(used) = found.or_else(|| find(&mut work.shard, bytes)) else {
+            let moved = self.create(&event, seq, &mut work.shard)?;
             self.moved[frame] = self.moved[frame].wrapping_add(moved);
             return Ok(());
         };
-        let done = apply(self.shards[place].used_mut(used), &event, record, self.hi)?;
-        self.note(record, place, used, done);
+        let done = apply(work.shard.used_mut(used), &event, record, self.hi)?;
+        self.note(record, work, used, done);
         Ok(())
     }
 
     /// Counts what was done about a record, and keeps what its digest will be made of.
-    fn note(&mut self, record: &BatchRecord<'_>, place: usize, used: u32, done: Done) {
+    fn note(&mut self, record: &BatchRecord<'_>, work: &mut ShardWork, used: u32, done: Done) {
         let first_reservation = match done {
             Done::Skipped => return self.end.skipped += 1,
             Done::Applied { first_reservation } => first_reservation,
         };
         self.end.applied += 1;
-        let Used { slot, number, .. } = self.shards[place].used_mut(used);
+        let Used { slot, number, .. } = work.shard.used_mut(used);
         if first_reservation {
-            self.with_reservations.push((place, *number));
+            work.with_reservations.push(*number);
         }
         self.inputs[self.unhashed.len()].set(found_by(record), slot.item.cell());
         self.unhashed.push(Unhashed { frame: record.frame, used });
     }
 
     /// The first event of an item; returns what it moves the digest by.
-    fn create(&mut self, event: &Event, seq: Seq, place: usize) -> Result<u128, ReplayError> {
+    fn create(
+        &mut self,
+        event: &Event,
+        seq: Seq,
+        shard: &mut LoadShard,
+    ) -> Result<u128, ReplayError> {
         let mut slot = Slot::default();
         check_and_apply(&mut slot, event, seq, event.sku.as_str().as_bytes())?;
         let digest = item_digest(&event.sku, slot.item.cell());
         self.end.applied += 1;
         self.end.created.push(event.sku.clone());
         let hash = hash_of(event.sku.as_str().as_bytes());
-        self.shards[place].insert(hash, &event.sku, slot, digest);
+        shard.insert(hash, &event.sku, slot, digest);
         Ok(digest)
+    }
+}
+
+/// Looks at the memory that records will need, one step after the other for all of them.
+fn touch<'a, 'b: 'a>(
+    shard: &LoadShard,
+    records: impl Iterator<Item = &'a (BatchRecord<'b>, Option<u32>)>,
+) {
+    let mut touched = 0;
+    let mut about_reservations = [0; TOGETHER];
+    let mut count = 0;
+    for (record, used) in records {
+        let Some(used) = used else { continue };
+        let kind = record.bytes.first().copied().unwrap_or_default();
+        about_reservations[count] = *used;
+        count += usize::from(RESERVATION_KINDS.contains(&kind));
+        touched ^= shard.touch(*used);
+    }
+    let about_reservations = &about_reservations[..count];
+    for used in about_reservations {
+        touched ^= shard.touch_reservations(*used);
+    }
+    for used in about_reservations {
+        touched ^= shard.touch_live(*used);
+    }
+    black_box(touched);
+}
+
+/// The place in use of the slot of a record's item, if there is one.
+fn find(shard: &mut LoadShard, record: &[u8]) -> Option<u32> {
+    let sku = record_sku_bytes(record)?;
+    let short = ShortSku::read(&record[SKU_LENGTH_AT..]);
+    shard.find_in_use(hash_of(sku), sku, short)
+}
+
+/// Derives what the ledger knows of a shard's reservations.
+fn summarise_shard(
+    work: &mut ShardWork,
+    summary: &mut ReservationSummary,
+    orders: &mut OrderStage<'_>,
+) {
+    let ShardWork { shard, with_reservations, .. } = work;
+    for places in std::mem::take(with_reservations).chunks_mut(TOGETHER) {
+        // What was a slot's number is its place in use from here on.
+        for used in &mut *places {
+            *used = shard.place_in_use(*used);
+        }
+        let mut touched = 0;
+        for step in [LoadShard::touch_reservations, LoadShard::touch_all_live] {
+            for used in &*places {
+                touched ^= step(shard, *used);
+            }
+        }
+        black_box(touched);
+        for used in &*places {
+            let number = shard.used_mut(*used).number;
+            let sku = known(shard.sku(number));
+            let slot = &mut shard.used_mut(*used).slot;
+            summarise(&sku, slot, summary, orders);
+        }
     }
 }
 

@@ -3,12 +3,14 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use event_log::AppendError;
 use event_log::storage::sim::SimStorage;
+use event_log::{AppendError, Cursor, Seq};
 use shared::Action;
 
 use super::world::*;
-use crate::ledger::{Executed, LedgerError};
+use crate::idempotency::KeyTable;
+use crate::ledger::replay::{Replay, ReplayOptions};
+use crate::ledger::{Executed, LedgerError, LedgerOptions};
 
 /// Asks until there is an answer, as a patient till would.
 fn insist(world: &World, name: &str, action: impl Fn() -> Action, key: u64) -> Executed {
@@ -110,4 +112,32 @@ fn batches_over_the_same_skus_in_any_order_do_not_deadlock() {
     assert_eq!(sold, 4 * 300 * 5);
     let world = world.reopen();
     assert_eq!(names.iter().map(|name| world.state(name).2).sum::<u64>(), sold);
+}
+
+/// A log that is several of a replay's batches long, all of them about every shard.
+#[test]
+fn a_long_log_replays_into_the_same_state_with_any_number_of_threads() {
+    let world = World::new();
+    let names: Vec<String> = (0..300).map(|number| format!("S-{number}")).collect();
+    world.batch(true, names.iter().map(|name| (name.as_str(), create(1))).collect());
+    for round in 0..1000 {
+        let lines = names.iter().map(|name| (name.as_str(), receive(1)));
+        world.try_batch(false, lines.collect(), Some(round)).unwrap();
+        world.commit();
+    }
+    let log = world.ledger.log();
+    let (records, digest) = (log.durable().get(), log.tip().digest);
+    for workers in [1, 2, 3, 8] {
+        let LedgerOptions { keys_max, key_life_us, .. } = LedgerOptions::default();
+        let mut keys = KeyTable::new(keys_max, key_life_us);
+        let options = ReplayOptions { workers, ..ReplayOptions::opening(world.now) };
+        let mut reached = Vec::new();
+        let replay = Replay::new(&mut keys, options);
+        let mut source = log.reader(Cursor::START).unwrap();
+        let report = replay.run(&mut source, &mut |seq: Seq| reached.push(seq)).unwrap().report;
+        assert!(reached.len() >= 3, "one batch tells little: {reached:?}");
+        let done = report.applied + report.receipts;
+        assert_eq!((report.records, done, report.digest), (records, records, digest));
+        assert_eq!((report.keys, keys.len()), (1000, 1000));
+    }
 }
