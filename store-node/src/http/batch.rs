@@ -71,8 +71,10 @@ async fn whole<S: Storage>(mut call: Call<S>, form: Form) -> Outcome {
     let mut unsettled = Seq::ZERO;
     for _ in 0..UNSETTLED_TRIES_MAX {
         let decided = if is_long {
+            let place = app.load.begin_long_batch().await?;
             let whole = Arc::clone(&whole);
-            app.blocking(move || whole.decide()).await?
+            let decided = app.blocking(move || (whole.decide(), place)).await?;
+            decided.0
         } else {
             whole.decide()
         };

@@ -73,6 +73,8 @@ pub(super) struct Load {
     snapshot_downloads: Places,
     batch_streams: Places,
     searches: Places,
+    /// Room for one long batch a core: more at a time would only take caches from each other.
+    long_batches: Arc<Semaphore>,
     /// Searches that run or wait.
     searches_begun: AtomicUsize,
 }
@@ -86,6 +88,7 @@ impl Load {
             snapshot_downloads: Places::new(limits.snapshot_downloads_max),
             batch_streams: Places::new(limits.batch_streams_max),
             searches: Places::new(limits.searches_max),
+            long_batches: Arc::new(Semaphore::new(cores())),
             searches_begun: AtomicUsize::new(0),
         }
     }
@@ -122,6 +125,11 @@ impl Load {
         self.log_percent.store(percent, Ordering::Relaxed);
     }
 
+    /// A place for a long batch, as soon as there is one, to be held while it is decided.
+    pub(super) async fn begin_long_batch(&self) -> Result<OwnedSemaphorePermit, Failure> {
+        Arc::clone(&self.long_batches).acquire_owned().await.map_err(Failure::internal)
+    }
+
     /// A place for a log stream, to be held as long as it lasts.
     pub(super) fn begin_log_stream(&self) -> Result<OwnedSemaphorePermit, Failure> {
         self.log_streams.take("log streams are open, as many as log_streams_max allows")
@@ -144,6 +152,11 @@ impl Load {
         (percent >= max)
             .then(|| overloaded(format!("the node is at {percent} % of its load, try again soon")))
     }
+}
+
+/// How many cores this node may use.
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
 /// Room for so many of a kind at a time.
