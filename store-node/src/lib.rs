@@ -14,3 +14,8 @@ pub mod ledger;
 pub mod ops;
 pub mod scrub;
 pub mod serve;
+
+/// How many cores this process may use; one where the system doesn't say.
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}

@@ -147,14 +147,13 @@ fn app_options(settings: &Settings) -> AppOptions {
 
 fn load_limits(settings: &Settings) -> LoadLimits {
     let count = |setting: u64| usize::try_from(setting).unwrap_or(usize::MAX);
-    let half_the_cores = || std::thread::available_parallelism().map_or(1, |cores| cores.get() / 2);
     LoadLimits {
         requests_max: count(settings.requests_max),
         log_streams_max: count(settings.log_streams_max),
         snapshot_downloads_max: SNAPSHOT_DOWNLOADS_MAX,
         batch_streams_max: BATCH_STREAMS_MAX,
         searches_max: match count(settings.searches_max) {
-            0 => half_the_cores().max(1),
+            0 => (crate::cores() / 2).max(1),
             searches => searches,
         },
         searches_waiting_max: count(settings.searches_waiting_max),

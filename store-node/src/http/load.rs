@@ -88,7 +88,7 @@ impl Load {
             snapshot_downloads: Places::new(limits.snapshot_downloads_max),
             batch_streams: Places::new(limits.batch_streams_max),
             searches: Places::new(limits.searches_max),
-            long_batches: Arc::new(Semaphore::new(cores())),
+            long_batches: Arc::new(Semaphore::new(crate::cores())),
             searches_begun: AtomicUsize::new(0),
         }
     }
@@ -152,11 +152,6 @@ impl Load {
         (percent >= max)
             .then(|| overloaded(format!("the node is at {percent} % of its load, try again soon")))
     }
-}
-
-/// How many cores this node may use.
-fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
 /// Room for so many of a kind at a time.

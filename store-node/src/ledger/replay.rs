@@ -127,13 +127,9 @@ impl ReplayOptions {
     }
 
     fn worker_count(&self) -> usize {
-        let wanted = if self.workers == 0 { cores() } else { self.workers };
+        let wanted = if self.workers == 0 { crate::cores() } else { self.workers };
         wanted.clamp(1, REPLAY_WORKERS_MAX)
     }
-}
-
-fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
 /// What a replay did.
@@ -253,7 +249,7 @@ impl<'a> Replay<'a> {
             (read, ends)
         });
         let (report, items, reservations) = std::thread::scope(|scope| {
-            scope.spawn(|| restoring.finish(cores()));
+            scope.spawn(|| restoring.finish(crate::cores()));
             finish(read, &verifier, ends, crew.into_shards(), self.loaded)
         })?;
         Ok(Replayed { report, items, reservations, orders })

@@ -250,6 +250,6 @@ impl<S: Storage> Server<S> {
 fn lanes_of(settings: &Settings) -> usize {
     match usize::try_from(settings.worker_threads) {
         Ok(threads @ 1..) => threads,
-        _ => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        _ => crate::cores(),
     }
 }

@@ -4,7 +4,6 @@
 //! What it finds are places; the rows are read again, each under its lock, as any other row is.
 
 use std::collections::BinaryHeap;
-use std::num::NonZero;
 
 use event_log::storage::Storage;
 use shared::codec::{StateNumbers, StateTexts};
@@ -51,8 +50,7 @@ impl<S: Storage> Ledger<S> {
 
 /// The first places in the list's order that `empty` has room for.
 fn best_places(items: &Items, empty: &Sieve<'_>, threads: usize) -> Vec<Ranked> {
-    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-    let threads = threads.clamp(1, cores.min(THREADS_MAX));
+    let threads = threads.clamp(1, crate::cores().min(THREADS_MAX));
     if threads == 1 {
         return over(items, 0..ITEM_SHARDS, empty).best.into_sorted_vec();
     }
