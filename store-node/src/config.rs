@@ -126,7 +126,7 @@ pub struct Settings {
     pub searches_waiting_max: u64,
     /// Searches for a text may make an index of 24 bytes a SKU and keep it.
     pub text_index: bool,
-    /// Lanes, the threads that serve connections; 0 = one for each core.
+    /// Lanes: threads that serve connections, each its own; 0 = one for each core.
     pub worker_threads: u64,
     /// How logs are written.
     pub log_format: LogFormat,
@@ -299,7 +299,7 @@ impl Settings {
             ("log_streams_max", self.log_streams_max, 1, 100_000),
             ("searches_max", self.searches_max, 0, 1024),
             ("searches_waiting_max", self.searches_waiting_max, 0, 100_000),
-            ("worker_threads", self.worker_threads, 0, 1024),
+            ("worker_threads", self.worker_threads, 0, 256),
         ];
         for (key, value, min, max) in ranges {
             if !(min..=max).contains(&value) {

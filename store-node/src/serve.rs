@@ -26,6 +26,7 @@ use crate::ledger::{Ledger, LedgerOptions};
 use crate::ops::store::{ledger_error, log_options, open_error, require_log};
 use crate::ops::{EXIT_USAGE, OpError};
 
+use listener::Server;
 use std::process::ExitCode;
 use upkeep::{Duties, Upkeep};
 
@@ -171,13 +172,14 @@ fn listen<S: Storage>(app: &Arc<App<S>>, settings: &Settings) -> Result<(), OpEr
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(OpError::failed)?;
     runtime.block_on(async {
+        let server = Server::new(app, settings).map_err(OpError::failed)?;
         let listener = bind(settings.listen)
             .map_err(|error| OpError::Failed(format!("listen: {}: {error}", settings.listen)))?;
         let address = listener.local_addr().map_err(OpError::failed)?;
         tracing::info!(%address, "listening");
         let mut stdout = std::io::stdout();
         let _ = writeln!(stdout, "listening on http://{address}").and_then(|()| stdout.flush());
-        listener::serve(listener, Arc::clone(app), settings).await.map_err(OpError::failed)
+        listener::serve(listener, server, Arc::clone(app), settings).await.map_err(OpError::failed)
     })
 }
 

@@ -36,8 +36,8 @@ use crate::ledger::{BatchLine, BatchRequest, ExecutedBatch, LedgerError};
 const UNSETTLED_TRIES_MAX: usize = 3;
 
 /// From so many bytes on a batch is decided on a thread of its own: it takes longer than the other
-/// requests of its lane should wait.
-const LONG_BATCH_BYTES: usize = 64 << 10;
+/// requests of its lane should wait. Few bytes can be many lines, all of them wrong.
+pub(super) const LONG_BATCH_BYTES: usize = 4 << 10;
 
 /// What a batch may be sent as.
 const MEDIA_TYPES: [&str; 3] = [JSON_MEDIA_TYPE, NDJSON_MEDIA_TYPE, COMPACT_MEDIA_TYPE];
@@ -71,10 +71,8 @@ async fn whole<S: Storage>(mut call: Call<S>, form: Form) -> Outcome {
     let mut unsettled = Seq::ZERO;
     for _ in 0..UNSETTLED_TRIES_MAX {
         let decided = if is_long {
-            let place = app.load.begin_long_batch().await?;
             let whole = Arc::clone(&whole);
-            let decided = app.blocking(move || (whole.decide(), place)).await?;
-            decided.0
+            app.long_work(async move { whole.decide() }).await?
         } else {
             whole.decide()
         };

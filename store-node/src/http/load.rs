@@ -73,8 +73,9 @@ pub(super) struct Load {
     snapshot_downloads: Places,
     batch_streams: Places,
     searches: Places,
-    /// Room for one long batch a core: more at a time would only take caches from each other.
-    long_batches: Arc<Semaphore>,
+    /// Room for one batch, or piece of a stream, a core: more at a time would only take caches from
+    /// each other, and memory.
+    long_works: Arc<Semaphore>,
     /// Searches that run or wait.
     searches_begun: AtomicUsize,
 }
@@ -88,7 +89,7 @@ impl Load {
             snapshot_downloads: Places::new(limits.snapshot_downloads_max),
             batch_streams: Places::new(limits.batch_streams_max),
             searches: Places::new(limits.searches_max),
-            long_batches: Arc::new(Semaphore::new(crate::cores())),
+            long_works: Arc::new(Semaphore::new(crate::cores())),
             searches_begun: AtomicUsize::new(0),
         }
     }
@@ -125,9 +126,9 @@ impl Load {
         self.log_percent.store(percent, Ordering::Relaxed);
     }
 
-    /// A place for a long batch, as soon as there is one, to be held while it is decided.
-    pub(super) async fn begin_long_batch(&self) -> Result<OwnedSemaphorePermit, Failure> {
-        Arc::clone(&self.long_batches).acquire_owned().await.map_err(Failure::internal)
+    /// A place for work of many lines, as soon as there is one, to be held while it is done.
+    pub(super) async fn begin_long_work(&self) -> Result<OwnedSemaphorePermit, Failure> {
+        Arc::clone(&self.long_works).acquire_owned().await.map_err(Failure::internal)
     }
 
     /// A place for a log stream, to be held as long as it lasts.

@@ -1,7 +1,7 @@
 //! Where the requests of one lane wait until they are durable. Only one of them, the keeper, waits at
 //! the log; woken, it wakes all the others that its frame made durable, on its own thread, where that
 //! takes no lock that another core holds and no call of the system. One deadline is watched at a time
-//! too: the keeper is the oldest.
+//! too: the keeper's, who waits for the least and is nearly always the oldest.
 //!
 //! A wait that isn't durable must never end as if it were, and nobody may be left without a keeper: a
 //! keeper that leaves, however it does, makes the next one that waits the keeper.
@@ -16,7 +16,6 @@ use std::time::Duration;
 use event_log::storage::Storage;
 use event_log::{Durable, Log, Seq, WaitError};
 use parking_lot::Mutex;
-use tokio::time::error::Elapsed;
 use tokio::time::{Instant, Timeout, timeout_at};
 
 /// Who waits. Its lock is its thread's alone, or nearly so.
@@ -25,9 +24,26 @@ pub(super) struct Lobby(Mutex<Guests>);
 
 #[derive(Debug, Default)]
 struct Guests {
-    waiting: BTreeMap<Place, Waker>,
+    waiting: BTreeMap<Place, Guest>,
     keeper: Option<Place>,
     next_ticket: u64,
+}
+
+#[derive(Debug)]
+struct Guest {
+    waker: Waker,
+    deadline: Instant,
+}
+
+/// How a wait ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Waited {
+    /// The log is durable up to what was waited for.
+    Durable,
+    /// It was not in time.
+    TooSlow,
+    /// It never will be.
+    Failed(WaitError),
 }
 
 /// By seq, then by the order of arrival.
@@ -36,50 +52,71 @@ struct Place(Seq, u64);
 
 impl Lobby {
     /// Waits until `seq` is durable, or never will be, or `deadline` has passed. The deadline of one
-    /// that isn't the keeper is looked at when it becomes the keeper: the oldest do first, but a wait
-    /// for less than theirs may come before them, and then it is up to twice as long.
+    /// that isn't the keeper is looked at when it becomes the keeper, or when another one's passes: the
+    /// keeper may have come later, if it waits for less, and then it is up to twice as long.
     pub(super) fn wait<'a, S: Storage>(
         &'a self,
         log: &'a Arc<Log<S>>,
         seq: Seq,
         deadline: Duration,
     ) -> Wait<'a, S> {
-        Wait { lobby: self, log, seq, deadline: Instant::now() + deadline, place: None, door: None }
+        Wait {
+            lobby: self,
+            log,
+            seq,
+            deadline: Instant::now() + deadline,
+            place: None,
+            door: None,
+            is_too_slow: false,
+        }
     }
 
-    /// Has `place` leave, wakes everyone up to `durable`, and sees to it that there is a keeper.
-    fn leave(&self, place: Place, durable: Seq) {
+    /// Has `place` leave, wakes everyone up to `durable`, and sees to it that there is a keeper. One
+    /// that was too slow wakes all whose deadlines have passed as well.
+    fn leave(&self, place: Place, durable: Seq, is_too_slow: bool) {
         let mut guests = self.0.lock();
-        guests.waiting.remove(&place);
-        if guests.keeper != Some(place) {
-            return;
+        // Wakers are used and dropped only once the lock is free.
+        let left = guests.waiting.remove(&place);
+        let (mut woken, mut others) = (BTreeMap::new(), Vec::new());
+        if guests.keeper == Some(place) {
+            let later = guests.waiting.split_off(&Place(durable.next(), 0));
+            woken = std::mem::replace(&mut guests.waiting, later);
+            guests.keeper = guests.waiting.keys().next().copied();
+            others.extend(guests.waiting.values().next().map(|guest| guest.waker.clone()));
         }
-        let later = guests.waiting.split_off(&Place(durable.next(), 0));
-        let woken = std::mem::replace(&mut guests.waiting, later);
-        guests.keeper = guests.waiting.keys().next().copied();
-        let next = guests.waiting.values().next().cloned();
+        if is_too_slow {
+            let now = Instant::now();
+            let due = guests.waiting.values().filter(|guest| guest.deadline <= now);
+            others.extend(due.map(|guest| guest.waker.clone()));
+        }
         drop(guests);
-        woken.into_values().chain(next).for_each(Waker::wake);
+        drop(left);
+        woken.into_values().map(|guest| guest.waker).chain(others).for_each(Waker::wake);
     }
 
     /// Takes a place, or notes the newest waker at one; whether it is the keeper's.
-    fn take_place(&self, seq: Seq, place: &mut Option<Place>, waker: &Waker) -> bool {
+    fn take_place(
+        &self,
+        seq: Seq,
+        place: &mut Option<Place>,
+        waker: &Waker,
+        deadline: Instant,
+    ) -> bool {
         let mut guests = self.0.lock();
         let place = *place.get_or_insert_with(|| {
             guests.next_ticket += 1;
             Place(seq, guests.next_ticket)
         });
-        match guests.waiting.get_mut(&place) {
-            Some(registered) => registered.clone_from(waker),
-            None => {
-                guests.waiting.insert(place, waker.clone());
-            }
-        }
+        let guest = Guest { waker: waker.clone(), deadline };
+        let before = guests.waiting.insert(place, guest);
         // Who waits for less than the keeper must not wait for the keeper's.
         if guests.keeper.is_none_or(|keeper| keeper > place) {
             guests.keeper = Some(place);
         }
-        guests.keeper == Some(place)
+        let is_keeper = guests.keeper == Some(place);
+        drop(guests);
+        drop(before);
+        is_keeper
     }
 }
 
@@ -92,32 +129,46 @@ pub(super) struct Wait<'a, S: Storage> {
     place: Option<Place>,
     /// What a keeper waits at.
     door: Option<Pin<Box<Timeout<Durable<S>>>>>,
+    is_too_slow: bool,
 }
 
 impl<S: Storage> Future for Wait<'_, S> {
-    type Output = Result<Result<(), WaitError>, Elapsed>;
+    type Output = Waited;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Waited> {
         let this = &mut *self;
         if this.log.durable() >= this.seq {
-            return Poll::Ready(Ok(Ok(())));
-        }
-        let is_keeper = this.lobby.take_place(this.seq, &mut this.place, context.waker());
-        if !is_keeper && this.door.is_none() {
-            // The frame may have come between the first look and the place.
-            let is_durable = this.log.durable() >= this.seq;
-            return if is_durable { Poll::Ready(Ok(Ok(()))) } else { Poll::Pending };
+            return Poll::Ready(Waited::Durable);
         }
         let (log, seq, deadline) = (this.log, this.seq, this.deadline);
+        // Woken without being durable: it may be another one's deadline that passed.
+        if this.place.is_some() && this.door.is_none() && deadline <= Instant::now() {
+            this.is_too_slow = true;
+            return Poll::Ready(Waited::TooSlow);
+        }
+        let waker = context.waker();
+        let is_keeper = this.lobby.take_place(seq, &mut this.place, waker, deadline);
+        if !is_keeper && this.door.is_none() {
+            // The frame may have come between the first look and the place.
+            let is_durable = log.durable() >= seq;
+            return if is_durable { Poll::Ready(Waited::Durable) } else { Poll::Pending };
+        }
         let door = this.door.get_or_insert_with(|| Box::pin(timeout_at(deadline, log.wait(seq))));
-        door.as_mut().poll(context)
+        door.as_mut().poll(context).map(|waited| match waited {
+            Ok(Ok(())) => Waited::Durable,
+            Ok(Err(error)) => Waited::Failed(error),
+            Err(_) => {
+                this.is_too_slow = true;
+                Waited::TooSlow
+            }
+        })
     }
 }
 
 impl<S: Storage> Drop for Wait<'_, S> {
     fn drop(&mut self) {
         if let Some(place) = self.place {
-            self.lobby.leave(place, self.log.durable());
+            self.lobby.leave(place, self.log.durable(), self.is_too_slow);
         }
     }
 }

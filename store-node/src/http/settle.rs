@@ -10,6 +10,7 @@ use shared::wire::problem::ErrorCode;
 
 use super::app::App;
 use super::failure::Failure;
+use super::lobby::Waited;
 
 /// Waits until a write is durable.
 pub(super) async fn write<S: Storage>(app: &App<S>, settle: Seq) -> Result<(), Failure> {
@@ -66,8 +67,8 @@ async fn until<S: Storage>(app: &App<S>, settle: Seq) -> Settled {
     }
     let deadline = app.options().reply_deadline;
     match app.lobby.wait(log, settle, deadline).await {
-        Ok(Ok(())) => Settled::Durable,
-        Ok(Err(error)) => Settled::Failed(error),
-        Err(_) => Settled::TooSlow(deadline),
+        Waited::Durable => Settled::Durable,
+        Waited::Failed(error) => Settled::Failed(error),
+        Waited::TooSlow => Settled::TooSlow(deadline),
     }
 }

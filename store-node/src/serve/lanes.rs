@@ -5,6 +5,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
 use axum::Router;
@@ -14,6 +15,9 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
 use crate::http::{App, router};
+
+/// A sixteenth of what is counted fades with each sample.
+const FADING: u64 = 16;
 
 /// All lanes of a node.
 pub(super) struct Lanes<S: Storage>(Vec<Lane<S>>);
@@ -26,29 +30,74 @@ pub(super) struct Lane<S: Storage> {
     pub(super) routes: Router,
     /// Where its tasks run.
     pub(super) runtime: Handle,
-    /// As many references as it has connections, and this one.
-    members: Arc<()>,
+    /// What it has to do.
+    pub(super) work: Arc<LaneWork>,
     thread: JoinHandle<()>,
     /// Dropped, it ends the thread.
     ending: oneshot::Sender<()>,
 }
 
-/// A connection's membership of its lane, given up when it is dropped.
-pub(super) struct Member(#[expect(dead_code, reason = "held as long as it lasts")] Arc<()>);
+/// What a lane had to do in the last third of a second or so.
+#[derive(Debug, Default)]
+pub(super) struct LaneWork {
+    /// Requests that began.
+    begun: AtomicU64,
+    /// Those among them that are in `recent`.
+    counted: AtomicU64,
+    /// Requests, the older ones counting less, and for each connection that came what the others
+    /// have to do on average: a new one has done nothing yet.
+    recent: AtomicU64,
+}
 
-impl<S: Storage> Lanes<S> {
-    /// Starts `count` lanes, at least one.
-    pub(super) fn start(app: &Arc<App<S>>, count: usize) -> io::Result<Self> {
-        (0..count.max(1))
-            .map(|_| Lane::start(app.of_another_lane()))
-            .collect::<Result<_, _>>()
-            .map(Self)
+impl LaneWork {
+    /// A request begins.
+    pub(super) fn begin(&self) {
+        self.begun.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The lane with the fewest connections.
-    pub(super) fn quietest(&self) -> &Lane<S> {
-        let least = self.0.iter().min_by_key(|lane| Arc::strong_count(&lane.members));
-        least.expect("there is at least one lane")
+    /// To be called every 20 ms, by one thread.
+    pub(super) fn sample(&self) {
+        let begun = self.begun.load(Ordering::Relaxed);
+        let new = begun - self.counted.swap(begun, Ordering::Relaxed);
+        let recent = self.recent.load(Ordering::Relaxed);
+        self.recent.store(recent - recent.div_ceil(FADING) + new, Ordering::Relaxed);
+    }
+
+    fn recent(&self) -> u64 {
+        self.recent.load(Ordering::Relaxed)
+    }
+}
+
+/// Which lane a connection goes to, of at least one; it counts there from now on.
+fn quietest<'a>(lanes: impl Iterator<Item = &'a LaneWork> + Clone, connections: usize) -> usize {
+    let of_all: u64 = lanes.clone().map(LaneWork::recent).sum();
+    let least = lanes.enumerate().min_by_key(|(_, work)| work.recent());
+    let (index, work) = least.expect("there is at least one lane");
+    let usual = of_all / (connections as u64).max(1);
+    work.recent.fetch_add(usual + 1, Ordering::Relaxed);
+    index
+}
+
+impl<S: Storage> Lanes<S> {
+    /// Starts so many lanes, at least one. Each takes a few of the process's file descriptors.
+    pub(super) fn start(app: &Arc<App<S>>, count: usize) -> io::Result<Self> {
+        let start = |number| {
+            Lane::start(app.of_another_lane()).map_err(|error| {
+                let detail = format!("worker_threads: lane {number} of {count}: {error}");
+                io::Error::new(error.kind(), detail)
+            })
+        };
+        (1..=count).map(start).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// The lane for a connection: the one that had the least to do lately, among `connections`.
+    pub(super) fn quietest(&self, connections: usize) -> &Lane<S> {
+        &self.0[quietest(self.0.iter().map(|lane| &*lane.work), connections)]
+    }
+
+    /// What each lane has to do.
+    pub(super) fn work(&self) -> Vec<Arc<LaneWork>> {
+        self.0.iter().map(|lane| Arc::clone(&lane.work)).collect()
     }
 
     /// Ends all lanes and whatever still runs there, and waits for it.
@@ -72,13 +121,51 @@ impl<S: Storage> Lane<S> {
             let _ended = runtime.block_on(ended);
         })?;
         let routes = router(Arc::clone(&app));
-        Ok(Self { app, routes, runtime: handle, members: Arc::new(()), thread, ending })
+        Ok(Self { app, routes, runtime: handle, work: Arc::default(), thread, ending })
     }
 
     /// Takes over a connection that another runtime accepted.
-    pub(super) fn adopt(&self, stream: TcpStream) -> io::Result<(TcpStream, Member)> {
+    pub(super) fn adopt(&self, stream: TcpStream) -> io::Result<TcpStream> {
         let stream = stream.into_std()?;
         let _entered = self.runtime.enter();
-        Ok((TcpStream::from_std(stream)?, Member(Arc::clone(&self.members))))
+        TcpStream::from_std(stream)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn placed(lanes: &[LaneWork], new: usize, connections: usize) -> Vec<usize> {
+        let mut counts = vec![0; lanes.len()];
+        (0..new).for_each(|number| counts[quietest(lanes.iter(), connections + number)] += 1);
+        counts
+    }
+
+    fn pass(lanes: &[LaneWork], samples: usize, requests: [u64; 2]) {
+        for _ in 0..samples {
+            for (work, requests) in lanes.iter().zip(requests) {
+                (0..requests).for_each(|_| work.begin());
+                work.sample();
+            }
+        }
+    }
+
+    #[test]
+    fn connections_go_where_there_is_the_least_to_do() {
+        let lanes = [LaneWork::default(), LaneWork::default()];
+        assert_eq!(placed(&lanes, 64, 0), [32, 32]);
+        // Those of one lane fall silent: as long as nobody works, new ones come in turn.
+        pass(&lanes, 200, [0, 0]);
+        assert_eq!(placed(&lanes, 32, 64), [16, 16]);
+        // The connections of one lane work, those of the other one don't.
+        pass(&lanes, 200, [200, 0]);
+        assert_eq!(placed(&lanes, 8, 64), [0, 8]);
+        // A burst isn't all sent to the lane that has a little less to do.
+        pass(&lanes, 200, [100, 99]);
+        let counts = placed(&lanes, 20, 64);
+        assert!(counts.iter().all(|count| *count >= 9), "{counts:?}");
+        pass(&lanes, 400, [0, 0]);
+        assert!(lanes.iter().all(|work| work.recent() == 0), "what was long ago counts no more");
     }
 }

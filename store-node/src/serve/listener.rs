@@ -20,7 +20,7 @@ use tower::Service;
 
 use super::connections::Connections;
 use super::heads::{Activity, HeadStream, Wording};
-use super::lanes::Lanes;
+use super::lanes::{LaneWork, Lanes};
 use crate::config::Settings;
 use crate::http::{App, refuse_head, refuse_overflow, word_refusal};
 
@@ -64,12 +64,13 @@ impl Signals {
 /// only wait for the rest of a head are closed, streams deliver the tail.
 pub(super) async fn serve<S: Storage>(
     listener: TcpListener,
+    server: Server<S>,
     app: Arc<App<S>>,
     settings: &Settings,
 ) -> io::Result<()> {
     let mut signals = Signals::new()?;
-    let server = Server::new(&app, settings)?;
-    let sampling = tokio::spawn(sample(Arc::clone(&app), Arc::clone(&server.connections)));
+    let lanes = server.lanes.work();
+    let sampling = tokio::spawn(sample(Arc::clone(&app), Arc::clone(&server.connections), lanes));
     accept_until(&listener, &server, signals.next()).await;
     drop(listener);
     tracing::info!("leaving: a second signal leaves at once");
@@ -107,13 +108,18 @@ pub(super) async fn serve<S: Storage>(
 }
 
 /// Looks at what is measured and not counted, again and again.
-async fn sample<S: Storage>(app: Arc<App<S>>, connections: Arc<Connections>) {
+async fn sample<S: Storage>(
+    app: Arc<App<S>>,
+    connections: Arc<Connections>,
+    lanes: Vec<Arc<LaneWork>>,
+) {
     let mut ticks = tokio::time::interval(SAMPLE_PAUSE);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         app.sample_load();
         app.note_connections(connections.count());
+        lanes.iter().for_each(|work| work.sample());
     }
 }
 
@@ -143,8 +149,8 @@ enum Place {
     Overflow(OwnedSemaphorePermit),
 }
 
-/// What all connections share.
-struct Server<S: Storage> {
+/// What connections are accepted and served with.
+pub(super) struct Server<S: Storage> {
     lanes: Lanes<S>,
     usual: http1::Builder,
     overflow: http1::Builder,
@@ -156,7 +162,8 @@ struct Server<S: Storage> {
 }
 
 impl<S: Storage> Server<S> {
-    fn new(app: &Arc<App<S>>, settings: &Settings) -> io::Result<Self> {
+    /// Starts the lanes.
+    pub(super) fn new(app: &Arc<App<S>>, settings: &Settings) -> io::Result<Self> {
         // Not `pipeline_flush`: it keeps an answer back while the next request is only half here.
         let builder = |header_deadline: Duration| {
             let mut builder = http1::Builder::new();
@@ -198,10 +205,10 @@ impl<S: Storage> Server<S> {
         }
     }
 
-    /// Serves a connection in a task of its own, on the lane that has the fewest.
+    /// Serves a connection in a task of its own, on the lane that has the least to do.
     fn serve(&self, stream: TcpStream, place: Place) {
-        let lane = self.lanes.quietest();
-        let (stream, member) = match lane.adopt(stream) {
+        let lane = self.lanes.quietest(self.connections.count());
+        let stream = match lane.adopt(stream) {
             Ok(adopted) => adopted,
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be handed to its lane");
@@ -216,8 +223,10 @@ impl<S: Storage> Server<S> {
         };
         let (app, routes, busy) =
             (Arc::clone(&lane.app), lane.routes.clone(), Arc::clone(&activity));
+        let work = Arc::clone(&lane.work);
         let service = service_fn(move |request| {
             busy.begin();
+            work.begin();
             let refusal = refuse_head(&app, &request)
                 .or_else(|| is_overflow.then(|| refuse_overflow(&app, &request)).flatten());
             let answer = match refusal {
@@ -240,7 +249,7 @@ impl<S: Storage> Server<S> {
             if let Err(error) = ended {
                 tracing::debug!(%error, "connection ended");
             }
-            drop((entry, permit, member));
+            drop((entry, permit));
         });
         self.connections.set_task(number, task.abort_handle());
     }

@@ -11,7 +11,7 @@ use memchr::{memchr, memchr_iter};
 use shared::wire::node::stream::STREAM_LINE_BYTES_MAX;
 
 /// A chunk has at most so many lines.
-pub(super) const CHUNK_LINES_MAX: usize = 1_024;
+pub(super) const CHUNK_LINES_MAX: usize = 4_096;
 /// A chunk has at most so many bytes, and no more than this and one piece of the body is held.
 pub(super) const CHUNK_BYTES_MAX: usize = 512 << 10;
 
@@ -30,6 +30,16 @@ pub(super) enum Chunk {
         /// Its index.
         index: u64,
     },
+}
+
+impl Chunk {
+    /// How many bytes there are to decide.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Lines { bytes, .. } => bytes.len(),
+            Self::TooLong { .. } => 0,
+        }
+    }
 }
 
 /// The part of a body that hasn't been looked at.

@@ -15,6 +15,7 @@ use shared::wire::node::stream::NDJSON_MEDIA_TYPE;
 use shared::wire::problem::{ErrorCode, Problem};
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::LONG_BATCH_BYTES;
 use super::lines::{Chunk, Lines};
 use super::verdicts::Verdicts;
 use crate::http::app::{App, InFlight};
@@ -178,21 +179,25 @@ impl<S: Storage> BatchStream<S> {
         }
     }
 
+    /// Decides a chunk, a long one where nobody else of the lane has to wait for it.
     async fn decide(&mut self, chunk: Chunk) {
         let (Chunk::Lines { first_index, .. } | Chunk::TooLong { index: first_index }) = chunk;
-        let mut verdicts = Verdicts::new(&self.app, &self.request_id);
-        let decided = match &chunk {
-            Chunk::TooLong { index } => {
-                verdicts.too_long(*index);
-                Ok(())
-            }
-            Chunk::Lines { first_index, bytes } => verdicts.decide(*first_index, bytes).await,
+        let is_long = chunk.len() >= LONG_BATCH_BYTES;
+        let deciding = decided(Arc::clone(&self.app), self.request_id.clone(), chunk);
+        let decided = if is_long {
+            self.app.long_work(deciding).await
+        } else {
+            let decided = deciding.await;
+            // However many chunks are there already, others have their turn.
+            tokio::task::yield_now().await;
+            Ok(decided)
         };
-        let (applied, failed, settle, text) = verdicts.finish();
-        if applied + failed > 0 {
-            self.pending.push_back(Pending { first_index, settle, applied, failed, text });
-        }
-        if let Err((index, failure)) = decided {
+        let (pending, ended) = match decided {
+            Ok(decided) => decided,
+            Err(failure) => return self.end_at(first_index, failure),
+        };
+        self.pending.extend(pending);
+        if let Err((index, failure)) = ended {
             self.end_at(index, failure);
         }
     }
@@ -226,6 +231,26 @@ impl<S: Storage> BatchStream<S> {
         text.push(b'\n');
         text.into()
     }
+}
+
+/// Decides a chunk: what waits for the disk now, if it has any lines, and where it met the log.
+async fn decided<S: Storage>(
+    app: Arc<App<S>>,
+    request_id: CompactString,
+    chunk: Chunk,
+) -> (Option<Pending>, Result<(), (u64, Failure)>) {
+    let (Chunk::Lines { first_index, .. } | Chunk::TooLong { index: first_index }) = chunk;
+    let mut verdicts = Verdicts::new(&app, &request_id);
+    let ended = match &chunk {
+        Chunk::TooLong { index } => {
+            verdicts.too_long(*index);
+            Ok(())
+        }
+        Chunk::Lines { first_index, bytes } => verdicts.decide(*first_index, bytes).await,
+    };
+    let (applied, failed, settle, text) = verdicts.finish();
+    let pending = Pending { first_index, settle, applied, failed, text };
+    ((applied + failed > 0).then_some(pending), ended)
 }
 
 fn too_slow(deadline: Duration) -> Failure {

@@ -18,8 +18,6 @@ struct World {
     lobby: Arc<Lobby>,
 }
 
-type Ended = Result<Result<(), WaitError>, Elapsed>;
-
 impl World {
     fn new() -> Self {
         let storage = SimStorage::new(1);
@@ -36,7 +34,7 @@ impl World {
     }
 
     /// Begins to wait, and does so by the time this returns.
-    async fn wait(&self, seq: Seq, deadline: Duration) -> JoinHandle<Ended> {
+    async fn wait(&self, seq: Seq, deadline: Duration) -> JoinHandle<Waited> {
         let (lobby, log) = (Arc::clone(&self.lobby), Arc::clone(&self.log));
         let task = tokio::spawn(async move { lobby.wait(&log, seq, deadline).await });
         yield_now().await;
@@ -56,12 +54,12 @@ async fn settled() {
 }
 
 /// How a wait ended; one that nobody wakes must not hold the test up.
-async fn ended(task: JoinHandle<Ended>) -> Ended {
+async fn ended(task: JoinHandle<Waited>) -> Waited {
     timeout(LONG / 6, task).await.expect("nobody woke it").unwrap()
 }
 
-async fn is_durable(task: JoinHandle<Ended>) -> bool {
-    matches!(ended(task).await, Ok(Ok(())))
+async fn is_durable(task: JoinHandle<Waited>) -> bool {
+    ended(task).await == Waited::Durable
 }
 
 #[tokio::test]
@@ -147,11 +145,30 @@ async fn deadlines_are_kept_by_those_that_are_not_the_keeper_too() {
     }
     let patient = world.wait(world.append(), LONG).await;
     for task in tasks {
-        assert!(ended(task).await.is_err(), "nothing was written in time");
+        assert_eq!(ended(task).await, Waited::TooSlow, "nothing was written in time");
     }
     assert!(!patient.is_finished());
     world.log.commit_once().unwrap();
     assert!(is_durable(patient).await);
+}
+
+/// On a disk that hangs, one that waits for more must not wait for those that keep coming for less.
+#[tokio::test]
+async fn a_deadline_is_not_put_off_by_later_waits_for_less() {
+    let world = World::new();
+    let (less, more) = (world.append(), world.append());
+    let first = world.wait(less, SHORT).await;
+    let began = Instant::now();
+    let task = world.wait(more, SHORT).await;
+    let mut later = Vec::new();
+    while !task.is_finished() && began.elapsed() < SHORT * 10 {
+        later.push(world.wait(less, SHORT).await);
+        tokio::time::sleep(SHORT / 4).await;
+    }
+    assert!(began.elapsed() < SHORT * 5, "{:?}", began.elapsed());
+    for task in later.into_iter().chain([first, task]) {
+        assert_eq!(ended(task).await, Waited::TooSlow);
+    }
 }
 
 #[tokio::test]
@@ -165,7 +182,7 @@ async fn a_log_that_fails_or_ends_is_told_to_everyone() {
     world.log.commit_once().unwrap_err();
     for task in tasks {
         let told = ended(task).await;
-        assert!(matches!(told, Ok(Err(WaitError::OutcomeUnknown(_)))), "{told:?}");
+        assert!(matches!(told, Waited::Failed(WaitError::OutcomeUnknown(_))), "{told:?}");
     }
     assert_eq!(world.waiting(), (0, 0));
 
@@ -173,6 +190,6 @@ async fn a_log_that_fails_or_ends_is_told_to_everyone() {
     let tasks = [world.wait(Seq::new(1), LONG).await, world.wait(Seq::new(2), LONG).await];
     world.log.close().unwrap();
     for task in tasks {
-        assert_eq!(ended(task).await.unwrap(), Err(WaitError::Closed));
+        assert_eq!(ended(task).await, Waited::Failed(WaitError::Closed));
     }
 }
