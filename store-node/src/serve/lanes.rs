@@ -138,7 +138,9 @@ mod tests {
 
     fn placed(lanes: &[LaneWork], new: usize, connections: usize) -> Vec<usize> {
         let mut counts = vec![0; lanes.len()];
-        (0..new).for_each(|number| counts[quietest(lanes.iter(), connections + number)] += 1);
+        for number in 0..new {
+            counts[quietest(lanes.iter(), connections + number)] += 1;
+        }
         counts
     }
 

@@ -119,7 +119,9 @@ async fn sample<S: Storage>(
         ticks.tick().await;
         app.sample_load();
         app.note_connections(connections.count());
-        lanes.iter().for_each(|work| work.sample());
+        for work in &lanes {
+            work.sample();
+        }
     }
 }
 
