@@ -42,7 +42,7 @@ pub(super) struct Call<S: Storage> {
 }
 
 impl<S: Storage> Call<S> {
-    /// What all handlers share.
+    /// What the handlers of its lane share.
     pub(super) fn app(&self) -> &Arc<App<S>> {
         &self.app
     }

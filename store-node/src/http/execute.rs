@@ -57,7 +57,7 @@ impl Asked {
 
 /// An answer that is durable.
 pub(super) struct Settled<S: Storage> {
-    /// What all handlers share.
+    /// What the handlers of its lane share.
     pub(super) app: Arc<App<S>>,
     /// The answer.
     pub(super) answer: Answer,
