@@ -23,8 +23,10 @@ use crate::world::{Service, ServiceSpec, free_address};
 
 /// Reservations a second.
 const RATE: u64 = 20_000;
-/// The load must reach this part of it.
-const RATE_SHARE_MIN: f64 = 0.99;
+/// The load must reach this part of it. Each request is sent when it is due; what is missing is the
+/// time that the last answers took, 90 ms of a run of three seconds, and more where the node can't
+/// keep up at all.
+const RATE_SHARE_MIN: f64 = 0.97;
 /// The bar, in milliseconds.
 const BAR_MS: f64 = 20.0;
 /// Probes a second.
