@@ -42,11 +42,13 @@ pub(super) struct Lane<S: Storage> {
 pub(super) struct LaneWork {
     /// Requests that began.
     begun: AtomicU64,
-    /// Those among them that are in `recent`.
+    /// Those among them that are in `requests`.
     counted: AtomicU64,
-    /// Requests, the older ones counting less, and for each connection that came what the others
-    /// have to do on average: a new one has done nothing yet.
-    recent: AtomicU64,
+    /// Requests, the older ones counting less.
+    requests: AtomicU64,
+    /// For each connection that came what the others have to do on average, since a new one has done
+    /// nothing yet; the older ones counting less.
+    expected: AtomicU64,
 }
 
 impl LaneWork {
@@ -59,22 +61,32 @@ impl LaneWork {
     pub(super) fn sample(&self) {
         let begun = self.begun.load(Ordering::Relaxed);
         let new = begun - self.counted.swap(begun, Ordering::Relaxed);
-        let recent = self.recent.load(Ordering::Relaxed);
-        self.recent.store(recent - recent.div_ceil(FADING) + new, Ordering::Relaxed);
+        fade(&self.requests, new);
+        fade(&self.expected, 0);
+    }
+
+    fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
     }
 
     fn recent(&self) -> u64 {
-        self.recent.load(Ordering::Relaxed)
+        self.requests() + self.expected.load(Ordering::Relaxed)
     }
+}
+
+fn fade(count: &AtomicU64, new: u64) {
+    let before = count.load(Ordering::Relaxed);
+    count.store(before - before.div_ceil(FADING) + new, Ordering::Relaxed);
 }
 
 /// Which lane a connection goes to, of at least one; it counts there from now on.
 fn quietest<'a>(lanes: impl Iterator<Item = &'a LaneWork> + Clone, connections: usize) -> usize {
-    let of_all: u64 = lanes.clone().map(LaneWork::recent).sum();
+    // Not of what is expected: short connections would make it grow without end.
+    let of_all: u64 = lanes.clone().map(LaneWork::requests).sum();
     let least = lanes.enumerate().min_by_key(|(_, work)| work.recent());
     let (index, work) = least.expect("there is at least one lane");
     let usual = of_all / (connections as u64).max(1);
-    work.recent.fetch_add(usual + 1, Ordering::Relaxed);
+    work.expected.fetch_add(usual + 1, Ordering::Relaxed);
     index
 }
 
@@ -168,6 +180,24 @@ mod tests {
         let counts = placed(&lanes, 20, 64);
         assert!(counts.iter().all(|count| *count >= 9), "{counts:?}");
         pass(&lanes, 400, [0, 0]);
+        assert!(lanes.iter().all(|work| work.recent() == 0), "what was long ago counts no more");
+    }
+
+    #[test]
+    fn a_connection_for_each_request_makes_nothing_grow() {
+        let lanes = [LaneWork::default(), LaneWork::default()];
+        let mut counts = [0; 2];
+        for _ in 0..100 {
+            for _ in 0..1_000 {
+                let index = quietest(lanes.iter(), 0);
+                lanes[index].begin();
+                counts[index] += 1;
+            }
+            pass(&lanes, 1, [0, 0]);
+        }
+        assert!(counts.iter().all(|count| *count > 40_000), "{counts:?}");
+        assert!(lanes.iter().all(|work| work.requests() <= 16 * 1_000));
+        pass(&lanes, 1_000, [0, 0]);
         assert!(lanes.iter().all(|work| work.recent() == 0), "what was long ago counts no more");
     }
 }
