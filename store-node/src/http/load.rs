@@ -75,7 +75,7 @@ pub(super) struct Load {
     searches: Places,
     /// Room for one batch, or piece of a stream, a core: more at a time would only take caches from
     /// each other, and memory.
-    long_works: Arc<Semaphore>,
+    long_works: Places,
     /// Searches that run or wait.
     searches_begun: AtomicUsize,
 }
@@ -89,7 +89,7 @@ impl Load {
             snapshot_downloads: Places::new(limits.snapshot_downloads_max),
             batch_streams: Places::new(limits.batch_streams_max),
             searches: Places::new(limits.searches_max),
-            long_works: Arc::new(Semaphore::new(crate::cores())),
+            long_works: Places::new(crate::cores()),
             searches_begun: AtomicUsize::new(0),
         }
     }
@@ -128,7 +128,7 @@ impl Load {
 
     /// A place for work of many lines, as soon as there is one, to be held while it is done.
     pub(super) async fn begin_long_work(&self) -> Result<OwnedSemaphorePermit, Failure> {
-        Arc::clone(&self.long_works).acquire_owned().await.map_err(Failure::internal)
+        self.long_works.wait().await
     }
 
     /// A place for a log stream, to be held as long as it lasts.
@@ -170,6 +170,11 @@ impl Places {
     /// How many are held.
     fn taken(&self) -> usize {
         self.max.saturating_sub(self.free.available_permits())
+    }
+
+    /// One of them, as soon as there is one.
+    async fn wait(&self) -> Result<OwnedSemaphorePermit, Failure> {
+        Arc::clone(&self.free).acquire_owned().await.map_err(Failure::internal)
     }
 
     /// One of them, or the refusal: how many there are, and `all_taken` in words.
@@ -231,8 +236,7 @@ impl<S: Storage> App<S> {
             let detail = format!("{} searches are running or waiting", begun.before);
             return Err(overloaded(detail));
         }
-        let place = Arc::clone(&self.load.searches.free).acquire_owned().await;
-        let place = place.map_err(Failure::internal)?;
+        let place = self.load.searches.wait().await?;
         let app = Arc::clone(self);
         let found = self.blocking(move || {
             let found = work(&app);

@@ -1,8 +1,6 @@
 //! The one place where answers wait for durability. Nothing that a crash could undo may leave
 //! before it has passed here.
 
-use std::time::Duration;
-
 use event_log::planted;
 use event_log::storage::Storage;
 use event_log::{Seq, WaitError};
@@ -16,17 +14,17 @@ use super::lobby::Waited;
 pub(super) async fn write<S: Storage>(app: &App<S>, settle: Seq) -> Result<(), Failure> {
     let advice = "retry with the same Idempotency-Key";
     match until(app, settle).await {
-        Settled::Durable => Ok(()),
-        Settled::TooSlow(deadline) => {
-            let waited = deadline.as_millis();
+        Waited::Durable => Ok(()),
+        Waited::TooSlow => {
+            let waited = app.options().reply_deadline.as_millis();
             let detail = format!("the log did not confirm this write in {waited} ms: {advice}");
             Err(Failure::new(ErrorCode::OutcomeUnknown, detail))
         }
-        Settled::Failed(WaitError::OutcomeUnknown(_)) => {
+        Waited::Failed(WaitError::OutcomeUnknown(_)) => {
             let detail = format!("the log failed while this write was in flight: {advice}");
             Err(Failure::new(ErrorCode::OutcomeUnknown, detail))
         }
-        Settled::Failed(WaitError::Closed) => {
+        Waited::Failed(WaitError::Closed) => {
             Err(Failure::new(ErrorCode::ShuttingDown, "this node is leaving"))
         }
     }
@@ -38,37 +36,26 @@ pub(super) async fn read<S: Storage>(app: &App<S>, settle: Seq) -> Result<(), Fa
         return Ok(());
     }
     match until(app, settle).await {
-        Settled::Durable => Ok(()),
-        Settled::TooSlow(deadline) => {
-            let waited = deadline.as_millis();
+        Waited::Durable => Ok(()),
+        Waited::TooSlow => {
+            let waited = app.options().reply_deadline.as_millis();
             let detail = format!("the last change was not durable after {waited} ms");
             Err(Failure::new(ErrorCode::Unsettled, detail))
         }
-        Settled::Failed(WaitError::OutcomeUnknown(_)) => {
+        Waited::Failed(WaitError::OutcomeUnknown(_)) => {
             let detail = "the last change is not durable, and won't be before a restart";
             Err(Failure::new(ErrorCode::Unsettled, detail))
         }
-        Settled::Failed(WaitError::Closed) => {
+        Waited::Failed(WaitError::Closed) => {
             Err(Failure::new(ErrorCode::ShuttingDown, "this node is leaving"))
         }
     }
 }
 
-enum Settled {
-    Durable,
-    TooSlow(Duration),
-    Failed(WaitError),
-}
-
-async fn until<S: Storage>(app: &App<S>, settle: Seq) -> Settled {
+async fn until<S: Storage>(app: &App<S>, settle: Seq) -> Waited {
     let log = app.log();
     if log.durable() >= settle {
-        return Settled::Durable;
+        return Waited::Durable;
     }
-    let deadline = app.options().reply_deadline;
-    match app.lobby.wait(log, settle, deadline).await {
-        Waited::Durable => Settled::Durable,
-        Waited::Failed(error) => Settled::Failed(error),
-        Waited::TooSlow => Settled::TooSlow(deadline),
-    }
+    app.lobby.wait(log, settle, app.options().reply_deadline).await
 }

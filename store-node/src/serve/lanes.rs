@@ -40,10 +40,8 @@ pub(super) struct Lane<S: Storage> {
 /// What a lane had to do in the last third of a second or so.
 #[derive(Debug, Default)]
 pub(super) struct LaneWork {
-    /// Requests that began.
+    /// Requests that began since the last sample.
     begun: AtomicU64,
-    /// Those among them that are in `requests`.
-    counted: AtomicU64,
     /// Requests, the older ones counting less.
     requests: AtomicU64,
     /// For each connection that came what the others have to do on average, since a new one has done
@@ -59,9 +57,7 @@ impl LaneWork {
 
     /// To be called every 20 ms, by one thread.
     pub(super) fn sample(&self) {
-        let begun = self.begun.load(Ordering::Relaxed);
-        let new = begun - self.counted.swap(begun, Ordering::Relaxed);
-        fade(&self.requests, new);
+        fade(&self.requests, self.begun.swap(0, Ordering::Relaxed));
         fade(&self.expected, 0);
     }
 

@@ -33,6 +33,13 @@ pub(super) enum Chunk {
 }
 
 impl Chunk {
+    /// The index of its first line.
+    pub(super) fn first_index(&self) -> u64 {
+        match self {
+            Self::Lines { first_index: index, .. } | Self::TooLong { index } => *index,
+        }
+    }
+
     /// How many bytes there are to decide.
     pub(super) fn len(&self) -> usize {
         match self {

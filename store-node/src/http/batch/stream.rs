@@ -181,7 +181,7 @@ impl<S: Storage> BatchStream<S> {
 
     /// Decides a chunk, a long one where nobody else of the lane has to wait for it.
     async fn decide(&mut self, chunk: Chunk) {
-        let (Chunk::Lines { first_index, .. } | Chunk::TooLong { index: first_index }) = chunk;
+        let first_index = chunk.first_index();
         let is_long = chunk.len() >= LONG_BATCH_BYTES;
         let deciding = decided(Arc::clone(&self.app), self.request_id.clone(), chunk);
         let decided = if is_long {
@@ -239,7 +239,7 @@ async fn decided<S: Storage>(
     request_id: CompactString,
     chunk: Chunk,
 ) -> (Option<Pending>, Result<(), (u64, Failure)>) {
-    let (Chunk::Lines { first_index, .. } | Chunk::TooLong { index: first_index }) = chunk;
+    let first_index = chunk.first_index();
     let mut verdicts = Verdicts::new(&app, &request_id);
     let ended = match &chunk {
         Chunk::TooLong { index } => {
