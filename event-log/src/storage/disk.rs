@@ -3,6 +3,8 @@
 //! The only place of the crate that touches `std::fs`. It must never retry a failed sync, never
 //! turn an error into success, and never follow a path out of its root.
 
+mod removal;
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -26,7 +28,7 @@ pub struct DiskStorage {
     root: PathBuf,
 }
 
-/// An open file of a [`DiskStorage`].
+/// An open file of a [`DiskStorage`]; as long as it is, nobody frees its bytes.
 #[derive(Debug)]
 pub struct DiskFile {
     file: File,
@@ -72,7 +74,9 @@ impl Storage for DiskStorage {
             OpenMode::ReadWrite => options.read(true).write(true),
             OpenMode::CreateNew => options.read(true).write(true).create_new(true),
         };
-        Ok(DiskFile { file: options.open(self.path(path)?)? })
+        let file = options.open(self.path(path)?)?;
+        removal::hold(&file)?;
+        Ok(DiskFile { file })
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -80,7 +84,7 @@ impl Storage for DiskStorage {
     }
 
     fn remove(&self, path: &str) -> io::Result<()> {
-        fs::remove_file(self.path(path)?)
+        removal::remove(&self.path(path)?)
     }
 
     fn list(&self, dir: &str) -> io::Result<Vec<String>> {
@@ -99,13 +103,13 @@ impl Storage for DiskStorage {
         }
         fs::create_dir_all(&path)?;
         match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all(),
+            Some(parent) if !parent.as_os_str().is_empty() => sync_dir(parent),
             Some(_) | None => Ok(()),
         }
     }
 
     fn sync_dir(&self, dir: &str) -> io::Result<()> {
-        File::open(self.path(dir)?)?.sync_all()
+        sync_dir(&self.path(dir)?)
     }
 
     fn try_lock(&self, path: &str, holder: &str) -> io::Result<Result<DiskLock, String>> {
@@ -192,6 +196,10 @@ impl StorageFile for DiskFile {
     fn sync_data(&self) -> io::Result<()> {
         self.file.sync_data()
     }
+}
+
+fn sync_dir(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
 }
 
 fn is_contended(error: &io::Error) -> bool {
