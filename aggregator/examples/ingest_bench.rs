@@ -59,7 +59,7 @@ impl Maker {
             let action = if self.round == 0 {
                 let (stock, name) =
                     (Quantity::new(1_000_000), format!("Name of item {:011}", self.next));
-                Action::Create(NewItem {
+                Action::create(NewItem {
                     stock: stock.unwrap_or_default(),
                     name: name.as_str().into(),
                     category: "kitchen".into(),

@@ -34,7 +34,7 @@ pub(crate) fn units(units: u64) -> Quantity {
 }
 
 pub(crate) fn create(stock: u64) -> Action {
-    Action::Create(NewItem { stock: units(stock), name: "Mug".into(), ..NewItem::default() })
+    Action::create(NewItem { stock: units(stock), name: "Mug".into(), ..NewItem::default() })
 }
 
 pub(crate) fn sell(quantity: u64) -> Action {

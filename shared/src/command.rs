@@ -20,13 +20,14 @@ pub struct Command {
     pub expected_version: Option<Version>,
 }
 
-/// What to do with the item.
+/// What to do with the item. What only creations and updates have is in a box: movements in batches
+/// of thousands are what is copied.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
     /// Make it.
-    Create(NewItem),
+    Create(Box<NewItem>),
     /// Change metadata or thresholds.
-    Update(ItemPatch),
+    Update(Box<ItemPatch>),
     /// Take it out of sale; only without stock and reservations.
     Deactivate,
     /// Goods came in.
@@ -83,6 +84,18 @@ pub enum Action {
         /// Units; none = all that are left.
         quantity: Option<Quantity>,
     },
+}
+
+impl Action {
+    /// Make it so.
+    pub fn create(new: NewItem) -> Self {
+        Self::Create(Box::new(new))
+    }
+
+    /// Change it so.
+    pub fn update(patch: ItemPatch) -> Self {
+        Self::Update(Box::new(patch))
+    }
 }
 
 /// A new item.

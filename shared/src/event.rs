@@ -31,25 +31,26 @@ pub struct Event {
     pub context: Context,
 }
 
-/// What happened to the item. The numbers are the `kind` byte on disk.
+/// What happened to the item. The numbers are the `kind` byte on disk. Metadata is in a box: movements,
+/// which have none, are what is copied by thousands.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Change {
     /// It came to be, with opening stock.
     Created {
         /// Its names and places.
-        metadata: Metadata,
+        metadata: Box<Metadata>,
     },
     /// Its metadata or thresholds changed.
     Updated {
         /// All of its metadata after the change.
-        metadata: Metadata,
+        metadata: Box<Metadata>,
         /// When the item was created.
         created_at: Timestamp,
     },
     /// It is no longer sold.
     Deactivated {
         /// Its metadata, unchanged.
-        metadata: Metadata,
+        metadata: Box<Metadata>,
         /// When the item was created.
         created_at: Timestamp,
     },

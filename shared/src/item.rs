@@ -162,12 +162,12 @@ impl Item {
         let at = event.recorded_at;
         let done = match &event.change {
             Change::Created { metadata } => {
-                self.metadata = metadata.clone();
+                self.metadata.clone_from(metadata);
                 self.created_at = at;
                 Some(())
             }
             Change::Updated { metadata, .. } => {
-                self.metadata = metadata.clone();
+                self.metadata.clone_from(metadata);
                 Some(())
             }
             Change::Reserved { order_id, quantity, expires_at } => {

@@ -154,7 +154,7 @@ fn create(sku: &Sku, new: &NewItem, now: Timestamp) -> Event {
         recorded_at: now,
         after,
         flags,
-        change: Change::Created { metadata },
+        change: Change::Created { metadata: Box::new(metadata) },
         context: Context::default(),
     }
 }
@@ -229,7 +229,7 @@ fn update(item: &Item, patch: &ItemPatch) -> Result<Option<Moved>, Rejection> {
     if active && metadata == *item.metadata() && after == item.cell().quantities {
         return Ok(None);
     }
-    let change = Change::Updated { metadata, created_at: item.created_at() };
+    let change = Change::Updated { metadata: Box::new(metadata), created_at: item.created_at() };
     Ok(Some(Moved { after, change }))
 }
 
@@ -241,8 +241,10 @@ fn deactivate(item: &Item) -> Result<Option<Moved>, Rejection> {
     if !after.stock.is_zero() || !after.reserved.is_zero() {
         return Err(Rejection::ItemNotEmpty { stock: after.stock, reserved: after.reserved });
     }
-    let change =
-        Change::Deactivated { metadata: item.metadata().clone(), created_at: item.created_at() };
+    let change = Change::Deactivated {
+        metadata: Box::new(item.metadata().clone()),
+        created_at: item.created_at(),
+    };
     Ok(Some(Moved { after, change }))
 }
 

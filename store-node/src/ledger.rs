@@ -42,7 +42,7 @@ pub use replay::{FrameSource, RebuildError, Rebuilt, ReplayError, ReplayOptions,
 pub use request::{
     Answer, AvailabilityRead, AvailabilityRow, BATCH_LINES_MAX, BatchLine, BatchOutcome,
     BatchRequest, Executed, ExecutedBatch, ItemRead, LedgerError, LedgerStats, Refused, Request,
-    RequestKey,
+    RequestKey, Unchanged,
 };
 pub use reserved::{ReservedQuery, ReservedRead, ReservedRow};
 pub use snapshotting::{LedgerSnapshotError, PendingSnapshot};

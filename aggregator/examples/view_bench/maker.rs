@@ -121,7 +121,7 @@ impl MadeFrames {
         for _ in 0..if is_filling { FILL_RECORDS } else { plan.sales_a_frame } {
             let (sku, mut item, action) = if is_filling {
                 let sku = Sku::new(&format!("SKU-{:08}", self.created)).expect("a valid SKU");
-                let action = Action::Create(new_item(self.created as u64, self.source.number));
+                let action = Action::create(new_item(self.created as u64, self.source.number));
                 (sku, Item::default(), action)
             } else {
                 let place = self.sold % self.sold_from.len();

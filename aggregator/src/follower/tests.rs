@@ -180,7 +180,7 @@ fn an_undecodable_record_marks_its_cell_and_the_rest_goes_on() {
 fn while_a_cell_is_marked_the_difference_must_stay() {
     let (mut node, mut follower) = stocked();
     let patch = ItemPatch { name: Some("Becher".into()), ..ItemPatch::default() };
-    let mut records = Node::records(&node.events(&[("A", Action::Update(patch.clone()))]));
+    let mut records = Node::records(&node.events(&[("A", Action::update(patch.clone()))]));
     unreadable(&mut records[0]);
     let frame = node.seal(FrameKind::Data, &records);
     follower.absorb(&frame).unwrap();
@@ -196,7 +196,7 @@ fn while_a_cell_is_marked_the_difference_must_stay() {
     assert!(matches!(assert_refused(&mut follower, &frame), Divergence::DigestMismatch { .. }));
     // The next event that says all of its names heals it.
     let again = ItemPatch { category: Some("kitchen".into()), ..ItemPatch::default() };
-    let absorbed = follower.absorb(&node.commit(&[("A", Action::Update(again))])).unwrap();
+    let absorbed = follower.absorb(&node.commit(&[("A", Action::update(again))])).unwrap();
     assert_eq!(absorbed.healed, [sku("A")]);
     assert_equal(&follower, &node);
 }
@@ -255,7 +255,7 @@ fn a_marked_cell_that_stays_wrong_is_a_mismatch() {
 fn an_upgrade_can_read_a_dead_letter() {
     let (mut node, mut follower) = stocked();
     let patch = ItemPatch { name: Some("Becher".into()), ..ItemPatch::default() };
-    let readable = Node::records(&node.events(&[("A", Action::Update(patch))]));
+    let readable = Node::records(&node.events(&[("A", Action::update(patch))]));
     let mut records = readable.clone();
     unreadable(&mut records[0]);
     follower.absorb(&node.seal(FrameKind::Data, &records)).unwrap();

@@ -29,7 +29,7 @@ fn rich() -> (View, Node, Follower<View>, DeadLetters) {
     follower.absorb(&node.commit(&creates)).unwrap();
     follower.absorb(&node.commit(&[("SKU 7", big), ("SKU 8", sell(2))])).unwrap();
     let patch = ItemPatch { name: Some("Becher".into()), ..ItemPatch::default() };
-    let mut records = Node::records(&node.events(&[("SKU 9", Action::Update(patch))]));
+    let mut records = Node::records(&node.events(&[("SKU 9", Action::update(patch))]));
     records[0].push(0);
     let frame = node.seal(event_log::frame::FrameKind::Data, &records);
     let mut letters = DeadLetters::default();
@@ -92,7 +92,7 @@ fn everything_comes_back_and_the_follower_goes_on() {
     assert_eq!(cells(&other, &loaded.slot), cells(&view, follower.slot()));
     let mut resumed = Follower::new(other, loaded.slot, loaded.saved.state);
     let patch = ItemPatch { category: Some("kitchen".into()), ..ItemPatch::default() };
-    let frame = node.commit(&[("SKU 9", Action::Update(patch)), ("NEW", create(1))]);
+    let frame = node.commit(&[("SKU 9", Action::update(patch)), ("NEW", create(1))]);
     assert_eq!(resumed.absorb(&frame).unwrap().healed, [sku("SKU 9")]);
     assert!(resumed.state().is_verified());
 }

@@ -98,7 +98,7 @@ async fn names_and_units_that_differ_are_told() {
     b.commit(&[("tea", create(2, "Tea"))]);
     let unit =
         ItemPatch { unit: Some("g".into()), name: Some("Tee".into()), ..ItemPatch::default() };
-    b.commit(&[("tea", Action::Update(unit))]);
+    b.commit(&[("tea", Action::update(unit))]);
     let aggregator = Aggregator::start(&SimStorage::new(1), &[&a, &b]).await;
     aggregator.wait_verified("store-a", 1).await;
     aggregator.wait_verified("store-b", 2).await;

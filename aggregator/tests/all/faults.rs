@@ -207,7 +207,7 @@ async fn a_dead_letter_marks_its_item_until_a_later_event_heals_it() {
 async fn a_resync_heals_what_no_later_event_can() {
     let (a, _b, _storage, aggregator) = pair().await;
     let patch = ItemPatch { name: Some("Becher".into()), ..ItemPatch::default() };
-    a.commit_bent(&[("mug", Action::Update(patch))], |record| record.push(0), 0);
+    a.commit_bent(&[("mug", Action::update(patch))], |record| record.push(0), 0);
     let seq = a.commit(&[("mug", sell(1))]);
     aggregator.wait("store-a", "unverified", |s| s["seq"] == seq && s["verified"] == false).await;
     let job = aggregator.run_job("/api/sync/stores/store-a/resync").await;

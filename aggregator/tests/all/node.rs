@@ -86,7 +86,7 @@ pub(crate) fn sku(text: &str) -> Sku {
 pub(crate) fn create(stock: u64, name: &str) -> Action {
     let name = name.into();
     let stock = Quantity::new(stock).unwrap();
-    Action::Create(NewItem { stock, name, category: "kitchen".into(), ..NewItem::default() })
+    Action::create(NewItem { stock, name, category: "kitchen".into(), ..NewItem::default() })
 }
 
 pub(crate) fn sell(quantity: u64) -> Action {

@@ -38,6 +38,7 @@ fn event(change: Change) -> Event {
 fn every_change() -> Vec<Change> {
     let order_id = OrderId::new("order-1").unwrap();
     let metadata = Metadata { name: "Mug".into(), unit: "each".into(), ..Metadata::default() };
+    let metadata = Box::new(metadata);
     let at = Timestamp::from_micros(5);
     let quantity = q(3);
     vec![
@@ -154,7 +155,7 @@ fn items_come_back_with_their_reservations() {
     let sku = Sku::new("A").unwrap();
     let mut item = crate::Item::default();
     let order_id = |n: u64| OrderId::new(&format!("o{n}")).unwrap();
-    let mut actions = vec![Action::Create(NewItem { stock: q(50), ..NewItem::default() })];
+    let mut actions = vec![Action::create(NewItem { stock: q(50), ..NewItem::default() })];
     for n in 0..5 {
         let expires_in_seconds = (n % 2 == 0).then_some(60);
         let quantity = q(n + 1);

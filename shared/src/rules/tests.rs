@@ -41,7 +41,7 @@ fn run(item: &mut Item, action: Action, now: Timestamp) -> Result<Option<Event>,
 fn stocked(stock: u64) -> Item {
     let mut item = Item::default();
     let new = NewItem { stock: q(stock), ..NewItem::default() };
-    run(&mut item, Action::Create(new), at(0)).unwrap();
+    run(&mut item, Action::create(new), at(0)).unwrap();
     item
 }
 
@@ -178,13 +178,13 @@ fn items_come_change_and_go() {
     let mut item = Item::default();
     let unknown = run(&mut item, Action::Sell { quantity: q(1) }, at(0));
     assert_eq!(unknown, Err(Rejection::UnknownSku));
-    run(&mut item, Action::Create(NewItem::default()), at(0)).unwrap();
-    let again = run(&mut item, Action::Create(NewItem::default()), at(1));
+    run(&mut item, Action::create(NewItem::default()), at(0)).unwrap();
+    let again = run(&mut item, Action::create(NewItem::default()), at(1));
     assert_eq!(again, Err(Rejection::AlreadyExists { current: Version::new(1) }));
     assert_eq!(item.metadata().unit, DEFAULT_UNIT);
     let patch = ItemPatch { name: Some("Mug".into()), ..ItemPatch::default() };
-    run(&mut item, Action::Update(patch.clone()), at(2)).unwrap();
-    assert_eq!(run(&mut item, Action::Update(patch.clone()), at(3)), Ok(None));
+    run(&mut item, Action::update(patch.clone()), at(2)).unwrap();
+    assert_eq!(run(&mut item, Action::update(patch.clone()), at(3)), Ok(None));
     run(&mut item, Action::Receive { quantity: q(2) }, at(4)).unwrap();
     assert!(matches!(
         run(&mut item, Action::Deactivate, at(5)),
@@ -194,7 +194,7 @@ fn items_come_change_and_go() {
     run(&mut item, Action::Deactivate, at(7)).unwrap();
     let closed = run(&mut item, Action::Receive { quantity: q(1) }, at(8));
     assert_eq!(closed, Err(Rejection::ItemInactive));
-    run(&mut item, Action::Update(ItemPatch { reactivate: true, ..patch }), at(9)).unwrap();
+    run(&mut item, Action::update(ItemPatch { reactivate: true, ..patch }), at(9)).unwrap();
     run(&mut item, Action::Receive { quantity: q(1) }, at(10)).unwrap();
 }
 
@@ -237,7 +237,7 @@ fn a_tampered_event_is_refused() {
         |e| e.after.in_transit_out = q(1),
         |e| e.after.safety_stock = q(1),
         |e| e.after.reorder_point = Quantity::ZERO,
-        |e| e.change = Change::Created { metadata: Metadata::default() },
+        |e| e.change = Change::Created { metadata: Box::default() },
     ];
     for change in tamper {
         let mut bad = event.clone();

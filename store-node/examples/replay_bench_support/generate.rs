@@ -123,14 +123,14 @@ fn create_some(store: &Store, numbers: Range<u64>, now: Timestamp, start: fn(u64
     let line = |number: u64| {
         let command = Command {
             sku: sku(number),
-            action: Action::Create(new_item(number, start(number))),
+            action: Action::create(new_item(number, start(number))),
             expected_version: None,
         };
-        BatchLine::Command(command, Context::default())
+        BatchLine::command(command, Context::default())
     };
     let lines: Vec<BatchLine> = numbers.map(line).collect();
     let request = BatchRequest { atomic: true, lines, key: None, context: Context::default() };
-    retry(store, || store.execute_batch(request.clone(), now).map(|_| ()));
+    retry(store, || store.execute_batch(&request, now).map(|_| ()));
     commit(store);
 }
 

@@ -117,12 +117,12 @@ impl<S: Storage> Whole<S> {
         headers::refuse_if_match(call.headers())?;
         let key = headers::request_key(call.headers(), call.method(), call.uri(), bytes)?;
         let lines = batch.lines.iter().map(|line| match line {
-            Ok(operation) => BatchLine::Command(operation.command(), operation.context()),
+            Ok(operation) => BatchLine::command(operation.command(), operation.context()),
             Err(_) => BatchLine::Invalid,
         });
         let context = Context { request_id: Some(call.request_id().clone()), ..Context::default() };
         let request = BatchRequest { atomic: batch.atomic, lines: lines.collect(), key, context };
-        match call.app().ledger().execute_batch(request, call.app().now()) {
+        match call.app().ledger().execute_batch(&request, call.app().now()) {
             Ok(executed) => {
                 let answer = self.answer(&batch, &executed);
                 Ok(Decided::Answered { settle: executed.settle, answer })

@@ -9,20 +9,32 @@ use event_log::storage::Storage;
 use event_log::{AppendError, Seq};
 use shared::codec::{encode_event, encode_receipt};
 use shared::receipt::RequestShape;
-use shared::{Action, Command, LineOutcome, Receipt, Sku, Timestamp, digest};
+use shared::{Action, Command, Context, LineOutcome, Receipt, Sku, Timestamp, digest};
 
 use super::items::{Handle, Slot};
-use super::request::{BatchLine, BatchOutcome, BatchRequest, ExecutedBatch, LedgerError, Refused};
+use super::request::{
+    BatchLine, BatchOutcome, BatchRequest, ExecutedBatch, LedgerError, Refused, Unchanged,
+};
 use super::{Ledger, with_buffer};
 use crate::idempotency::{Claim, Claimed};
-use draft::{Draft, Place, Placed, Verdict};
+use draft::{Draft, MadeBy, Place, Placed, Verdict};
+
+/// A batch that was decided and appended. What is made of it, and letting go of it, needs no lock:
+/// other batches of the same SKUs wait for those.
+struct Done {
+    verdicts: Vec<Verdict>,
+    events: Vec<Placed>,
+    /// The seq of the first of the events.
+    first_event: Seq,
+    settle: Seq,
+}
 
 impl<S: Storage> Ledger<S> {
     /// Does several verbs as one append, once for each idempotency key. Waits only for other
     /// requests with the same key or SKUs, never for the disk.
     pub fn execute_batch(
         &self,
-        request: BatchRequest,
+        request: &BatchRequest,
         now: Timestamp,
     ) -> Result<ExecutedBatch, LedgerError> {
         let Some(key) = request.key else {
@@ -37,7 +49,7 @@ impl<S: Storage> Ledger<S> {
 
     fn batch_claimed(
         &self,
-        request: BatchRequest,
+        request: &BatchRequest,
         claim: Option<Claim<'_>>,
         now: Timestamp,
     ) -> Result<ExecutedBatch, LedgerError> {
@@ -59,7 +71,7 @@ impl<S: Storage> Ledger<S> {
             if places.iter().any(Place::is_gone) {
                 continue;
             }
-            let executed = self.batch_locked(&mut places, request, &place_of_line, claim, now);
+            let done = self.batch_locked(&mut places, request, &place_of_line, claim, now);
             for place in &mut places {
                 if let (sku, Some(slot)) = place.parts_mut()
                     && !slot.exists()
@@ -70,34 +82,39 @@ impl<S: Storage> Ledger<S> {
             drop(places);
             // Taken after everything was looked at and let go.
             let settle = self.log.last();
-            return executed
-                .map(|batch| ExecutedBatch { settle: batch.settle.max(settle), ..batch });
+            return done.map(|done| ExecutedBatch {
+                atomic: request.atomic,
+                settle: done.settle.max(settle),
+                replayed: false,
+                lines: done.outcomes(),
+            });
         }
     }
 
     fn batch_locked(
         &self,
         places: &mut [Place<'_>],
-        request: BatchRequest,
+        request: &BatchRequest,
         place_of_line: &[Option<usize>],
         claim: Option<Claim<'_>>,
         now: Timestamp,
-    ) -> Result<ExecutedBatch, LedgerError> {
+    ) -> Result<Done, LedgerError> {
         self.expire_crowded(places, now)?;
         let BatchRequest { atomic, lines, context, .. } = request;
+        let mut context = Context { key: None, ..context.clone() };
         let mut draft = Draft::new(places, lines.len(), now);
         for (line, place) in lines.iter().zip(place_of_line) {
             match (line, place) {
                 (BatchLine::Command(command, own), Some(place)) => {
-                    draft.decide_line(*place, command, own, &context);
+                    draft.decide_line(*place, command, own.as_deref(), &context);
                 }
                 (BatchLine::Command(..) | BatchLine::Invalid, _) => draft.invalid_line(),
             }
         }
         let (mut events, mut verdicts) = draft.finish();
-        if atomic && verdicts.iter().any(Verdict::is_failure) {
+        if *atomic && verdicts.iter().any(Verdict::is_failure) {
             verdicts = verdicts.into_iter().map(|verdict| verdict.not_applied(&events)).collect();
-            events.retain(|placed| placed.is_expiration);
+            events.retain(|placed| placed.made_by == MadeBy::Time);
         }
         let mut settle = Seq::ZERO;
         let mut first_event = Seq::ZERO;
@@ -106,26 +123,22 @@ impl<S: Storage> Ledger<S> {
             let receipt = Receipt {
                 recorded_at: now,
                 key: claim.key_claim(records),
-                shape: if atomic {
+                shape: if *atomic {
                     RequestShape::AtomicBatch
                 } else {
                     RequestShape::BestEffortBatch
                 },
                 lines: verdicts.iter().map(line_outcome).collect(),
             };
-            let range = self.append_placed(places, &events, Some(&receipt), now)?;
+            let range =
+                self.append_placed(places, &mut events, &mut context, Some(&receipt), now)?;
             claim.complete(range.first, records, now);
             (first_event, settle) = (range.first.next(), range.last);
         } else if !events.is_empty() {
-            let range = self.append_placed(places, &events, None, now)?;
+            let range = self.append_placed(places, &mut events, &mut context, None, now)?;
             (first_event, settle) = (range.first, range.last);
         }
-        Ok(ExecutedBatch {
-            atomic,
-            lines: outcomes(verdicts, &events, first_event),
-            settle,
-            replayed: false,
-        })
+        Ok(Done { verdicts, events, first_event, settle })
     }
 
     /// Where copying an item would be dear, its overdue reservations expire in an append of their
@@ -144,7 +157,8 @@ impl<S: Storage> Ledger<S> {
     fn append_placed(
         &self,
         places: &mut [Place<'_>],
-        events: &[Placed],
+        events: &mut [Placed],
+        context: &mut Context,
         receipt: Option<&Receipt>,
         now: Timestamp,
     ) -> Result<event_log::SeqRange, AppendError> {
@@ -153,9 +167,15 @@ impl<S: Storage> Ledger<S> {
             if let Some(receipt) = receipt {
                 records.push_with(|out| encode_receipt(out, receipt));
             }
-            for Placed { place, event, .. } in events {
+            for Placed { place, event, made_by } in &mut *events {
                 cells[*place].apply(event);
-                records.push_with(|out| encode_event(out, event));
+                if *made_by == MadeBy::PlainLine {
+                    std::mem::swap(&mut event.context, context);
+                    records.push_with(|out| encode_event(out, event));
+                    std::mem::swap(&mut event.context, context);
+                } else {
+                    records.push_with(|out| encode_event(out, event));
+                }
             }
             let moved = places.iter().zip(&cells).filter(|(place, cell)| place.cell() != **cell);
             let delta = moved
@@ -226,33 +246,32 @@ fn sku_of(line: &BatchLine) -> Option<&Sku> {
 fn line_outcome(verdict: &Verdict) -> LineOutcome {
     match verdict {
         Verdict::Changed { placed } => LineOutcome::Applied { offset: *placed as u32 + 1 },
-        Verdict::Unchanged { sku, cell, note } => {
-            LineOutcome::unchanged(sku.clone(), cell, note.clone())
+        Verdict::Unchanged(unchanged) => {
+            let Unchanged { sku, version, quantities, flags, reservation } = (**unchanged).clone();
+            LineOutcome::Unchanged { sku, version, quantities, flags: flags.bits(), reservation }
         }
-        Verdict::Refused { sku, rejection } => {
-            LineOutcome::Refused { sku: sku.clone(), rejection: rejection.clone() }
+        Verdict::Refused(refused) => {
+            let Refused { sku, rejection } = (**refused).clone();
+            LineOutcome::Refused { sku, rejection }
         }
         Verdict::NotApplied { sku } => LineOutcome::NotApplied { sku: sku.clone() },
         Verdict::Invalid => LineOutcome::Invalid,
     }
 }
 
-fn outcomes(verdicts: Vec<Verdict>, placed: &[Placed], first_event: Seq) -> Vec<BatchOutcome> {
-    let outcome = |verdict| match verdict {
-        Verdict::Changed { placed: index } => {
-            let seq = Seq::new(first_event.get() + index as u64);
-            BatchOutcome::changed(seq, &placed[index].event)
-        }
-        Verdict::Unchanged { sku, cell, note } => BatchOutcome::Unchanged {
-            sku,
-            version: cell.version,
-            quantities: cell.quantities,
-            flags: cell.flags,
-            reservation: note,
-        },
-        Verdict::Refused { sku, rejection } => BatchOutcome::Refused(Refused { sku, rejection }),
-        Verdict::NotApplied { sku } => BatchOutcome::NotApplied { sku },
-        Verdict::Invalid => BatchOutcome::Invalid,
-    };
-    verdicts.into_iter().map(outcome).collect()
+impl Done {
+    fn outcomes(self) -> Vec<BatchOutcome> {
+        let Self { verdicts, events, first_event, .. } = self;
+        let outcome = |verdict| match verdict {
+            Verdict::Changed { placed: index } => {
+                let seq = Seq::new(first_event.get() + index as u64);
+                BatchOutcome::changed(seq, &events[index].event)
+            }
+            Verdict::Unchanged(unchanged) => BatchOutcome::Unchanged(unchanged),
+            Verdict::Refused(refused) => BatchOutcome::Refused(refused),
+            Verdict::NotApplied { sku } => BatchOutcome::NotApplied { sku },
+            Verdict::Invalid => BatchOutcome::Invalid,
+        };
+        verdicts.into_iter().map(outcome).collect()
+    }
 }

@@ -2,7 +2,9 @@
 
 use event_log::{AppendError, ReadError, Seq};
 use shared::receipt::ReservationNote;
-use shared::{Change, Command, Context, Event, Flags, Item, Quantities, Rejection, Sku, Version};
+use shared::{
+    Cell, Change, Command, Context, Event, Flags, Item, Quantities, Rejection, Sku, Version,
+};
 use thiserror::Error;
 
 pub use crate::idempotency::RequestKey;
@@ -87,12 +89,19 @@ pub struct BatchRequest {
 
 /// One line of a batch.
 #[derive(Debug, Clone)]
-#[expect(clippy::large_enum_variant, reason = "nearly every line is the large one")]
 pub enum BatchLine {
-    /// A verb with its own context.
-    Command(Command, Context),
+    /// A verb, with a context of its own if it says anything.
+    Command(Command, Option<Box<Context>>),
     /// A line that isn't a valid request (best-effort batches only).
     Invalid,
+}
+
+impl BatchLine {
+    /// A verb with what its line says of who, why and when.
+    pub fn command(command: Command, own: Context) -> Self {
+        let own = (own != Context::default()).then(|| Box::new(own));
+        Self::Command(command, own)
+    }
 }
 
 /// What became of a [`BatchRequest`].
@@ -125,7 +134,7 @@ impl ExecutedBatch {
     /// Whether every line was done (or had been done already).
     pub fn is_success(&self) -> bool {
         self.lines.iter().all(|line| match line {
-            BatchOutcome::Changed { .. } | BatchOutcome::Unchanged { .. } => true,
+            BatchOutcome::Changed { .. } | BatchOutcome::Unchanged(_) => true,
             BatchOutcome::Refused(_) | BatchOutcome::NotApplied { .. } | BatchOutcome::Invalid => {
                 false
             }
@@ -133,7 +142,31 @@ impl ExecutedBatch {
     }
 }
 
-/// What became of one line.
+/// A line of a batch had happened already.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Unchanged {
+    /// The item.
+    pub sku: Sku,
+    /// Its version.
+    pub version: Version,
+    /// Its quantities.
+    pub quantities: Quantities,
+    /// Its flags.
+    pub flags: Flags,
+    /// The order's live reservation, where the verb was about one.
+    pub reservation: Option<ReservationNote>,
+}
+
+impl Unchanged {
+    /// An item as a line found it.
+    pub(super) fn new(sku: Sku, cell: &Cell, reservation: Option<ReservationNote>) -> Self {
+        let Cell { version, quantities, flags, .. } = *cell;
+        Self { sku, version, quantities, flags, reservation }
+    }
+}
+
+/// What became of one line. What is rarer than a change is in a box: there is one of these for each
+/// of thousands of lines.
 #[derive(Debug, Clone, PartialEq)]
 pub enum BatchOutcome {
     /// It changed its item.
@@ -150,20 +183,9 @@ pub enum BatchOutcome {
         is_created: bool,
     },
     /// It had happened already.
-    Unchanged {
-        /// The item.
-        sku: Sku,
-        /// Its version.
-        version: Version,
-        /// Its quantities.
-        quantities: Quantities,
-        /// Its flags.
-        flags: Flags,
-        /// The order's live reservation, where the verb was about one.
-        reservation: Option<ReservationNote>,
-    },
+    Unchanged(Box<Unchanged>),
     /// A rule refused it.
-    Refused(Refused),
+    Refused(Box<Refused>),
     /// It was fine, but another line of its atomic batch wasn't.
     NotApplied {
         /// The item.

@@ -9,7 +9,9 @@ use shared::{Event, Flags, LineOutcome, Receipt, Sku, Version};
 
 use super::Ledger;
 use super::decide::not_an_answer;
-use super::request::{Answer, BatchOutcome, Executed, ExecutedBatch, LedgerError, Refused};
+use super::request::{
+    Answer, BatchOutcome, Executed, ExecutedBatch, LedgerError, Refused, Unchanged,
+};
 use crate::idempotency::KeyEntry;
 
 impl<S: Storage> Ledger<S> {
@@ -110,10 +112,11 @@ fn batch_outcome(
         }
         LineOutcome::Unchanged { sku, version, quantities, flags, reservation } => {
             let flags = Flags::from_bits(flags);
-            BatchOutcome::Unchanged { sku, version, quantities, flags, reservation }
+            let unchanged = Unchanged { sku, version, quantities, flags, reservation };
+            BatchOutcome::Unchanged(Box::new(unchanged))
         }
         LineOutcome::Refused { sku, rejection } => {
-            BatchOutcome::Refused(Refused { sku, rejection })
+            BatchOutcome::Refused(Box::new(Refused { sku, rejection }))
         }
         LineOutcome::NotApplied { sku } => BatchOutcome::NotApplied { sku },
         LineOutcome::Invalid => BatchOutcome::Invalid,

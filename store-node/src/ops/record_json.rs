@@ -186,7 +186,7 @@ mod tests {
     fn an_event_shows_everything_it_holds() {
         let sku = Sku::new("A 1").unwrap();
         let new = NewItem { name: "Mug".into(), ..NewItem::default() };
-        let command = Command { sku, action: Action::Create(new), expected_version: None };
+        let command = Command { sku, action: Action::create(new), expected_version: None };
         let now = Timestamp::parse("2026-11-21T10:00:00Z").unwrap();
         let mut event = rules::decide(&Item::default(), &command, now).unwrap().unwrap();
         event.context.actor = Some("till-1".into());

@@ -25,7 +25,7 @@ fn action() -> impl Strategy<Value = Action> {
         order().prop_map(|order_id| Action::Deduct { order_id, quantity: None }),
         (0..3_u8).prop_map(|n| {
             let name = Some(format!("name {n}").as_str().into());
-            Action::Update(ItemPatch { name, reactivate: true, ..ItemPatch::default() })
+            Action::update(ItemPatch { name, reactivate: true, ..ItemPatch::default() })
         }),
         Just(Action::Deactivate),
     ]

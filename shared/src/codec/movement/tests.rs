@@ -20,7 +20,7 @@ fn event() -> impl Strategy<Value = Event> {
             5 => Change::Expired { order_id, quantity },
             6 => Change::Returned { quantity, restocked },
             7 => Change::Extended { order_id, expires_at },
-            _ => Change::Created { metadata: crate::Metadata::default() },
+            _ => Change::Created { metadata: Box::default() },
         },
     );
     let text = || proptest::option::of("[a-zé]{0,70}").prop_map(|t| t.map(Into::into));

@@ -65,7 +65,7 @@ fn text_or_empty(text: Option<&str>) -> CompactString {
 
 impl CommandBody for CreateBody<'_> {
     fn action(&self) -> Action {
-        Action::Create(NewItem {
+        Action::create(NewItem {
             stock: rules::quantity(self.stock),
             name: text_or_empty(self.name.as_deref()),
             category: text_or_empty(self.category.as_deref()),
@@ -139,7 +139,7 @@ impl CommandBody for UpdateBody<'_> {
             Patch::Set(text) => Some(CompactString::new(text)),
         };
         let default_point = Quantity::new(REORDER_POINT_DEFAULT).unwrap_or_default();
-        Action::Update(ItemPatch {
+        Action::update(ItemPatch {
             name: text(&self.name),
             category: text(&self.category),
             location: text(&self.location),

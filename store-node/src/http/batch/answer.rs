@@ -10,7 +10,7 @@ use shared::wire::node::compact::CompactAnswer;
 use shared::wire::problem::{ErrorCode, Problem};
 
 use crate::http::failure::Failure;
-use crate::ledger::{BatchOutcome, ExecutedBatch};
+use crate::ledger::{BatchOutcome, ExecutedBatch, Unchanged};
 
 /// How many SKUs a summary names.
 const NAMED_SKUS_MAX: usize = 20;
@@ -79,7 +79,8 @@ pub(super) fn of_outcome(index: usize, outcome: &BatchOutcome) -> Option<LineAns
             let status = changed_status(*is_created);
             LineAnswer::applied(index, status, sku, *version, quantities, Some(seq.get()))
         }
-        BatchOutcome::Unchanged { sku, version, quantities, .. } => {
+        BatchOutcome::Unchanged(unchanged) => {
+            let Unchanged { sku, version, quantities, .. } = &**unchanged;
             LineAnswer::applied(index, 200, sku, *version, quantities, None)
         }
         BatchOutcome::Refused(refused) => {
@@ -94,7 +95,7 @@ pub(super) fn of_outcome(index: usize, outcome: &BatchOutcome) -> Option<LineAns
 pub(super) fn compact(batch: &Batch<'_>, executed: &ExecutedBatch) -> Vec<u8> {
     let seq_of = |outcome: &BatchOutcome| match outcome {
         BatchOutcome::Changed { seq, .. } => Some(seq.get()),
-        BatchOutcome::Unchanged { .. }
+        BatchOutcome::Unchanged(_)
         | BatchOutcome::Refused(_)
         | BatchOutcome::NotApplied { .. }
         | BatchOutcome::Invalid => None,
@@ -108,8 +109,8 @@ pub(super) fn compact(batch: &Batch<'_>, executed: &ExecutedBatch) -> Vec<u8> {
                 let status = changed_status(*is_created);
                 answer.applied(status, *version, quantities, Some(seq.get()));
             }
-            BatchOutcome::Unchanged { version, quantities, .. } => {
-                answer.applied(200, *version, quantities, None);
+            BatchOutcome::Unchanged(unchanged) => {
+                answer.applied(200, unchanged.version, &unchanged.quantities, None);
             }
             BatchOutcome::Refused(_) | BatchOutcome::NotApplied { .. } | BatchOutcome::Invalid => {
                 let line = line_answer(batch, index, outcome);

@@ -90,12 +90,12 @@ impl<'a, S: Storage> Verdicts<'a, S> {
             return Ok(());
         };
         let lines = waiting.iter().map(|(_, line)| match line {
-            Ok(operation) => BatchLine::Command(operation.command(), operation.context()),
+            Ok(operation) => BatchLine::command(operation.command(), operation.context()),
             Err(_) => BatchLine::Invalid,
         });
         let context = Context { request_id: Some(self.request_id.into()), ..Context::default() };
         let request = BatchRequest { atomic: false, lines: lines.collect(), key: None, context };
-        let executed = self.app.ledger().execute_batch(request, self.app.now());
+        let executed = self.app.ledger().execute_batch(&request, self.app.now());
         let executed = executed.map_err(|error| (*first_index, Failure::from(error)))?;
         self.settle = self.settle.max(executed.settle);
         self.text.reserve(waiting.len() * VERDICT_BYTES);

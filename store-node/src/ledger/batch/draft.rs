@@ -2,11 +2,11 @@
 //! It must never touch an item itself.
 
 use compact_str::CompactString;
-use shared::receipt::ReservationNote;
-use shared::{Cell, Command, Context, Event, Item, Rejection, Sku, Timestamp, rules};
+use shared::{Cell, Command, Context, Event, Item, Sku, Timestamp, rules};
 
 use crate::ledger::decide::{decide, note, promised_order};
 use crate::ledger::items::{Slot, SlotGuard};
+use crate::ledger::request::{Refused, Unchanged};
 use crate::ledger::{SCRATCH_RESERVATIONS_MAX, is_overdue, live_count};
 
 /// A SKU of the batch with its locked slot, if it has one.
@@ -52,15 +52,27 @@ pub(super) struct Placed {
     pub(super) place: usize,
     /// The event.
     pub(super) event: Event,
-    /// Made by time, not by a line.
-    pub(super) is_expiration: bool,
+    /// What it was made by.
+    pub(super) made_by: MadeBy,
 }
 
-/// What a line comes to.
+/// What made an event of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum MadeBy {
+    /// Time, not a line.
+    Time,
+    /// A line with a context of its own, which the event has.
+    Line,
+    /// A line that leaves who, why and when to its batch: the batch's context belongs into its
+    /// record, and is lent to the event for that.
+    PlainLine,
+}
+
+/// What a line comes to. What is rarer than a change is in a box: there are thousands of them.
 pub(super) enum Verdict {
     Changed { placed: usize },
-    Unchanged { sku: Sku, cell: Cell, note: Option<ReservationNote> },
-    Refused { sku: Sku, rejection: Rejection },
+    Unchanged(Box<Unchanged>),
+    Refused(Box<Refused>),
     NotApplied { sku: Sku },
     Invalid,
 }
@@ -68,8 +80,8 @@ pub(super) enum Verdict {
 impl Verdict {
     pub(super) fn is_failure(&self) -> bool {
         match self {
-            Self::Refused { .. } | Self::Invalid => true,
-            Self::Changed { .. } | Self::Unchanged { .. } | Self::NotApplied { .. } => false,
+            Self::Refused(_) | Self::Invalid => true,
+            Self::Changed { .. } | Self::Unchanged(_) | Self::NotApplied { .. } => false,
         }
     }
 
@@ -79,8 +91,8 @@ impl Verdict {
             Self::Changed { placed: index } => {
                 Self::NotApplied { sku: placed[index].event.sku.clone() }
             }
-            Self::Unchanged { sku, .. } | Self::NotApplied { sku } => Self::NotApplied { sku },
-            Self::Refused { .. } | Self::Invalid => self,
+            Self::Unchanged(unchanged) => Self::NotApplied { sku: unchanged.sku },
+            Self::NotApplied { .. } | Self::Refused(_) | Self::Invalid => self,
         }
     }
 }
@@ -124,21 +136,26 @@ impl<'b, 'a> Draft<'b, 'a> {
         &mut self,
         place: usize,
         command: &Command,
-        own: &Context,
+        own: Option<&Context>,
         common: &Context,
     ) {
         self.prepare(place);
         let item = self.view(place);
         let verdict = match decide(item, command, self.now) {
-            Err(rejection) => Verdict::Refused { sku: command.sku.clone(), rejection },
-            Ok(None) => Verdict::Unchanged {
-                sku: command.sku.clone(),
-                cell: *item.cell(),
-                note: promised_order(&command.action).and_then(|order| note(item, order)),
-            },
+            Err(rejection) => {
+                Verdict::Refused(Box::new(Refused { sku: command.sku.clone(), rejection }))
+            }
+            Ok(None) => {
+                let note = promised_order(&command.action).and_then(|order| note(item, order));
+                let unchanged = Unchanged::new(command.sku.clone(), item.cell(), note);
+                Verdict::Unchanged(Box::new(unchanged))
+            }
             Ok(Some(mut event)) => {
-                complete(&mut event.context, own, common);
-                Verdict::Changed { placed: self.place_event(place, event, false) }
+                let made_by = own.map_or(MadeBy::PlainLine, |own| {
+                    complete(&mut event.context, own, common);
+                    MadeBy::Line
+                });
+                Verdict::Changed { placed: self.place_event(place, event, made_by) }
             }
         };
         self.verdicts.push(verdict);
@@ -157,7 +174,7 @@ impl<'b, 'a> Draft<'b, 'a> {
             if is_overdue(item, self.now) {
                 let expired = rules::expirations(item, self.places[place].sku, self.now);
                 for event in expired {
-                    self.place_event(place, event, true);
+                    self.place_event(place, event, MadeBy::Time);
                     self.materialise(place);
                 }
             }
@@ -165,9 +182,9 @@ impl<'b, 'a> Draft<'b, 'a> {
         self.materialise(place);
     }
 
-    fn place_event(&mut self, place: usize, event: Event, is_expiration: bool) -> usize {
+    fn place_event(&mut self, place: usize, event: Event, made_by: MadeBy) -> usize {
         let index = self.placed.len();
-        self.placed.push(Placed { place, event, is_expiration });
+        self.placed.push(Placed { place, event, made_by });
         self.views[place].pending = Some(index);
         index
     }

@@ -11,7 +11,7 @@ use crate::ledger::{BatchLine, BatchOutcome, BatchRequest, ExecutedBatch};
 fn words(batch: &ExecutedBatch) -> Vec<String> {
     let word = |line: &BatchOutcome| match line {
         BatchOutcome::Changed { version, .. } => format!("v{version}"),
-        BatchOutcome::Unchanged { version, .. } => format!("unchanged v{version}"),
+        BatchOutcome::Unchanged(unchanged) => format!("unchanged v{}", unchanged.version),
         BatchOutcome::Refused(refused) => {
             let text = format!("{:?}", refused.rejection);
             text.split(' ').next().unwrap_or_default().to_owned()
@@ -100,9 +100,9 @@ fn a_batch_is_one_append_and_its_context_is_completed() {
     let request = BatchRequest {
         atomic: false,
         lines: vec![
-            BatchLine::Command(command("A", create(1)), Context::default()),
+            BatchLine::command(command("A", create(1)), Context::default()),
             BatchLine::Invalid,
-            BatchLine::Command(command("B", create(1)), own),
+            BatchLine::command(command("B", create(1)), own),
         ],
         key: None,
         context: Context {
@@ -111,7 +111,7 @@ fn a_batch_is_one_append_and_its_context_is_completed() {
             ..Context::default()
         },
     };
-    let batch = world.ledger.execute_batch(request, world.now).unwrap();
+    let batch = world.ledger.execute_batch(&request, world.now).unwrap();
     assert_eq!(words(&batch), ["v1", "invalid", "v1"]);
     let seq = |line: &BatchOutcome| match line {
         BatchOutcome::Changed { seq, .. } => Some(seq.get()),

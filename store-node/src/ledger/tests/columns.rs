@@ -87,7 +87,7 @@ fn action() -> impl Strategy<Value = Action> {
     prop_oneof![
         4 => (stock(), metadata(), prop::option::of(some())).prop_map(
             |(stock, [name, category, location], reorder_point)| {
-                Action::Create(NewItem {
+                Action::create(NewItem {
                     stock: units(stock),
                     name: name.into(),
                     category: category.into(),
@@ -99,7 +99,7 @@ fn action() -> impl Strategy<Value = Action> {
         ),
         3 => (metadata(), prop::option::of(some()), any::<[bool; 4]>()).prop_map(
             |([name, category, location], reorder_point, [a, b, c, reactivate])| {
-                Action::Update(ItemPatch {
+                Action::update(ItemPatch {
                     name: a.then(|| name.into()),
                     category: b.then(|| category.into()),
                     location: c.then(|| location.into()),
@@ -225,7 +225,7 @@ fn stays_found(changes: &[Action; 2], query: &ListQuery) {
         world.execute(name, create(5));
     }
     let new = NewItem { stock: units(8), name: "old mug".into(), ..NewItem::default() };
-    world.execute("changing", Action::Create(new));
+    world.execute("changing", Action::create(new));
     world.commit();
     world.ledger.list_with(query, world.now, SCANNED);
     world.ledger.log().start().unwrap();
@@ -251,7 +251,7 @@ fn stays_found(changes: &[Action; 2], query: &ListQuery) {
 fn an_item_that_fits_before_and_after_a_change_is_found_during_it() {
     let rename = |name: &str| {
         let name = Some(name.into());
-        Action::Update(ItemPatch { name, ..ItemPatch::default() })
+        Action::update(ItemPatch { name, ..ItemPatch::default() })
     };
     let text = Some("mug".to_owned());
     let query = ListQuery { text, limit: 10, ..ListQuery::default() };

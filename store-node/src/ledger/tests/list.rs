@@ -110,7 +110,7 @@ fn shop() -> (World, Vec<String>) {
             category: ["kitchen", "garden"][(number % 2) as usize].into(),
             ..Default::default()
         };
-        world.execute(&name, shared::Action::Create(new));
+        world.execute(&name, shared::Action::create(new));
         world.commit();
         if number % 5 == 0 && number * 7919 % 40 > 1 {
             world.execute(&name, reserve("o", number * 7919 % 40 / 2));
@@ -183,7 +183,7 @@ fn unlike_its_beginning(begins: &str) -> (World, Vec<String>) {
         for (number, name) in names.iter().enumerate() {
             let (stock, category) = (units(number as u64 % 25), category(number).into());
             let new = shared::command::NewItem { stock, category, ..Default::default() };
-            world.execute(name, Action::Create(new));
+            world.execute(name, Action::create(new));
             world.commit();
         }
     };
@@ -280,7 +280,7 @@ fn an_item_that_was_never_created_is_nowhere() {
     let world = World::new();
     world.execute("a", create(5));
     world.execute("gone", sell(1));
-    let refused = Action::Create(shared::command::NewItem::default());
+    let refused = Action::create(shared::command::NewItem::default());
     let lines = vec![("gone", refused), ("a", sell(6))];
     world.batch(true, lines);
     let query = ListQuery { limit: 10, ..ListQuery::default() };

@@ -82,7 +82,7 @@ fn an_expected_version_is_compared_under_the_lock() {
 fn an_update_that_changes_nothing_shows_the_item() {
     let world = World::new();
     world.execute("A", create(3));
-    let patch = || Action::Update(ItemPatch { name: Some("Mug".into()), ..ItemPatch::default() });
+    let patch = || Action::update(ItemPatch { name: Some("Mug".into()), ..ItemPatch::default() });
     assert_eq!(changed_version(&world.execute("A", patch())), Some(Version::new(2)));
     let Ok(Answer::Unchanged { item: Some(item), .. }) = world.execute("A", patch()).outcome else {
         panic!("an item")

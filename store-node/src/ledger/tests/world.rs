@@ -121,14 +121,14 @@ impl World {
         lines: Vec<(&str, Action)>,
         key: Option<u64>,
     ) -> Result<ExecutedBatch, LedgerError> {
-        let line = |(sku, action)| BatchLine::Command(command(sku, action), Context::default());
+        let line = |(sku, action)| BatchLine::command(command(sku, action), Context::default());
         let request = BatchRequest {
             atomic,
             lines: lines.into_iter().map(line).collect(),
             key: key.map(request_key),
             context: Context { actor: Some("till-1".into()), ..Context::default() },
         };
-        self.ledger.execute_batch(request, self.now)
+        self.ledger.execute_batch(&request, self.now)
     }
 
     pub(super) fn batch(&self, atomic: bool, lines: Vec<(&str, Action)>) -> ExecutedBatch {
@@ -176,7 +176,7 @@ pub(super) fn command(text: &str, action: Action) -> Command {
 }
 
 pub(super) fn create(stock: u64) -> Action {
-    Action::Create(NewItem { stock: units(stock), ..NewItem::default() })
+    Action::create(NewItem { stock: units(stock), ..NewItem::default() })
 }
 
 pub(super) fn sell(number: u64) -> Action {

@@ -115,7 +115,7 @@ impl LineParser<'_> {
             reorder_point: reorder_point.map(quantity),
             safety_stock: quantity(safety_stock.unwrap_or_default()),
         };
-        self.line(sku?, Action::Create(new), Context::default(), operation)
+        self.line(sku?, Action::create(new), Context::default(), operation)
     }
 
     fn movement(&mut self) -> Option<ImportLine> {

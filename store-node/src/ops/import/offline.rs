@@ -37,7 +37,7 @@ impl LedgerTarget {
 
     fn execute(&self, batch: &Batch) -> Result<ExecutedBatch, OpError> {
         let line = |line: &super::ImportLine| {
-            BatchLine::Command(line.command.clone(), line.context.clone())
+            BatchLine::command(line.command.clone(), line.context.clone())
         };
         let request = BatchRequest {
             atomic: false,
@@ -46,7 +46,7 @@ impl LedgerTarget {
             context: Context { actor: Some("import".into()), ..Context::default() },
         };
         for _ in 0..BUSY_RETRIES_MAX {
-            match self.store.ledger.execute_batch(request.clone(), self.store.clock.now()) {
+            match self.store.ledger.execute_batch(&request, self.store.clock.now()) {
                 Err(LedgerError::Append(AppendError::Busy)) => {
                     std::thread::sleep(Duration::from_millis(1));
                 }
@@ -65,7 +65,7 @@ impl Target for LedgerTarget {
         let executed = self.execute(batch)?;
         for (line, outcome) in batch.lines.iter().zip(executed.lines) {
             match outcome {
-                BatchOutcome::Changed { .. } | BatchOutcome::Unchanged { .. } => {
+                BatchOutcome::Changed { .. } | BatchOutcome::Unchanged(_) => {
                     report.add_done(executed.replayed);
                 }
                 BatchOutcome::Refused(refused) => {

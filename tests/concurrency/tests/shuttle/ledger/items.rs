@@ -92,7 +92,7 @@ fn sold(batch: &ExecutedBatch) -> Vec<bool> {
     use store_node::ledger::BatchOutcome::{Changed, Invalid, NotApplied, Refused, Unchanged};
     let changed = |line: &_| match line {
         Changed { .. } => true,
-        Unchanged { .. } | Refused(_) | NotApplied { .. } | Invalid => false,
+        Unchanged(_) | Refused(_) | NotApplied { .. } | Invalid => false,
     };
     batch.lines.iter().map(changed).collect()
 }

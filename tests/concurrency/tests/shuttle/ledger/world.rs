@@ -82,11 +82,11 @@ impl World {
         key: Option<RequestKey>,
     ) -> Result<ExecutedBatch, LedgerError> {
         let line = |(name, action): &(&str, Action)| {
-            BatchLine::Command(command(name, action.clone()), Context::default())
+            BatchLine::command(command(name, action.clone()), Context::default())
         };
         let lines = lines.iter().map(line).collect();
         let request = BatchRequest { atomic, lines, key, context: Context::default() };
-        self.ledger.execute_batch(request, now())
+        self.ledger.execute_batch(&request, now())
     }
 
     /// Commits what waits and demands: every SKU's versions without a gap, each event's state
@@ -141,7 +141,7 @@ pub(crate) fn sku(text: &str) -> Sku {
 
 pub(crate) fn create(units: u64) -> Action {
     let stock = Quantity::new(units).unwrap();
-    Action::Create(NewItem { stock, ..NewItem::default() })
+    Action::create(NewItem { stock, ..NewItem::default() })
 }
 
 pub(crate) fn sell(units: u64) -> Action {

@@ -42,6 +42,7 @@ pub(super) fn records() -> Vec<(String, Vec<u8>)> {
 
 fn changes() -> Vec<(&'static str, Change)> {
     let metadata = Metadata { name: "Mug".into(), unit: "each".into(), ..Metadata::default() };
+    let metadata = Box::new(metadata);
     let at = Timestamp::from_micros(1_763_719_260_000_000);
     let (quantity, order_id) = (quantity(3), order("order-1"));
     vec![
@@ -149,7 +150,7 @@ fn busy_item() -> (Sku, Item) {
     let sku = sku("PROD-001");
     let mut item = Item::default();
     let new = NewItem { stock: quantity(50), name: "Mug".into(), ..NewItem::default() };
-    let mut actions = vec![Action::Create(new)];
+    let mut actions = vec![Action::create(new)];
     for number in 0..4 {
         actions.push(Action::Reserve {
             order_id: order(&format!("order-{number}")),
