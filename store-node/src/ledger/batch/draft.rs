@@ -6,7 +6,7 @@ use shared::{Cell, Command, Context, Event, Item, Sku, Timestamp, rules};
 
 use crate::ledger::decide::{decide, note, promised_order};
 use crate::ledger::items::{Slot, SlotGuard};
-use crate::ledger::request::{Refused, Unchanged};
+use crate::ledger::request::{BatchLine, BatchOutcome, Refused, Unchanged};
 use crate::ledger::{SCRATCH_RESERVATIONS_MAX, is_overdue, live_count};
 
 /// A SKU of the batch with its locked slot, if it has one.
@@ -225,3 +225,7 @@ fn complete(context: &mut Context, own: &Context, common: &Context) {
     context.occurred_at = own.occurred_at.or(common.occurred_at);
     context.fencing_token = own.fencing_token.or(common.fencing_token);
 }
+
+// There is one of each for thousands of lines, and all of them are copied.
+const _: () = assert!(size_of::<Verdict>() <= 24 && size_of::<Placed>() <= 400);
+const _: () = assert!(size_of::<BatchLine>() <= 96 && size_of::<BatchOutcome>() <= 104);
