@@ -21,6 +21,7 @@ use tokio::time::timeout;
 use crate::claims::Claims;
 use crate::clock::Clock;
 use crate::jobs::{JobKind, Jobs};
+use crate::offload::thread_count;
 use crate::persistence::LoadedStore;
 use crate::registry::{Registry, RegistryError};
 use crate::source::LogSource;
@@ -271,7 +272,7 @@ async fn sample_often(hub: Weak<Hub>) {
 
 fn spawner<L: LogSource, S: Storage>(parts: HubParts<L, S>, claims: Claims) -> Spawn {
     let HubParts { view, storage, clock, options, source_of } = parts;
-    let saves = Arc::new(Semaphore::new(SAVES_AT_ONCE_MAX));
+    let saves = Arc::new(Semaphore::new(SAVES_AT_ONCE_MAX.min(thread_count())));
     Box::new(move |spec, loaded| {
         let source = source_of(&spec)?;
         let known = loaded.as_ref().map(|loaded| loaded.saved.store_id.clone());

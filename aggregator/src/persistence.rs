@@ -38,8 +38,9 @@ use crate::view::ViewStore;
 
 /// Where the files are, below the data directory.
 pub const STORES_DIR: &str = "stores";
-/// Bytes of a section before the next one begins; a thousand cells or a letter more may fit in.
-const SECTION_BYTES: usize = 4 << 20;
+/// Bytes of a section before the next one begins; a few hundred cells or a letter more may fit in. Few
+/// enough that a thread that saves touches little new memory for it.
+const SECTION_BYTES: usize = 32 << 10;
 /// Generations that are kept.
 const GENERATIONS_KEPT: u64 = 2;
 
@@ -129,6 +130,9 @@ pub struct StoreFiles<S: Storage> {
     generation: u64,
     /// Whether the directory's own name is known to survive a crash.
     is_directory_durable: bool,
+    /// Whether the store has no files but those that are kept. Looking costs more the more stores there
+    /// are, so it is done once, and after whatever went wrong.
+    is_swept: bool,
 }
 
 /// A file whose bytes are written and not yet durable.
@@ -144,7 +148,22 @@ pub struct PendingSave<S: Storage> {
 impl<S: Storage> StoreFiles<S> {
     /// Files of `store_id`, the newest of which is `generation` (0 = there is none).
     pub fn new(storage: S, store_id: StoreId, generation: u64) -> Self {
-        Self { storage, store_id, generation, is_directory_durable: false }
+        Self { storage, store_id, generation, is_directory_durable: false, is_swept: false }
+    }
+
+    /// Writes the state and the cells of the cut that belongs to it, makes the file durable, verifies
+    /// it and removes those that it replaces. Returns where the follower stood.
+    pub fn save<V: ViewStore>(
+        &mut self,
+        view: &V,
+        cut: V::Cut,
+        saved: &SavedStore,
+        now: Timestamp,
+    ) -> Result<Position, SaveError> {
+        let is_swept = std::mem::take(&mut self.is_swept);
+        let position = self.write(view, cut, saved, now)?.finish_where(is_swept)?;
+        self.is_swept = true;
+        Ok(position)
     }
 
     /// Writes the state and the cells of the cut that belongs to it. [`PendingSave::finish`] makes
@@ -204,8 +223,18 @@ impl<S: Storage> PendingSave<S> {
     /// Makes the file durable, verifies it and removes those that it replaces. Returns where the
     /// follower stood: up to there the node may forget.
     pub fn finish(self) -> Result<Position, SaveError> {
+        self.finish_where(false)
+    }
+
+    /// The same where the last save may have left nothing but what was kept then.
+    fn finish_where(self, is_swept: bool) -> Result<Position, SaveError> {
         let Self { storage, file, store_id, generation, position, digest } = self;
         file.finish(&path(&store_id, generation), position.seq, digest)?;
+        if is_swept {
+            let replaced = generation.saturating_sub(GENERATIONS_KEPT);
+            remove_if_there(&storage, &path(&store_id, replaced))?;
+            return Ok(position);
+        }
         for (old, owner) in list(&storage)? {
             if owner == store_id && old + GENERATIONS_KEPT <= generation {
                 remove_if_there(&storage, &path(&owner, old))?;
@@ -321,6 +350,7 @@ fn load<S: Storage, V: ViewStore>(
             }
             _ => return Err(invalid(DecodeError::Invalid("kind of section"))),
         }
+        reader.reuse(section.bytes);
     }
     let mut saved = saved.ok_or_else(|| invalid(DecodeError::Invalid("state")))?;
     saved.letters = letters;
@@ -337,11 +367,9 @@ fn write_cells<S: Storage, V: ViewStore>(
 ) -> Result<(), SnapshotWriteError> {
     let mut sections =
         Sections { file, kind: KIND_CELLS, id: 0, bytes: Vec::new(), result: Ok(()) };
-    let mut bytes = Vec::new();
     while view.show_more(&mut cut, &mut |sku, held, texts| {
-        codec::encode_cell(&mut bytes, sku, held, &texts);
+        codec::encode_cell(&mut sections.bytes, sku, held, &texts);
     }) {
-        sections.bytes.append(&mut bytes);
         sections.flush_above(SECTION_BYTES);
     }
     sections.flush_above(0);

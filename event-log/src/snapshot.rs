@@ -312,17 +312,19 @@ fn encode_section_header(
     encoded.extend_from_slice(&[0; 2]);
     encoded.extend_from_slice(&id.to_le_bytes());
     encoded.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
-    encoded.extend_from_slice(&bytes_crc(header, bytes).to_le_bytes());
+    let mut bytes_crc = bytes_hasher(header);
+    bytes_crc.update(bytes);
+    encoded.extend_from_slice(&bytes_crc.finalize().to_le_bytes());
     let crc = seeded_crc(header, Some(index), &encoded);
     encoded.extend_from_slice(&crc.to_le_bytes());
     encoded
 }
 
-fn bytes_crc(header: &SnapshotHeader, bytes: &[u8]) -> u32 {
+/// Of a section's bytes, which follow.
+fn bytes_hasher(header: &SnapshotHeader) -> crc32fast::Hasher {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(header.log_id.as_bytes());
-    hasher.update(bytes);
-    hasher.finalize()
+    hasher
 }
 
 fn seeded_crc(header: &SnapshotHeader, index: Option<u64>, bytes: &[u8]) -> u32 {

@@ -59,7 +59,7 @@ fn save(
     follower: &Follower<View>,
     saved: &SavedStore,
 ) -> Result<Position, SaveError> {
-    files.write(view, view.cut(follower.slot()), saved, Timestamp::EPOCH)?.finish()
+    files.save(view, view.cut(follower.slot()), saved, Timestamp::EPOCH)
 }
 
 /// All cells of a slot, comparable.
@@ -250,6 +250,45 @@ fn a_damaged_file_is_kept_and_the_one_before_it_counts() {
     save(&mut files, &states[2].0, &states[2].1, &states[2].2).unwrap();
     assert!(storage.list(STORES_DIR).unwrap().iter().any(|name| newest.ends_with(name)), "kept");
     assert_eq!(load_all(&storage, &view).unwrap().stores[0].saved, states[2].2);
+}
+
+/// The generations of the store's files.
+fn generations(storage: &SimStorage) -> Vec<u64> {
+    let mut found: Vec<u64> =
+        list(storage).unwrap().into_iter().map(|(number, _)| number).collect();
+    found.sort_unstable();
+    found
+}
+
+#[test]
+fn only_the_newest_files_are_kept_whatever_went_wrong_before() {
+    let (view, _, follower, letters) = rich();
+    let saved = saved(&follower, &letters);
+    let storage = SimStorage::new(1);
+    for generation in [0, 1, 4] {
+        let mut files = StoreFiles::new(storage.clone(), store(), generation);
+        files.write(&view, view.cut(follower.slot()), &saved, Timestamp::EPOCH).unwrap();
+        save(&mut files, &view, &follower, &saved).unwrap();
+    }
+    let mut files = StoreFiles::new(storage.clone(), store(), 6);
+    let looks = |files: &mut StoreFiles<SimStorage>| {
+        let before = storage.op_count();
+        save(files, &view, &follower, &saved).map(|_| storage.op_count() - before)
+    };
+    let first = looks(&mut files).unwrap();
+    assert_eq!(generations(&storage), [6, 7], "the first save looks for what others left");
+    for generation in 8..12 {
+        assert!(looks(&mut files).unwrap() <= first);
+        assert_eq!(generations(&storage), [generation - 1, generation]);
+    }
+    // One that fails after its file counts leaves what it was to remove.
+    let removal = storage.op_count() + first - 1;
+    storage.fail_at(removal, Fault::Eio);
+    let failed = looks(&mut files);
+    assert!(failed.is_err(), "the last operation removes: {:?}", storage.operation(removal));
+    assert_eq!(generations(&storage), [10, 11, 12]);
+    looks(&mut files).unwrap();
+    assert_eq!(generations(&storage), [12, 13], "the next save looks again");
 }
 
 #[test]

@@ -34,8 +34,9 @@ pub trait TransportBody: Send + 'static {
 }
 
 /// Bytes of a stream that are read ahead of whoever takes them, at most (and a piece more): with a
-/// hundred stores catching up at once, what is in between is a hundred times as much.
-const READ_BYTES_MAX: usize = 64 << 10;
+/// hundred stores catching up at once, what is in between is a hundred times as much, and clearing new
+/// memory costs more than reading twice as often.
+const READ_BYTES_MAX: usize = 32 << 10;
 
 /// HTTP over TCP.
 #[derive(Debug, Clone)]

@@ -20,8 +20,8 @@ use crate::view::ViewStore;
 /// Commands that may wait for a worker.
 pub const CONTROLS_MAX: usize = 64;
 
-/// Stores that are written to disk at the same time. More would only have more threads wait for one
-/// disk, each with memory of its own.
+/// Stores that are written to disk at the same time, and as many as there are processors at most. More
+/// would only have more threads wait for one disk, each with memory of its own.
 pub const SAVES_AT_ONCE_MAX: usize = 4;
 
 /// What a worker may be tuned by.

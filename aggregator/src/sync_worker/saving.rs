@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::follower::Position;
 use crate::offload::spawn_blocking;
-use crate::persistence::{PendingSave, SaveError, SavedStore, StoreFiles, is_acknowledgeable};
+use crate::persistence::{SaveError, SavedStore, StoreFiles, is_acknowledgeable};
 use crate::source::{LogSource, SourceError};
 use crate::view::ViewStore;
 
@@ -133,8 +133,7 @@ impl<L: LogSource, S: Storage> Saver<L, S> {
         let mut files = self.files.clone();
         let cut = view.cut(slot);
         self.running = Some(spawn_blocking(move || {
-            let written = files.write(&view, cut, &saved, now);
-            let result = written.and_then(PendingSave::finish);
+            let result = files.save(&view, cut, &saved, now);
             drop(place);
             Saved { files, result, at: Instant::now() }
         }));

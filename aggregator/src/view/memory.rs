@@ -17,6 +17,8 @@ use super::{Held, MetadataTexts, Sums, ViewStore};
 pub(super) const SHARDS: usize = 64;
 /// Cells that are looked at before a lock is let go.
 pub const CELLS_PER_LOCK_MAX: usize = 1024;
+/// Cells of a cut that are shown before a lock is let go: what they are written into stays short.
+const CELLS_OF_CUT_MAX: u32 = 256;
 /// Slots that may be open at once: each store's own and its shadow.
 pub const SLOTS_MAX: u32 = 10_000;
 
@@ -167,7 +169,7 @@ impl ViewStore for MemoryView {
     ) -> bool {
         let slot = cut.slot.number;
         while let Some(shard) = self.inner.shards.get(cut.shard) {
-            let shown = shard.read().visit_cut(slot, CELLS_PER_LOCK_MAX as u32, visit);
+            let shown = shard.read().visit_cut(slot, CELLS_OF_CUT_MAX, visit);
             if let Some(end) = shown {
                 shard.write().advance_cut(slot, end);
                 return true;

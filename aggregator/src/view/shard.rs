@@ -32,7 +32,8 @@ pub(super) struct Shard {
     commons: Commons,
     /// Of each SKU and its names.
     sets: TextSets,
-    columns: Vec<Option<Column>>,
+    /// Each in a place of its own: a table of a hundred stores' columns grows without moving them.
+    columns: Vec<Option<Box<Column>>>,
     /// How many columns everybody can see.
     visible_columns: usize,
 }
@@ -214,7 +215,7 @@ impl Shard {
 
     /// Takes everything that the slot held out of the shard; its texts wait for
     /// [`Self::forget_cells`].
-    pub(super) fn take(&mut self, slot: u32) -> Option<Column> {
+    pub(super) fn take(&mut self, slot: u32) -> Option<Box<Column>> {
         self.set_visible(slot, false);
         self.columns.get_mut(slot as usize).and_then(Option::take)
     }
@@ -263,7 +264,7 @@ impl Shard {
 
     /// The cells of a slot.
     pub(super) fn column(&self, slot: u32) -> Option<&Column> {
-        self.columns.get(slot as usize)?.as_ref()
+        self.columns.get(slot as usize)?.as_deref()
     }
 
     fn column_mut(&mut self, slot: u32) -> &mut Column {

@@ -3,18 +3,20 @@
 //! Nothing here may allocate by a length before the bytes have come, panic on any input, or hand
 //! out a section whose crc doesn't match.
 
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 
 use super::{
     FOOTER_BYTES, FOOTER_MAGIC, HEADER_FIXED_BYTES, SECTION_BYTES_MAX, SECTION_HEADER_BYTES,
     SECTION_MAGIC, Section, SnapshotFooter, SnapshotHeader, SnapshotInfo, SnapshotReadError,
-    bytes_crc, seeded_crc,
+    bytes_hasher, seeded_crc,
 };
 use crate::format::{read_u16, read_u32};
 use crate::planted;
 use crate::storage::{FileReader, OpenMode, Storage, StorageFile, read_exact_at};
 
-const READ_BUFFER_BYTES: usize = 256 << 10;
+/// How many bytes are read at once at most. Short files have short buffers: a hundred of them are
+/// verified by several threads, each of which would touch new memory for it.
+const READ_BUFFER_BYTES: usize = 64 << 10;
 /// How many buffers of sections wait to be used again at most.
 const SPARE_BUFFERS_MAX: usize = 16;
 
@@ -66,16 +68,7 @@ impl<R: Read> SnapshotStream<R> {
 
     /// The next section, or `None` once the whole snapshot has been read and is valid.
     pub fn next_section(&mut self) -> Result<Option<Section>, SnapshotReadError> {
-        if self.footer.is_some() {
-            return Ok(None);
-        }
-        let mut magic = [0; 4];
-        read_piece(&mut self.reader, &mut magic, &self.file, self.offset)?;
-        match magic {
-            SECTION_MAGIC => self.read_section().map(Some),
-            FOOTER_MAGIC => self.read_footer().map(|()| None),
-            _ => Err(self.damaged("neither a section nor the footer")),
-        }
+        if self.is_at_section()? { self.read_section().map(Some) } else { Ok(None) }
     }
 
     /// Takes back the bytes of a section that is done with: touching new memory for each costs more
@@ -87,7 +80,23 @@ impl<R: Read> SnapshotStream<R> {
         }
     }
 
-    fn read_section(&mut self) -> Result<Section, SnapshotReadError> {
+    /// Reads what comes next up to its magic: whether that is a section, or the footer, which is then
+    /// read and checked.
+    fn is_at_section(&mut self) -> Result<bool, SnapshotReadError> {
+        if self.footer.is_some() {
+            return Ok(false);
+        }
+        let mut magic = [0; 4];
+        read_piece(&mut self.reader, &mut magic, &self.file, self.offset)?;
+        match magic {
+            SECTION_MAGIC => Ok(true),
+            FOOTER_MAGIC => self.read_footer().map(|()| false),
+            _ => Err(self.damaged("neither a section nor the footer")),
+        }
+    }
+
+    /// Reads and checks the rest of a section's header.
+    fn read_section_head(&mut self) -> Result<SectionHead, SnapshotReadError> {
         let mut head = [0; SECTION_HEADER_BYTES];
         head[..4].copy_from_slice(&SECTION_MAGIC);
         read_piece(&mut self.reader, &mut head[4..], &self.file, self.offset)?;
@@ -100,20 +109,38 @@ impl<R: Read> SnapshotStream<R> {
         if length > SECTION_BYTES_MAX || head[6..8] != [0; 2] {
             return Err(self.damaged("an impossible section header"));
         }
+        let (kind, id) = (read_u16(&head, 4), read_u32(&head, 8));
+        Ok(SectionHead { kind, id, length, bytes_crc: read_u32(&head, 16) })
+    }
+
+    fn read_section(&mut self) -> Result<Section, SnapshotReadError> {
+        let head = self.read_section_head()?;
         // Grows with what really comes, not with what the length promises.
         let mut bytes = self.spare.pop().unwrap_or_default();
-        let taken = self.reader.by_ref().take(length as u64).read_to_end(&mut bytes);
+        let taken = self.reader.by_ref().take(head.length as u64).read_to_end(&mut bytes);
         taken.map_err(|source| SnapshotReadError::Io { file: self.file.clone(), source })?;
-        if bytes.len() != length {
+        let mut crc = bytes_hasher(&self.header);
+        crc.update(&bytes);
+        self.end_section(&head, bytes.len(), crc.finalize())?;
+        Ok(Section { kind: head.kind, id: head.id, bytes })
+    }
+
+    /// Checks what came of a section's bytes, and counts it.
+    fn end_section(
+        &mut self,
+        head: &SectionHead,
+        length: usize,
+        crc: u32,
+    ) -> Result<(), SnapshotReadError> {
+        if length != head.length {
             return Err(self.damaged("it ends inside a section"));
         }
-        let is_whole = bytes_crc(&self.header, &bytes) == read_u32(&head, 16);
-        if !is_whole && !planted::is("believe a damaged snapshot") {
+        if crc != head.bytes_crc && !planted::is("believe a damaged snapshot") {
             return Err(self.damaged("a section's crc doesn't match"));
         }
         self.offset += (SECTION_HEADER_BYTES + length) as u64;
         self.section_count += 1;
-        Ok(Section { kind: read_u16(&head, 4), id: read_u32(&head, 8), bytes })
+        Ok(())
     }
 
     fn read_footer(&mut self) -> Result<(), SnapshotReadError> {
@@ -143,6 +170,45 @@ impl<R: Read> SnapshotStream<R> {
     }
 }
 
+impl<R: BufRead> SnapshotStream<R> {
+    /// Checks the next section without keeping its bytes; says whether there was one. Once there is
+    /// none, the whole snapshot has been read and is valid.
+    fn pass_section(&mut self) -> Result<bool, SnapshotReadError> {
+        if !self.is_at_section()? {
+            return Ok(false);
+        }
+        let head = self.read_section_head()?;
+        let mut crc = bytes_hasher(&self.header);
+        let mut passed = 0;
+        while passed < head.length {
+            let piece = match self.reader.fill_buf() {
+                Ok(piece) => &piece[..piece.len().min(head.length - passed)],
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(source) => {
+                    return Err(SnapshotReadError::Io { file: self.file.clone(), source });
+                }
+            };
+            if piece.is_empty() {
+                break;
+            }
+            crc.update(piece);
+            let length = piece.len();
+            passed += length;
+            self.reader.consume(length);
+        }
+        self.end_section(&head, passed, crc.finalize())?;
+        Ok(true)
+    }
+}
+
+/// What a section's header says.
+struct SectionHead {
+    kind: u16,
+    id: u32,
+    length: usize,
+    bytes_crc: u32,
+}
+
 /// Reads a snapshot's file.
 pub struct SnapshotReader<S: Storage> {
     stream: SnapshotStream<BufReader<FileReader<S::File>>>,
@@ -155,7 +221,8 @@ impl<S: Storage> SnapshotReader<S> {
         let info = peek(storage, path)?;
         let failed = |source| SnapshotReadError::Io { file: path.to_owned(), source };
         let file = storage.open(path, OpenMode::Read).map_err(failed)?;
-        let reader = BufReader::with_capacity(READ_BUFFER_BYTES, FileReader::new(file, 0));
+        let buffer_bytes = info.footer.file_bytes.min(READ_BUFFER_BYTES as u64) as usize;
+        let reader = BufReader::with_capacity(buffer_bytes, FileReader::new(file, 0));
         Ok(Self { stream: SnapshotStream::new(reader, path)?, footer: info.footer })
     }
 
@@ -186,9 +253,7 @@ pub fn verify_snapshot<S: Storage>(
     path: &str,
 ) -> Result<SnapshotInfo, SnapshotReadError> {
     let mut reader = SnapshotReader::open(storage, path)?;
-    while let Some(section) = reader.next_section()? {
-        reader.reuse(section.bytes);
-    }
+    while reader.stream.pass_section()? {}
     Ok(SnapshotInfo {
         file: path.to_owned(),
         header: reader.header().clone(),

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::storage::sim::{Fault, SimStorage};
-use crate::storage::{Storage, list_if_there, read_small_file};
+use crate::storage::{OpenMode, Storage, StorageFile, list_if_there, read_small_file};
 
 fn header() -> SnapshotHeader {
     SnapshotHeader {
@@ -50,6 +50,32 @@ fn what_was_written_is_what_is_read() {
     assert_eq!(peek(&storage, "a.snap").unwrap(), info);
 }
 
+/// Verifies these bytes as a file, which keeps none of them.
+fn verify(bytes: &[u8]) -> Result<SnapshotInfo, SnapshotReadError> {
+    let storage = SimStorage::new(1);
+    storage.open("b.snap", OpenMode::CreateNew).unwrap().write_at(bytes, 0).unwrap();
+    verify_snapshot(&storage, "b.snap")
+}
+
+#[test]
+fn verifying_notices_what_reading_does_in_sections_of_any_length() {
+    let storage = SimStorage::new(1);
+    let mut file = SnapshotFile::create(storage.clone(), "a.tmp", header()).unwrap();
+    for (id, length) in [(0, 0), (1, 1), (2, 200 << 10), (3, 64 << 10), (4, 5)] {
+        file.section(1, id, &vec![7; length]).unwrap();
+    }
+    file.finish("a.snap", Seq::new(8), 77).unwrap();
+    let bytes = read_small_file(&storage, "a.snap", 1 << 20).unwrap();
+    assert_eq!(read(&bytes).unwrap().1.len(), 5);
+    assert_eq!(verify(&bytes).unwrap().footer.section_count, 5);
+    for at in (0..bytes.len()).step_by(997) {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 1;
+        let error = verify(&damaged).expect_err("a flipped bit must be noticed");
+        assert!(error.is_damage(), "byte {at}: {error}");
+    }
+}
+
 #[test]
 fn every_flipped_bit_and_every_cut_is_noticed() {
     let storage = SimStorage::new(1);
@@ -58,14 +84,17 @@ fn every_flipped_bit_and_every_cut_is_noticed() {
     for bit in 0..bytes.len() * 8 {
         let mut damaged = bytes.clone();
         damaged[bit / 8] ^= 1 << (bit % 8);
-        let error = read(&damaged).expect_err("a flipped bit must be noticed");
-        assert!(error.is_damage(), "bit {bit}: {error}");
+        for error in [read(&damaged).err(), verify(&damaged).err()] {
+            let error = error.expect("a flipped bit must be noticed");
+            assert!(error.is_damage(), "bit {bit}: {error}");
+        }
     }
     for length in 0..bytes.len() {
-        assert!(read(&bytes[..length]).is_err(), "cut at {length}");
+        let cut = &bytes[..length];
+        assert!(read(cut).is_err() && verify(cut).is_err(), "cut at {length}");
     }
     let longer = [&bytes[..], b"x"].concat();
-    assert!(read(&longer).is_err(), "a byte behind the footer");
+    assert!(read(&longer).is_err() && verify(&longer).is_err(), "a byte behind the footer");
 }
 
 #[test]

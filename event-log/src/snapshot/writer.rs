@@ -13,8 +13,9 @@ use crate::seq::Seq;
 use crate::storage::gradual::Gradual;
 use crate::storage::{OpenMode, Storage, StorageFile, is_no_space, remove_if_there};
 
-/// How many bytes are gathered before they are written.
-const WRITE_BUFFER_BYTES: usize = 1 << 20;
+/// How many bytes of short sections are gathered before they are written; longer ones aren't copied
+/// first. Room for more would be new memory of each thread that saves, touched for little.
+const WRITE_BUFFER_BYTES: usize = 16 << 10;
 
 /// Why a snapshot wasn't written. Its file is gone; files of other names are as they were.
 #[derive(Debug, thiserror::Error)]
@@ -108,11 +109,12 @@ impl<S: Storage> SnapshotFile<S> {
         }
         let encoded = encode_section_header(&self.header, self.section_count, (kind, id), bytes);
         self.section_count += 1;
-        self.pending.extend_from_slice(&encoded);
-        if self.pending.len() + bytes.len() > WRITE_BUFFER_BYTES {
+        if self.pending.len() + encoded.len() + bytes.len() > WRITE_BUFFER_BYTES {
             self.flush()?;
         }
+        self.pending.extend_from_slice(&encoded);
         if bytes.len() > WRITE_BUFFER_BYTES {
+            self.flush()?;
             return self.write(bytes);
         }
         self.pending.extend_from_slice(bytes);
