@@ -3,13 +3,15 @@
 //!
 //! A record is a **frozen envelope** that every future version can read, then a payload in bincode
 //! (docs/event-log-format.md has the byte table). [`decode_record`] reads all of them;
-//! [`MovementReader`] reads the commonest once more, faster, and is held against it by a test.
+//! [`MovementReader`] reads the commonest once more, faster, and is held against it by a test. So is [`PackedItem`]
+//! against [`decode_item`].
 
 mod envelope;
 mod glance;
 mod item;
 mod movement;
 mod numbers;
+mod packed;
 mod record;
 #[cfg(test)]
 mod tests;
@@ -17,11 +19,10 @@ pub(crate) mod text;
 
 pub use envelope::{Envelope, EnvelopeState, decode_envelope, record_sku_bytes};
 pub use glance::{StateNumbers, StateTexts};
-pub use item::{
-    SnapshotItem, decode_item, decode_item_with_state, decode_state, encode_item, encode_state,
-};
+pub use item::{SnapshotItem, decode_item, decode_state, encode_item, encode_state};
 pub use movement::MovementReader;
 pub use numbers::{VarintReader, put_varint};
+pub use packed::PackedItem;
 pub use record::{Record, decode_record, encode_event, encode_receipt};
 
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};

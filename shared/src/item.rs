@@ -34,26 +34,34 @@ impl Metadata {
     /// digest.
     pub fn hash(&self) -> u64 {
         let texts = [&self.name, &self.category, &self.location, &self.unit];
-        let parts = texts.map(|text| ((text.len() as u32).to_le_bytes(), text.as_bytes()));
-        let length = parts.iter().map(|(length, text)| length.len() + text.len()).sum();
-        // In one piece where it fits, which most do: several times faster.
-        let mut input = [0_u8; HASHED_AT_ONCE_BYTES];
-        let Some(input) = input.get_mut(..length) else {
-            let mut hasher = Xxh3::new();
-            for (length, text) in parts {
-                hasher.update(&length);
-                hasher.update(text);
-            }
-            return hasher.digest();
-        };
-        let mut rest = &mut *input;
-        for part in parts.iter().flat_map(|(length, text)| [&length[..], text]) {
-            let (place, after) = rest.split_at_mut(part.len());
-            place.copy_from_slice(part);
-            rest = after;
-        }
-        xxh3_64(input)
+        metadata_hash(texts.map(CompactString::as_bytes))
     }
+}
+
+/// [`Metadata::hash`] of these four texts.
+pub(crate) fn metadata_hash(texts: [&[u8]; 4]) -> u64 {
+    const LENGTH_BYTES: usize = size_of::<u32>();
+    let length_of = |text: &[u8]| (text.len() as u32).to_le_bytes();
+    let length = texts.iter().map(|text| LENGTH_BYTES + text.len()).sum();
+    // In one piece where it fits, which most do: several times faster.
+    let mut input = [0_u8; HASHED_AT_ONCE_BYTES];
+    let Some(input) = input.get_mut(..length) else {
+        let mut hasher = Xxh3::new();
+        for text in texts {
+            hasher.update(&length_of(text));
+            hasher.update(text);
+        }
+        return hasher.digest();
+    };
+    let mut rest = &mut *input;
+    for text in texts {
+        let (place, after) = rest.split_at_mut(LENGTH_BYTES);
+        place.copy_from_slice(&length_of(text));
+        let (place, after) = after.split_at_mut(text.len());
+        place.copy_from_slice(text);
+        rest = after;
+    }
+    xxh3_64(input)
 }
 
 /// An item but for its SKU and its reservations: what every item has.

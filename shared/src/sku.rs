@@ -47,11 +47,21 @@ impl SkuError {
 impl Sku {
     /// Parses a SKU; the text is kept exactly as it is.
     pub fn new(text: &str) -> Result<Self, SkuError> {
+        Self::check(text)?;
+        Ok(Self(CompactString::new(text)))
+    }
+
+    /// Whether a text is a SKU.
+    pub fn check(text: &str) -> Result<(), SkuError> {
         if text.is_empty() {
             return Err(SkuError::Empty);
         }
         if text.len() > SKU_BYTES_MAX {
             return Err(SkuError::TooLong(text.len()));
+        }
+        // Nearly all of them, and several times faster than to look at characters.
+        if text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Ok(());
         }
         if text.chars().any(char::is_control) {
             return Err(SkuError::ControlCharacter);
@@ -59,7 +69,7 @@ impl Sku {
         if text.trim().len() != text.len() {
             return Err(SkuError::OuterWhiteSpace);
         }
-        Ok(Self(CompactString::new(text)))
+        Ok(())
     }
 
     /// The text.

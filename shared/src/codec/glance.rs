@@ -41,13 +41,7 @@ impl<'a> StateNumbers<'a> {
     #[inline]
     pub fn read(state: &'a [u8]) -> Result<Self, DecodeError> {
         let mut reader = VarintReader::new(state);
-        let flags = Flags::from_bits(reader.byte("flags")?);
-        let version = Version::new(reader.varint("version")?);
-        let mut array = [Quantity::ZERO; 7];
-        for quantity in &mut array {
-            *quantity = reader.quantity("quantities")?;
-        }
-        let quantities = Quantities::from_array(array);
+        let (flags, version, quantities) = numbers(&mut reader)?;
         Ok(Self { version, flags, quantities, rest: reader.rest() })
     }
 
@@ -88,8 +82,23 @@ impl<'a> StateTexts<'a> {
     }
 }
 
+/// What a state begins with.
 #[inline]
-fn text<'a>(reader: &mut VarintReader<'a>) -> Result<&'a [u8], DecodeError> {
+pub(super) fn numbers(
+    reader: &mut VarintReader<'_>,
+) -> Result<(Flags, Version, Quantities), DecodeError> {
+    let flags = Flags::from_bits(reader.byte("flags")?);
+    let version = Version::new(reader.varint("version")?);
+    let mut array = [Quantity::ZERO; 7];
+    for quantity in &mut array {
+        *quantity = reader.quantity("quantities")?;
+    }
+    Ok((flags, version, Quantities::from_array(array)))
+}
+
+/// The next text, not known to be UTF-8.
+#[inline]
+pub(super) fn text<'a>(reader: &mut VarintReader<'a>) -> Result<&'a [u8], DecodeError> {
     let length = reader.varint("text")?;
     reader.slice(usize::try_from(length).unwrap_or(usize::MAX), "text")
 }

@@ -14,12 +14,11 @@
 
 use compact_str::CompactString;
 
-use super::DecodeError;
 use super::numbers::{VarintReader, put_text, put_varint};
-use crate::cell::{Cell, Flags, Quantities, Version};
+use super::{DecodeError, glance};
+use crate::cell::Cell;
 use crate::ids::OrderId;
 use crate::item::{Item, ItemState, Metadata};
-use crate::quantity::Quantity;
 use crate::reservations::{ClosedReservation, Reservation, Reservations};
 use crate::sku::Sku;
 use crate::time::Timestamp;
@@ -87,32 +86,18 @@ fn encode_reservations(out: &mut Vec<u8>, item: &Item) {
 
 /// Reads the next item of a snapshot's shard; call until nothing is left.
 pub fn decode_item(reader: &mut VarintReader<'_>) -> Result<SnapshotItem, DecodeError> {
-    decode_item_with_state(reader).map(|(item, _)| item)
-}
-
-/// Like [`decode_item`], and the bytes of the item's state too.
-pub fn decode_item_with_state<'a>(
-    reader: &mut VarintReader<'a>,
-) -> Result<(SnapshotItem, &'a [u8]), DecodeError> {
     let sku = Sku::new(reader.text("sku")?).map_err(|_| DecodeError::Invalid("sku"))?;
-    let from = reader.rest();
     let (state, last_seq) = decode_state(reader)?;
-    let bytes = &from[..from.len() - reader.rest().len()];
     let reservations = read_reservations(reader)?;
     let reservations = (!reservations.is_empty()).then(|| Box::new(reservations));
     let item = Item::restore(state, reservations)
         .ok_or(DecodeError::Invalid("sum of the reservations"))?;
-    Ok((SnapshotItem { sku, item, last_seq }, bytes))
+    Ok(SnapshotItem { sku, item, last_seq })
 }
 
 /// Reads what [`encode_state`] wrote: the state and the seq of the last event.
 pub fn decode_state(reader: &mut VarintReader<'_>) -> Result<(ItemState, u64), DecodeError> {
-    let flags = Flags::from_bits(reader.byte("flags")?);
-    let version = Version::new(reader.varint("version")?);
-    let mut array = [Quantity::ZERO; 7];
-    for quantity in &mut array {
-        *quantity = reader.quantity("quantities")?;
-    }
+    let (flags, version, quantities) = glance::numbers(reader)?;
     let metadata = Metadata {
         name: CompactString::new(reader.text("name")?),
         category: CompactString::new(reader.text("category")?),
@@ -122,12 +107,13 @@ pub fn decode_state(reader: &mut VarintReader<'_>) -> Result<(ItemState, u64), D
     let created_at = read_time(reader)?;
     let updated_at = read_time(reader)?;
     let last_seq = reader.varint("last seq")?;
-    let quantities = Quantities::from_array(array);
     let cell = Cell { version, quantities, flags, metadata_hash: metadata.hash() };
     Ok((ItemState { cell, metadata, created_at, updated_at }, last_seq))
 }
 
-fn read_reservations(reader: &mut VarintReader<'_>) -> Result<Reservations, DecodeError> {
+pub(super) fn read_reservations(
+    reader: &mut VarintReader<'_>,
+) -> Result<Reservations, DecodeError> {
     let mut reservations = Reservations::default();
     for _ in 0..reader.varint("live count")? {
         let order_id = read_order(reader)?;

@@ -9,6 +9,7 @@
 
 mod block;
 mod columns;
+mod draft;
 mod loading;
 mod many;
 mod order;
@@ -28,7 +29,8 @@ use threading::RwLock;
 use block::{BLOCK_SLOTS, Block};
 use columns::{Columns, Lane};
 pub(crate) use columns::{Counted, Probe};
-pub(crate) use loading::{LoadShard, PackedItem, ShortSku, Used};
+pub(crate) use draft::BlockDraft;
+pub(crate) use loading::{LoadShard, ShortSku, Used};
 pub(crate) use order::Chunk;
 use order::SkuOrder;
 pub(crate) use scan::{Seeker, SkuAt};
@@ -256,6 +258,21 @@ impl Items {
 
 #[cfg(test)]
 impl Items {
+    /// SKUs that aren't between those that their numbers' ranges say.
+    pub(crate) fn skus_outside_their_ranges(&self) -> Vec<String> {
+        let mut outside = Vec::new();
+        for shard in &self.shards {
+            let shard = shard.read();
+            for (number, sku) in shard.skus.rows_from(0).enumerate() {
+                let SkuRange { least, greatest } = shard.skus.range(number / skus::RANGE_SKUS);
+                if sku < least.as_str() || sku > greatest.as_str() {
+                    outside.push(sku.to_owned());
+                }
+            }
+        }
+        outside
+    }
+
     /// SKUs of blocks whose columns aren't what reading them again would make.
     pub(crate) fn slots_unlike_their_columns(&self) -> Vec<String> {
         let mut unlike = Vec::new();

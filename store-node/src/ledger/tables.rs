@@ -13,7 +13,7 @@
 //! ```
 
 use shared::Sku;
-use shared::codec::{DecodeError, SnapshotItem, VarintReader, decode_item_with_state, encode_item};
+use shared::codec::{DecodeError, PackedItem, VarintReader, encode_item};
 use thiserror::Error;
 
 use crate::idempotency::KeyEntry;
@@ -49,15 +49,14 @@ pub(super) fn put_item(out: &mut Vec<u8>, sku: &Sku, item: &shared::Item, last_s
     encode_item(out, sku, item, last_seq);
 }
 
-/// Calls `each` for every item of a section, in order, with the bytes of its state.
-pub(super) fn read_items(
-    bytes: &[u8],
-    mut each: impl FnMut(SnapshotItem, &[u8]),
+/// Calls `each` for every item of a section, in order.
+pub(super) fn read_items<'a>(
+    bytes: &'a [u8],
+    mut each: impl FnMut(PackedItem<'a>),
 ) -> Result<(), TableError> {
     let mut reader = VarintReader::new(bytes);
     while !reader.rest().is_empty() {
-        let (item, state) = decode_item_with_state(&mut reader)?;
-        each(item, state);
+        each(PackedItem::read(&mut reader)?);
     }
     Ok(())
 }
@@ -141,7 +140,7 @@ mod tests {
     fn arbitrary_item_bytes_never_panic() {
         for length in 0..200 {
             let bytes: Vec<u8> = (0..length).map(|i: u32| (i * 37 + length) as u8).collect();
-            let _either = read_items(&bytes, |_, _| ());
+            let _either = read_items(&bytes, |_| ());
         }
     }
 }

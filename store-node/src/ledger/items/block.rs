@@ -9,7 +9,7 @@ use std::cell::RefCell;
 use shared::Reservations;
 use threading::Mutex;
 
-use super::columns::{Lane, Probe};
+use super::columns::{Lane, Probe, SlotBits};
 use super::slot::{Slot, SlotGuard};
 
 /// How many slots share a block.
@@ -101,6 +101,25 @@ impl Block {
         *self.slots[index].get_mut() = slot.item.take_reservations();
     }
 
+    /// A block whose slots all have a packed state, `lengths` bytes each, and `bits` in the columns.
+    pub(super) fn full(
+        lane: Lane,
+        states: &[u8],
+        lengths: [u16; BLOCK_SLOTS],
+        bits: &[SlotBits; BLOCK_SLOTS],
+    ) -> Self {
+        let bytes = states.to_vec();
+        // They are at hand: later, a list would have to fetch the states again.
+        lane.keep_slots(bits);
+        let slots = std::array::from_fn(|_| Mutex::default());
+        Self { slots, states: Mutex::new(States { bytes, lengths }), lane }
+    }
+
+    /// Gives a slot its reservations; nobody else knows the block.
+    pub(super) fn promise(&mut self, index: usize, reservations: AtRest) {
+        *self.slots[index].get_mut() = reservations;
+    }
+
     /// Fills a slot that is as new, as those behind it are, with a packed state; nobody else knows
     /// the block.
     pub(super) fn fill(&mut self, index: usize, state: &[u8], reservations: AtRest) {
@@ -126,7 +145,8 @@ impl Block {
 /// A full block may have an eighth of its bytes to spare.
 const SPARE_PART_MAX: usize = 8;
 
-fn length_of(state: &[u8]) -> u16 {
+/// The length of a packed state.
+pub(super) fn length_of(state: &[u8]) -> u16 {
     u16::try_from(state.len()).expect("four texts of at most 4 KiB each")
 }
 

@@ -22,6 +22,7 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use super::block::BLOCK_SLOTS;
+pub(super) use entry::SlotBits;
 use entry::{ENTRY_ROWS, EXISTS, Entry};
 use level::{LANES, LEVEL_WORDS};
 use probe::Test;
@@ -273,16 +274,22 @@ impl Lane {
         if self.keeps(NUMBERS) {
             return;
         }
-        let mut rows = [0_u32; ENTRY_ROWS];
-        let mut levels = [0_u64; LEVEL_WORDS];
-        for (index, state) in states.enumerate() {
-            let entry = Entry::of(state);
-            levels[index / LANES] |= level::in_lane(entry.level, index);
-            for row in bits(u128::from(entry.flags | entry.text_bits())) {
-                rows[row] |= 1 << index;
-            }
+        let mut slots = [SlotBits::default(); BLOCK_SLOTS];
+        for (slot, state) in slots.iter_mut().zip(states) {
+            *slot = Entry::of(state).bits();
         }
-        self.write(&self.columns.entries, &rows);
+        self.keep_slots(&slots);
+    }
+
+    /// The same of a block whose slots have these bits; nobody else knows it, or its states are
+    /// locked.
+    pub(super) fn keep_slots(&self, slots: &[SlotBits; BLOCK_SLOTS]) {
+        let rows = transposed(slots.map(|slot| slot.rows));
+        let mut levels = [0_u64; LEVEL_WORDS];
+        for (index, slot) in slots.iter().enumerate() {
+            levels[index / LANES] |= level::in_lane(slot.level, index);
+        }
+        self.write(&self.columns.entries, &rows[..ENTRY_ROWS]);
         for (word, levels) in self.columns.levels[usize::from(self.block)].iter().zip(levels) {
             word.store(levels, Ordering::Relaxed);
         }
@@ -375,6 +382,24 @@ impl Lane {
         let others = word.load(Ordering::Relaxed) & !level::in_lane(u16::MAX, index);
         word.store(others | level::in_lane(value, index), Ordering::Relaxed);
     }
+}
+
+/// Bit j of word i becomes bit i of word j: halves change places, then quarters, and so on.
+fn transposed(mut words: [u32; BLOCK_SLOTS]) -> [u32; BLOCK_SLOTS] {
+    let (mut step, mut low) = (BLOCK_SLOTS / 2, u32::MAX >> (BLOCK_SLOTS / 2));
+    while step > 0 {
+        for group in words.chunks_exact_mut(2 * step) {
+            let (first, second) = group.split_at_mut(step);
+            for (first, second) in first.iter_mut().zip(second) {
+                let change = (*first >> step ^ *second) & low;
+                *second ^= change;
+                *first ^= change << step;
+            }
+        }
+        step /= 2;
+        low ^= low << step;
+    }
+    words
 }
 
 /// The numbers of the bits that are set.

@@ -7,10 +7,11 @@
 use std::sync::Arc;
 
 use hashbrown::HashTable;
-use shared::{Item, Reservations, Sku, digest};
+use shared::{Reservations, Sku, digest};
 
 use super::block::{AtRest, BLOCK_SLOTS, Block};
 use super::columns::{Columns, Lane};
+use super::order::Chunk;
 use super::skus::Skus;
 use super::{ItemShard, Place, Slot, hash_bits, hash_of, split};
 
@@ -72,30 +73,9 @@ impl ShortSku {
 
 const _: () = assert!(size_of::<Used>() <= 256, "an unpacked slot fits four cache lines");
 
-/// An item of a snapshot on its way into its shard.
-pub(crate) struct PackedItem {
-    hash: u64,
-    sku: Sku,
-    state: Box<[u8]>,
-    reservations: AtRest,
-}
-
-impl PackedItem {
-    /// An item with the bytes of its state and the hash of its SKU.
-    pub(crate) fn new(hash: u64, sku: Sku, state: &[u8], mut item: Item) -> Self {
-        Self { hash, sku, state: Box::from(state), reservations: item.take_reservations() }
-    }
-
-    /// Whether it has or had reservations.
-    pub(crate) fn has_reservations(&self) -> bool {
-        self.reservations.is_some()
-    }
-}
-
 impl LoadShard {
     /// Makes room for so many items.
     pub(crate) fn reserve(&mut self, items: usize) {
-        self.table.reserve(items, |place| hash_of(self.skus.get(place.number).as_bytes()));
         self.blocks.reserve(items.div_ceil(BLOCK_SLOTS));
         self.places.reserve(items);
     }
@@ -218,11 +198,40 @@ impl LoadShard {
     }
 
     /// Adds an item of a snapshot that isn't there; returns its slot's number.
-    pub(crate) fn insert_packed(&mut self, item: PackedItem) -> u32 {
-        let number = self.add(item.hash, &item.sku, UNUSED);
+    pub(super) fn insert_packed(&mut self, sku: &Sku, state: &[u8], reservations: AtRest) -> u32 {
+        let number = self.add(hash_of(sku.as_str().as_bytes()), sku, UNUSED);
         let (block, index) = split(number);
-        own(&mut self.blocks[block]).fill(index, &item.state, item.reservations);
+        own(&mut self.blocks[block]).fill(index, state, reservations);
         number
+    }
+
+    /// Adds a block of items of a snapshot, none of which is there; returns its first number. None
+    /// of them is found before [`LoadShard::index`].
+    pub(super) fn push_block(
+        &mut self,
+        rows: impl Iterator<Item = Chunk>,
+        block: impl FnOnce(Lane) -> Block,
+    ) -> u32 {
+        let first = self.places.len();
+        assert!(first.is_multiple_of(BLOCK_SLOTS), "whole blocks come before single items");
+        let number = u32::try_from(first).expect("a shard never holds 2^32 items");
+        self.places.resize(first + BLOCK_SLOTS, UNUSED);
+        self.skus.extend(number, rows);
+        let lane = Lane::of(&mut self.columns, self.blocks.len());
+        self.blocks.push(Arc::new(block(lane)));
+        number
+    }
+
+    /// Makes all items that came in blocks be found: all at once, so that the table lies in the
+    /// core's cache meanwhile, which one item at a time of each shard by turns would never find it in.
+    pub(crate) fn index(&mut self) {
+        let mut table = HashTable::with_capacity(self.len());
+        for (number, sku) in (0..).zip(self.skus.rows_from(0)) {
+            let hash = hash_of(sku.as_bytes());
+            let rehash = |place: &Place| hash_of(self.skus.get(place.number).as_bytes());
+            table.insert_unique(hash, Place::new(hash, number), rehash);
+        }
+        self.table = table;
     }
 
     fn add(&mut self, hash: u64, sku: &Sku, place: u32) -> u32 {

@@ -38,7 +38,7 @@ impl Chunk {
     pub(super) fn beginning_with(sku: &Sku, skus: usize) -> Self {
         let text = String::with_capacity(skus * (1 + sku.as_str().len()));
         let mut chunk = Self { text, count: 0 };
-        chunk.push(sku);
+        chunk.push(sku.as_str());
         chunk
     }
 
@@ -59,19 +59,28 @@ impl Chunk {
         self.count == CHUNK_SKUS_MAX
     }
 
-    /// Adds a SKU behind the others; to be shrunk when there are no more.
-    pub(crate) fn push(&mut self, sku: &Sku) {
+    /// Adds a text that is known to be a SKU behind the others; to be shrunk when there are no more.
+    pub(crate) fn push(&mut self, sku: &str) {
         if self.text.capacity() == 0 {
-            self.text.reserve_exact(CHUNK_SKUS_MAX * (1 + sku.as_str().len()));
+            self.text.reserve_exact(CHUNK_SKUS_MAX * (1 + sku.len()));
         }
-        self.text.push(char::from(sku.as_str().len() as u8));
-        self.text.push_str(sku.as_str());
+        self.text.push(char::from(sku.len() as u8));
+        self.text.push_str(sku);
         self.count += 1;
+    }
+
+    /// A chunk of these in no more memory than they need; this one is empty afterwards, its memory
+    /// to be used again.
+    pub(crate) fn take(&mut self) -> Self {
+        let taken = Self { text: self.text.as_str().into(), count: self.count };
+        self.text.clear();
+        self.count = 0;
+        taken
     }
 
     /// Gives back the memory that it doesn't need. (By a copy: shrunk in place, an allocator may
     /// keep up to twice as much.)
-    pub(crate) fn shrink(&mut self) {
+    pub(super) fn shrink(&mut self) {
         if self.text.capacity() - self.text.len() > self.text.len() / SPARE_PART_MAX {
             self.text = self.text.as_str().into();
         }
@@ -241,7 +250,8 @@ impl SkuOrder {
     }
 }
 
-fn whole(text: &str) -> Sku {
+/// A text that was put in as a SKU, as one.
+pub(super) fn whole(text: &str) -> Sku {
     Sku::new(text).expect("only SKUs were put in")
 }
 
@@ -249,7 +259,7 @@ fn whole(text: &str) -> Sku {
 fn keyed(skus: &[Sku]) -> (Sku, Chunk) {
     let mut chunk = Chunk::default();
     for sku in skus {
-        chunk.push(sku);
+        chunk.push(sku.as_str());
     }
     chunk.shrink();
     (skus[0].clone(), chunk)

@@ -179,7 +179,7 @@ mod tests {
     use shared::codec::encode_state;
     use shared::{Cell, Item, ItemState, Metadata, Timestamp, Version};
 
-    use super::super::{LoadShard, PackedItem, hash_of};
+    use super::super::LoadShard;
     use super::*;
 
     /// Finds the first SKUs or the last ones, and counts those that it was shown.
@@ -244,9 +244,8 @@ mod tests {
         let mut shards: Vec<LoadShard> = (0..ITEM_SHARDS).map(|_| LoadShard::default()).collect();
         // In few shards, so that each has many columns: nothing is looked up here.
         for (number, sku) in skus.iter().enumerate() {
-            let hash = hash_of(sku.as_str().as_bytes());
-            let item = PackedItem::new(hash, sku.clone(), &packed, Item::default());
-            shards[number % SHARDS * (ITEM_SHARDS / SHARDS)].insert_packed(item);
+            let shard = &mut shards[number % SHARDS * (ITEM_SHARDS / SHARDS)];
+            shard.insert_packed(sku, &packed, None);
         }
         Items::from_loaded(shards, Vec::new(), Vec::new())
     }

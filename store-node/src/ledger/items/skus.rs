@@ -6,10 +6,10 @@
 
 use shared::Sku;
 
-use super::order::Chunk;
+use super::order::{Chunk, whole};
 
 /// How many SKUs lie in one row.
-const ROW_SKUS: usize = 16;
+pub(super) const ROW_SKUS: usize = 16;
 /// How many numbers share a range.
 pub(super) const RANGE_SKUS: usize = 512;
 
@@ -70,10 +70,7 @@ impl Skus {
 
     /// Gives the next number, or one that was given back, a SKU.
     pub(super) fn set(&mut self, number: u32, sku: &Sku) {
-        match self.ranges.get_mut(number as usize / RANGE_SKUS) {
-            Some(range) => range.include(sku),
-            None => self.ranges.push(SkuRange { least: sku.clone(), greatest: sku.clone() }),
-        }
+        self.include(number, sku);
         let (row, index) = (number as usize / ROW_SKUS, number as usize % ROW_SKUS);
         if row == self.rows.len() {
             return self.rows.push(Chunk::beginning_with(sku, ROW_SKUS));
@@ -82,9 +79,37 @@ impl Skus {
         if index < row.len() {
             return row.replace(index, sku);
         }
-        row.push(sku);
+        row.push(sku.as_str());
         if row.len() == ROW_SKUS {
             row.shrink();
+        }
+    }
+
+    /// Gives the next numbers, from `number` on, to whole rows of SKUs.
+    pub(super) fn extend(&mut self, number: u32, rows: impl Iterator<Item = Chunk>) {
+        debug_assert!((number as usize).is_multiple_of(ROW_SKUS), "in whole rows");
+        for (number, row) in (number..).step_by(ROW_SKUS).zip(rows) {
+            let (mut least, mut greatest) = ("", "");
+            for sku in row.iter() {
+                if least.is_empty() {
+                    (least, greatest) = (sku, sku);
+                } else if sku > greatest {
+                    greatest = sku;
+                } else if sku < least {
+                    least = sku;
+                }
+            }
+            self.include(number, &whole(least));
+            self.include(number, &whole(greatest));
+            self.rows.push(row);
+        }
+    }
+
+    /// Lets the range of a number have a SKU.
+    fn include(&mut self, number: u32, sku: &Sku) {
+        match self.ranges.get_mut(number as usize / RANGE_SKUS) {
+            Some(range) => range.include(sku),
+            None => self.ranges.push(SkuRange { least: sku.clone(), greatest: sku.clone() }),
         }
     }
 }

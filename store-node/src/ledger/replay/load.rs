@@ -7,12 +7,12 @@ use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use event_log::snapshot::{Section, SnapshotInfo, SnapshotReadError, SnapshotReader};
 use event_log::storage::Storage;
 use parking_lot::Mutex;
-use shared::codec::SnapshotItem;
+use shared::codec::PackedItem;
 use shared::{Timestamp, digest};
 
 use super::Replay;
 use crate::idempotency::KeyTable;
-use crate::ledger::items::{Chunk, ITEM_SHARDS, LoadShard, PackedItem, hash_of, shard_of};
+use crate::ledger::items::{BlockDraft, Chunk, ITEM_SHARDS, LoadShard, hash_of, shard_of};
 use crate::ledger::recovery::LedgerOpenError;
 use crate::ledger::tables::{
     SECTION_COUNTS, SECTION_ITEMS, SECTION_KEYS, TableError, read_counts, read_items, read_keys,
@@ -21,17 +21,14 @@ use crate::ledger::tables::{
 /// How many sections wait to be decoded at most.
 const SECTIONS_WAITING_MAX: usize = 4;
 
-/// How many items of a shard a loader collects before it takes the shard's lock: with one at a
-/// time, the cores would hand the shards' memory to and fro.
-const ITEMS_TOGETHER: usize = 32;
-
 /// One loading thread.
 struct Loader<'a> {
     items: &'a [Mutex<LoadShard>],
     keys: &'a KeyTable,
     now: Timestamp,
-    /// Items on their way into each shard.
-    waiting: Vec<Vec<PackedItem>>,
+    /// Items on their way into each shard. With one at a time, the cores would hand the shards'
+    /// memory to and fro.
+    drafts: Vec<BlockDraft>,
     loaded: Loaded,
 }
 
@@ -41,6 +38,8 @@ struct Loaded {
     /// SKUs of each section in chunks, with the section's number.
     runs: Vec<(usize, Vec<Chunk>)>,
     with_reservations: Vec<(usize, u32)>,
+    /// Of each shard the items that filled no block.
+    rest: Vec<BlockDraft>,
     digest: u128,
     keys: u64,
     error: Option<TableError>,
@@ -84,8 +83,9 @@ impl Replay<'_> {
         if let Some(source) = parts.iter_mut().find_map(|part| part.error.take()) {
             return Err(LedgerOpenError::Table { file: info.file.clone(), source });
         }
-        let mut runs = Vec::new();
+        let (mut runs, mut rest) = (Vec::new(), Vec::new());
         for part in parts {
+            rest.push(part.rest.into_iter());
             self.digest = self.digest.wrapping_add(part.digest);
             self.loaded_keys += part.keys;
             self.with_reservations.extend(part.with_reservations);
@@ -99,6 +99,7 @@ impl Replay<'_> {
                 found,
             });
         }
+        self.index_items(rest, workers);
         runs.sort_by_key(|(number, _)| *number);
         self.loaded.extend(runs.into_iter().flat_map(|(_, chunks)| chunks));
         self.hi = info.hi();
@@ -113,6 +114,34 @@ impl Replay<'_> {
         for shard in &mut self.shards {
             shard.get_mut().reserve(each);
         }
+    }
+
+    /// Makes the items of every shard be found, those included that filled no block.
+    fn index_items(&mut self, mut rest: Vec<std::vec::IntoIter<BlockDraft>>, workers: usize) {
+        let each = self.shards.iter_mut().enumerate().map(|(number, shard)| {
+            let rest: Vec<_> = rest.iter_mut().filter_map(Iterator::next).collect();
+            (number, shard.get_mut(), rest)
+        });
+        let shards = Mutex::new(each.collect::<Vec<_>>().into_iter());
+        let shards = &shards;
+        let index = move || {
+            let mut with_reservations = Vec::new();
+            loop {
+                let next = shards.lock().next();
+                let Some((number, shard, rest)) = next else { return with_reservations };
+                shard.index();
+                for draft in rest {
+                    draft.hand_over_rest(shard, |slot| with_reservations.push((number, slot)));
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..workers).map(|_| scope.spawn(index)).collect();
+            for thread in threads {
+                let with_reservations = thread.join().expect("to index can't fail");
+                self.with_reservations.extend(with_reservations);
+            }
+        });
     }
 }
 
@@ -140,8 +169,8 @@ fn send_sections<S: Storage>(
 
 impl<'a> Loader<'a> {
     fn new(items: &'a [Mutex<LoadShard>], keys: &'a KeyTable, now: Timestamp) -> Self {
-        let waiting = items.iter().map(|_| Vec::with_capacity(ITEMS_TOGETHER)).collect();
-        Self { items, keys, now, waiting, loaded: Loaded::default() }
+        let drafts = items.iter().map(|_| BlockDraft::default()).collect();
+        Self { items, keys, now, drafts, loaded: Loaded::default() }
     }
 
     fn run(
@@ -152,8 +181,7 @@ impl<'a> Loader<'a> {
         loop {
             let received = sections.lock().unwrap_or_else(PoisonError::into_inner).recv();
             let Ok((number, section)) = received else {
-                (0..self.items.len()).for_each(|shard| self.hand_over(shard));
-                return self.loaded;
+                return Loaded { rest: self.drafts, ..self.loaded };
             };
             if self.loaded.error.is_none() {
                 self.loaded.error = self.load_section(number, &section).err();
@@ -172,16 +200,14 @@ impl<'a> Loader<'a> {
             }),
             SECTION_ITEMS => {
                 let (mut chunks, mut chunk) = (Vec::new(), Chunk::default());
-                read_items(&section.bytes, |item, state| {
-                    chunk.push(&item.sku);
-                    self.load_item(item, state);
+                read_items(&section.bytes, |item| {
+                    chunk.push(item.sku);
+                    self.load_item(item);
                     if chunk.is_full() {
-                        chunk.shrink();
-                        chunks.push(std::mem::take(&mut chunk));
+                        chunks.push(chunk.take());
                     }
                 })?;
-                chunk.shrink();
-                chunks.push(chunk);
+                chunks.push(chunk.take());
                 self.loaded.runs.push((number, chunks));
                 Ok(())
             }
@@ -189,26 +215,14 @@ impl<'a> Loader<'a> {
         }
     }
 
-    fn load_item(&mut self, SnapshotItem { sku, item, .. }: SnapshotItem, state: &[u8]) {
-        let digest = digest::item_digest(&sku, item.cell());
+    fn load_item(&mut self, item: PackedItem<'_>) {
+        let digest = digest::digest_of(item.sku, &item.cell);
         self.loaded.digest = self.loaded.digest.wrapping_add(digest);
-        let hash = hash_of(sku.as_str().as_bytes());
-        let shard = shard_of(hash);
-        self.waiting[shard].push(PackedItem::new(hash, sku, state, item));
-        if self.waiting[shard].len() == ITEMS_TOGETHER {
-            self.hand_over(shard);
-        }
-    }
-
-    /// Puts the waiting items of a shard into it.
-    fn hand_over(&mut self, shard: usize) {
-        let mut items = self.items[shard].lock();
-        for item in self.waiting[shard].drain(..) {
-            let has_reservations = item.has_reservations();
-            let number = items.insert_packed(item);
-            if has_reservations {
-                self.loaded.with_reservations.push((shard, number));
-            }
+        let shard = shard_of(hash_of(item.sku.as_bytes()));
+        let draft = &mut self.drafts[shard];
+        if draft.push(item) {
+            let promised = |number| self.loaded.with_reservations.push((shard, number));
+            draft.hand_over(&mut self.items[shard].lock(), promised);
         }
     }
 }

@@ -1,7 +1,8 @@
 //! What a packed state says to filters and orders. It must depend on nothing but the state.
 
-use shared::codec::StateNumbers;
-use shared::{Version, codec::StateTexts};
+use shared::Version;
+use shared::cell::{Cell, Flags, Quantities};
+use shared::codec::{PackedItem, StateNumbers, StateTexts};
 
 use super::super::hash_of;
 use super::level::{MARK, level};
@@ -22,6 +23,37 @@ pub(super) const CATEGORY: usize = 4;
 pub(super) const LOCATION: usize = CATEGORY + HASH_ROWS;
 /// All of these.
 pub(super) const ENTRY_ROWS: usize = LOCATION + HASH_ROWS;
+
+/// What a slot has in its columns.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(in super::super) struct SlotBits {
+    /// Its bit in each row.
+    pub(super) rows: u32,
+    /// How much is available; marked if some are reserved.
+    pub(super) level: u16,
+}
+
+impl SlotBits {
+    /// Those of an item.
+    pub(in super::super) fn of_item(item: &PackedItem<'_>) -> Self {
+        let Cell { version, quantities, flags, .. } = &item.cell;
+        if *version == Version::ZERO {
+            return Self::default();
+        }
+        let numbers = Self::of_numbers(quantities, *flags);
+        Self { rows: numbers.rows | text_bits(item.category, item.location), ..numbers }
+    }
+
+    fn of_numbers(quantities: &Quantities, flags: Flags) -> Self {
+        let available = quantities.available();
+        let reserved = if quantities.reserved.is_zero() { 0 } else { MARK };
+        let rows = 1 << EXISTS
+            | u32::from(flags.active) << ACTIVE
+            | u32::from(quantities.is_low_stock()) << LOW
+            | u32::from(available.is_zero()) << OUT;
+        Self { rows, level: level(available.get()) | reserved }
+    }
+}
 
 /// A slot as its columns know it.
 #[derive(Debug, Default)]
@@ -44,17 +76,13 @@ impl<'a> Entry<'a> {
         if numbers.version == Version::ZERO {
             return Self::default();
         }
-        let (quantities, flags) = (&numbers.quantities, numbers.flags);
-        let available = quantities.available();
-        let reserved = if quantities.reserved.is_zero() { 0 } else { MARK };
-        Self {
-            flags: 1 << EXISTS
-                | u32::from(flags.active) << ACTIVE
-                | u32::from(quantities.is_low_stock()) << LOW
-                | u32::from(available.is_zero()) << OUT,
-            level: level(available.get()) | reserved,
-            numbers: Some(numbers),
-        }
+        let SlotBits { rows, level } = SlotBits::of_numbers(&numbers.quantities, numbers.flags);
+        Self { flags: rows, level, numbers: Some(numbers) }
+    }
+
+    /// The rows and the level together.
+    pub(super) fn bits(&self) -> SlotBits {
+        SlotBits { rows: self.flags | self.text_bits(), level: self.level }
     }
 
     /// Name, category, location and unit as they are packed.
@@ -71,15 +99,17 @@ impl<'a> Entry<'a> {
 
     /// The rows that speak of texts.
     pub(super) fn text_bits(&self) -> u32 {
-        self.parts().map_or(0, |texts| {
-            hash_bits(texts.category) << CATEGORY | hash_bits(texts.location) << LOCATION
-        })
+        self.parts().map_or(0, |texts| text_bits(texts.category, texts.location))
     }
 
     /// What the item is called.
     pub(super) fn name(&self) -> &'a [u8] {
         self.parts().map_or(&[], |texts| texts.name)
     }
+}
+
+fn text_bits(category: &[u8], location: &[u8]) -> u32 {
+    hash_bits(category) << CATEGORY | hash_bits(location) << LOCATION
 }
 
 /// The bits of a text's hash.

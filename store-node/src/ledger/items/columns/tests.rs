@@ -7,9 +7,7 @@ use shared::{Cell, Item, ItemState, Metadata, Quantity, Sku, Timestamp, Version}
 
 use super::*;
 use crate::ledger::items::scan::COLUMNS_AT_ONCE;
-use crate::ledger::items::{
-    ITEM_SHARDS, Items, LoadShard, PackedItem, Seeker, SkuAt, SkuRange, hash_of,
-};
+use crate::ledger::items::{ITEM_SHARDS, Items, LoadShard, Seeker, SkuAt, SkuRange};
 
 const CATEGORIES: [&str; 5] = ["", "kitchen", "garden", "toys", "unheard of"];
 const NAMES: [&str; 5] = ["", "Stoneware mug", "mug, blue", "MUGS of the year", "lamp"];
@@ -207,8 +205,7 @@ fn every_column_of_a_shard_is_asked_however_many_there_are() {
                 expected.push(sku.to_string());
             }
             let state = if is_sought { &sought } else { &other };
-            let hash = hash_of(sku.as_str().as_bytes());
-            shards[0].insert_packed(PackedItem::new(hash, sku, state, Item::default()));
+            shards[0].insert_packed(&sku, state, None);
         }
         let items = Items::from_loaded(shards, Vec::new(), Vec::new());
         let mut shown = Shown { probe: Probe::default(), skus: Vec::new() };
