@@ -8,9 +8,9 @@ use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 use shared::{KeyClaim, Timestamp};
 
-/// Entries in one block of the ring: just below 12 KiB. Asked for an alignment, the allocator takes
-/// a little more than the bytes, and for exactly 12 KiB it would take 14, 8 bytes of each key.
-pub(super) const BLOCK_ENTRIES: usize = 255;
+/// Entries in one block of the ring: just below 4 KiB. Asked for an alignment, the allocator takes a
+/// little more than the bytes. The threads of a replay leave a hole of a block's size for each shard.
+pub(super) const BLOCK_ENTRIES: usize = 85;
 /// How many entries are sorted at a time, about.
 const PART_ENTRIES: usize = 8;
 

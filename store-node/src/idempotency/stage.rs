@@ -14,7 +14,7 @@ use super::{KEY_SHARDS, Limits, ShardState, insert, shard_index, shrink};
 
 /// How many entries a shard may have above its bound before the order of the log is known: threads
 /// are further apart than a block, and what is evicted should not be chance.
-const SLACK_ENTRIES: usize = 16 * BLOCK_ENTRIES;
+const SLACK_ENTRIES: usize = 48 * BLOCK_ENTRIES;
 
 /// How many entries of a shard are put into its block at once.
 const NEAR_ENTRIES: usize = 17;

@@ -13,10 +13,13 @@ use crate::bench::part::{Criterion, Findings, Part, Setup};
 use crate::bench::series::Series;
 use crate::bench::table::table;
 use crate::bench::usage::Usage;
-use crate::world::run_job;
+use crate::world::{Service, run_job};
 
 /// Starts of the large node: memory is the same each time, the time isn't.
 const STARTS_MAX: usize = 2;
+/// Starts of the small ones, of which the median counts: what an allocator keeps of what was given
+/// back is different each time.
+const SMALL_STARTS: usize = 5;
 /// What the start itself needed is given back meanwhile.
 const SETTLING: Duration = Duration::from_secs(2);
 /// How long a snapshot of the keys may take.
@@ -48,19 +51,24 @@ struct Look {
 
 async fn measure(setup: &Setup) -> Result<Findings> {
     let starts = setup.rounds.clamp(1, STARTS_MAX);
-    let large = looks(setup, "large", Size { skus: setup.skus, keys: 0 }, starts).await?;
-    let without = looks(setup, "without", Size { skus: KEYED_SKUS, keys: 0 }, 1).await?;
-    // The keys are read from the log first, and then from the snapshot that is taken.
-    let keyed = looks(setup, "keyed", Size { skus: KEYED_SKUS, keys: KEYS }, 2).await?;
-    let (without, keyed, from_snapshot) = (without[0], keyed[0], keyed[1]);
+    let size = Size { skus: setup.skus, keys: 0 };
+    let large = looks(&mut large::stopped(setup, "large", size)?, size, starts).await?;
+    let size = Size { skus: KEYED_SKUS, keys: 0 };
+    let without = looks(&mut large::stopped(setup, "without", size)?, size, SMALL_STARTS).await?;
+    let size = Size { skus: KEYED_SKUS, keys: KEYS };
+    let mut keyed = large::stopped(setup, "keyed", size)?;
+    let replayed = looks(&mut keyed, size, SMALL_STARTS).await?;
+    take_snapshot(&mut keyed).await?;
+    let from_snapshot = looks(&mut keyed, size, SMALL_STARTS).await?;
     let sku_bytes =
         Series::of(large.iter().map(|look| look.resident_bytes as f64 / setup.skus as f64));
     let start_seconds = Series::of(large.iter().map(|look| look.start_seconds));
-    let key_bytes = |look: Look| {
-        let grown = look.resident_bytes.saturating_sub(without.resident_bytes);
-        grown as f64 / KEYS as f64
+    let base = Series::of(without.iter().map(|look| look.resident_bytes as f64)).median;
+    let key_bytes = |looks: &[Look]| {
+        Series::of(looks.iter().map(|look| (look.resident_bytes as f64 - base) / KEYS as f64))
     };
-    let told_key_bytes = keyed.key_table_bytes as f64 / KEYS as f64;
+    let (replayed_bytes, snapshot_bytes) = (key_bytes(&replayed), key_bytes(&from_snapshot));
+    let told_key_bytes = replayed[0].key_table_bytes as f64 / KEYS as f64;
     let criteria = vec![
         Criterion::at_most(
             "VmRSS of a node for each SKU",
@@ -70,39 +78,41 @@ async fn measure(setup: &Setup) -> Result<Findings> {
         ),
         Criterion::at_most(
             "VmRSS that keys add, for each key, after replaying them",
-            format!("{KEYS} keys; the table itself {told_key_bytes:.1}"),
-            (key_bytes(keyed), "bytes"),
+            format!("{}; the table itself {told_key_bytes:.1}", of_keys(&replayed_bytes)),
+            (replayed_bytes.median, "bytes"),
             KEY_BYTES_BAR,
         ),
         Criterion::at_most(
             "VmRSS that keys add, for each key, opened from a snapshot",
-            format!("{KEYS} keys"),
-            (key_bytes(from_snapshot), "bytes"),
+            of_keys(&snapshot_bytes),
+            (snapshot_bytes.median, "bytes"),
             KEY_BYTES_BAR,
         ),
     ];
     Ok(Findings {
         commands: vec![large::GENERATE.to_owned()],
         criteria,
-        text: text(&large, [without, keyed, from_snapshot]),
+        text: text(&large, [&without, &replayed, &from_snapshot]),
         figures: json!({
             "large": large,
             "withoutKeys": without,
-            "keyed": keyed,
+            "keyed": replayed,
             "keyedFromSnapshot": from_snapshot,
             "skuBytes": sku_bytes,
             "startSeconds": start_seconds,
-            "keyBytes": key_bytes(keyed),
-            "keyFromSnapshotBytes": key_bytes(from_snapshot),
+            "keyBytes": replayed_bytes,
+            "keyFromSnapshotBytes": snapshot_bytes,
             "keyTableBytes": told_key_bytes,
         }),
     })
 }
 
-/// A node over a copy of the store, started so many times; one with keys takes a snapshot before
-/// it is started again.
-async fn looks(setup: &Setup, name: &str, size: Size, starts: usize) -> Result<Vec<Look>> {
-    let mut node = large::stopped(setup, name, size)?;
+fn of_keys(bytes: &Series) -> String {
+    format!("{KEYS} keys, {SMALL_STARTS} starts; {:.1} – {:.1}", bytes.min, bytes.max)
+}
+
+/// What a stopped node looks like, started so many times.
+async fn looks(node: &mut Service, size: Size, starts: usize) -> Result<Vec<Look>> {
     let mut looks = Vec::new();
     for _ in 0..starts {
         let start_seconds = node.restart().await?.as_secs_f64();
@@ -119,28 +129,35 @@ async fn looks(setup: &Setup, name: &str, size: Size, starts: usize) -> Result<V
             key_table_bytes: count("idempotencyKeyBytes")?,
         };
         println!(
-            "  {name}: ready in {start_seconds:.1} s, {} bytes resident, {} at most",
-            look.resident_bytes, look.peak_bytes
+            "  {}: ready in {start_seconds:.1} s, {} bytes resident, {} at most",
+            node.spec().name,
+            look.resident_bytes,
+            look.peak_bytes
         );
         looks.push(look);
-        if size.keys > 0 && looks.len() < starts {
-            let job = run_job(node.client(), "/api/admin/snapshot", JOB_DEADLINE).await?;
-            ensure!(job["state"] == "done", "the snapshot came to no good end: {job}");
-        }
         node.stop().await?;
     }
-    std::fs::remove_dir_all(&node.spec().data_dir)?;
     Ok(looks)
 }
 
-fn text(large: &[Look], [without, keyed, from_snapshot]: [Look; 3]) -> String {
-    let named = large.iter().map(|look| ("all SKUs, no keys", *look));
-    let few = [
+/// Lets a stopped node take a snapshot, from which it is opened from then on.
+async fn take_snapshot(node: &mut Service) -> Result<()> {
+    node.restart().await?;
+    let job = run_job(node.client(), "/api/admin/snapshot", JOB_DEADLINE).await?;
+    ensure!(job["state"] == "done", "the snapshot came to no good end: {job}");
+    node.stop().await?;
+    Ok(())
+}
+
+fn text(large: &[Look], [without, keyed, from_snapshot]: [&[Look]; 3]) -> String {
+    let named = [
+        ("all SKUs, no keys", large),
         ("few SKUs, no keys", without),
         ("few SKUs, with keys", keyed),
         ("few SKUs, with keys, from a snapshot", from_snapshot),
     ];
-    let rows = named.chain(few).map(|(name, look)| {
+    let looks = named.iter().flat_map(|(name, looks)| looks.iter().map(move |look| (name, look)));
+    let rows = looks.map(|(name, look)| {
         let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
         format!(
             "{name} | {:.2} | {:.0} | {:.0} | {:.1}",
