@@ -22,7 +22,7 @@ use crate::bench::parts::stores::{fleet, office};
 use crate::http::Client;
 use crate::world::{Binaries, Service, ServiceSpec, free_address, process, until};
 use report::{Finding, Outcome};
-use samples::{Sampler, Samples};
+use samples::{DISK_LOOKS, Sampler, Samples};
 use tills::{Crew, Shop};
 
 /// Items that are sold from the beginning.
@@ -47,24 +47,20 @@ pub struct Plan {
     pub binaries: Binaries,
     /// Where their data goes.
     pub directory: PathBuf,
-    /// When it ends.
-    pub end: End,
+    /// What the tills do.
+    pub load: Load,
     /// Between two samples at first, in seconds.
     pub sample_seconds: u64,
 }
 
-/// When a run ends.
+/// How much is done, at an even pace: as fast as it is answered, what a compaction finds would change
+/// with whatever else the machine does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
-    /// After so many operations, as fast as they are answered.
-    Operations(u64),
-    /// After so long, at an even pace of so many operations a second.
-    Time {
-        /// How long.
-        duration: Duration,
-        /// Operations a second.
-        per_second: u32,
-    },
+pub struct Load {
+    /// Requests.
+    pub operations: u64,
+    /// Requests a second, at most.
+    pub per_second: u32,
 }
 
 /// Runs it all.
@@ -73,7 +69,7 @@ pub async fn run(plan: &Plan) -> Result<Outcome> {
     let mut office = Service::start(office_spec(plan, &node)?).await?;
     create_items(node.client()).await?;
     let shop = Arc::new(Shop::new(node.client().clone(), office.client().clone(), ITEMS));
-    let crew = Crew::start(&shop, plan.end);
+    let crew = Crew::start(&shop, plan.load);
     let ended = sample_until_done(plan, &crew, &shop, &node, &office).await;
     let told = crew.finish().await;
     let samples = ended?;
@@ -131,7 +127,10 @@ async fn sample_until_done(
     let mut sampler = Sampler::start(node, office, plan.sample_seconds)?;
     let mut told_at = Instant::now();
     while !crew.is_done() {
-        sleep(sampler.interval()).await;
+        for _ in 0..DISK_LOOKS {
+            sleep(sampler.interval() / DISK_LOOKS).await;
+            sampler.look_at_disk();
+        }
         let sample = sampler.look(shop)?;
         if told_at.elapsed() >= TELL_EVERY {
             told_at = Instant::now();

@@ -8,20 +8,23 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::Parser;
 use tests::endurance::flatness::WARM_UP_SHARE;
-use tests::endurance::{End, Plan, plot, run};
+use tests::endurance::{Load, Plan, plot, run};
 use tests::world::Binaries;
 
-/// The pace of an hour that isn't hurried.
-const PER_SECOND: u32 = 1_000;
+/// The pace of an hour that isn't hurried, in requests a second.
+const UNHURRIED: u32 = 1_000;
 
 /// One node and one aggregator under a mixed load for a long time.
 #[derive(Debug, Parser)]
 struct Options {
-    /// Requests, as fast as they are answered: by default an hour of 1,000 a second.
+    /// Requests: by default those of an hour at 1,000 a second.
     #[arg(long, default_value_t = 3_600_000)]
     operations: u64,
+    /// Requests a second, at most.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+    per_second: u32,
     /// Instead: so many hours at 1,000 requests a second.
-    #[arg(long, conflicts_with = "operations")]
+    #[arg(long, conflicts_with_all = ["operations", "per_second"])]
     hours: Option<f64>,
     /// Where the reports and the plot go.
     #[arg(long, default_value = "bench")]
@@ -37,11 +40,11 @@ struct Options {
 #[tokio::main]
 async fn main() -> Result<ExitCode> {
     let options = Options::parse();
-    let end = match options.hours {
-        None => End::Operations(options.operations),
+    let load = match options.hours {
+        None => Load { operations: options.operations, per_second: options.per_second },
         Some(hours) => {
             let duration = Duration::try_from_secs_f64(hours * 3600.0).context("--hours")?;
-            End::Time { duration, per_second: PER_SECOND }
+            Load { operations: duration.as_secs() * u64::from(UNHURRIED), per_second: UNHURRIED }
         }
     };
     let directory = std::path::absolute(&options.directory)?;
@@ -50,7 +53,7 @@ async fn main() -> Result<ExitCode> {
     }
     std::fs::create_dir_all(&directory)?;
     let binaries = Binaries::beside_this_program()?;
-    let plan = Plan { binaries, directory, end, sample_seconds: options.sample_seconds };
+    let plan = Plan { binaries, directory, load, sample_seconds: options.sample_seconds };
     let outcome = run(&plan).await?;
     std::fs::create_dir_all(&options.output)?;
     let warm_up_minutes = outcome.seconds * WARM_UP_SHARE / 60.0;

@@ -52,9 +52,21 @@ pub fn judge(
     Judged { what, unit, samples, median, extremes: (least, most), growth, growth_max, is_flat }
 }
 
-/// The samples that are lower than the one before: what is left after something was taken away.
-pub fn after_falls(series: &[(f64, f64)]) -> Vec<(f64, f64)> {
-    series.windows(2).filter(|pair| pair[1].1 < pair[0].1).map(|pair| pair[1]).collect()
+/// For every sample of a sawtooth the least that was seen while the last `work` was done: what is left
+/// where something that comes and goes was taken away last. A sample is its time, the work done by
+/// then, and its value; `work` must be longer than a tooth.
+pub fn lows(samples: &[(f64, u64, f64)], work: u64) -> Vec<(f64, f64)> {
+    let mut lows = Vec::new();
+    let mut first = 0;
+    for (number, (at, done, _)) in samples.iter().enumerate() {
+        let Some(from) = done.checked_sub(work) else { continue };
+        while samples[first].1 < from {
+            first += 1;
+        }
+        let values = samples[first..=number].iter().map(|(_, _, value)| *value);
+        lows.push((*at, values.fold(f64::INFINITY, f64::min)));
+    }
+    lows
 }
 
 /// Theil and Sen's slope; 0 of fewer than two points.
@@ -111,8 +123,23 @@ mod tests {
     }
 
     #[test]
-    fn a_sawtooth_is_looked_at_where_it_has_fallen() {
-        let teeth: Vec<(f64, f64)> = (0..9).map(|at| (f64::from(at), f64::from(at % 3))).collect();
-        assert_eq!(after_falls(&teeth), [(3.0, 0.0), (6.0, 0.0)]);
+    fn a_sawtooth_is_looked_at_where_it_is_lowest() {
+        let teeth = [3.0, 1.0, 2.0, 3.0, 1.5, 2.5];
+        let at = |number: usize, value| (number as f64, number as u64 * 10, value);
+        let teeth: Vec<_> = teeth.iter().enumerate().map(|(number, &v)| at(number, v)).collect();
+        assert_eq!(lows(&teeth, 20), [(2.0, 1.0), (3.0, 1.0), (4.0, 1.5), (5.0, 1.5)]);
+        assert_eq!(lows(&teeth, 60), []);
+    }
+
+    #[test]
+    fn a_sawtooth_that_rises_is_not_flat_and_one_that_does_not_is_whatever_its_height() {
+        let growth = |rise: f64| {
+            let tooth = |at: u32| 60.0 + f64::from(at % 5) * 15.0 + f64::from(at) * rise;
+            let sample = |at: u32| (f64::from(at), u64::from(at), tooth(at));
+            let samples: Vec<_> = (0..100).map(sample).collect();
+            judge("x", "y", &lows(&samples, 5), 100.0, 0.05)
+        };
+        assert!(growth(0.0).is_flat && growth(0.0).growth == 0.0);
+        assert!(!growth(0.1).is_flat);
     }
 }

@@ -5,13 +5,16 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::flatness::{Judged, WARM_UP_SHARE, after_falls, judge};
+use super::flatness::{Judged, WARM_UP_SHARE, judge, lows};
 use super::plot::{Panel, Trace};
 use super::samples::{Sample, Samples};
 
 const MIB: f64 = (1 << 20) as f64;
 /// Of memory, disk and open files over the judged time.
 const GROWTH_MAX: f64 = 0.05;
+/// Requests among which are more events than lead to a snapshot and a compaction, twice as many: the
+/// least disk that was seen meanwhile is what a compaction left.
+const COMPACTED_OPERATIONS: u64 = 400_000;
 /// Of latencies, which a shared machine moves.
 const LATENCY_GROWTH_MAX: f64 = 0.25;
 
@@ -57,7 +60,11 @@ impl Outcome {
         let series = |value: fn(&Sample) -> f64| samples.series(value);
         let of =
             |what, unit, value, growth_max| judge(what, unit, &series(value), seconds, growth_max);
-        let node_disk = after_falls(&series(|sample| sample.node_disk_bytes as f64 / MIB));
+        let seen = |sample: &Sample| {
+            let least = sample.node_disk_least_bytes as f64 / MIB;
+            (sample.at_seconds, sample.operations, least)
+        };
+        let node_disk = lows(&samples.0.iter().map(seen).collect::<Vec<_>>(), COMPACTED_OPERATIONS);
         let judged = vec![
             of("node: memory", "MiB", |s| s.node.resident_bytes as f64 / MIB, GROWTH_MAX),
             of(
@@ -187,9 +194,11 @@ mod tests {
         let held = |resident_bytes| Held { resident_bytes, descriptors: 30 };
         let sample = |at: u64| Sample {
             at_seconds: at as f64,
+            operations: at * COMPACTED_OPERATIONS,
             node: held((100 << 20) + at * leak),
             aggregator: held(50 << 20),
             node_disk_bytes: (10 + at % 2) << 20,
+            node_disk_least_bytes: 10 << 20,
             aggregator_disk_bytes: 5 << 20,
             writes_p99_ms: 2.0,
             reads_p99_ms: 1.0,

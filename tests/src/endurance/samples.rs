@@ -14,6 +14,8 @@ use crate::world::Service;
 
 /// Samples that are kept.
 pub const SAMPLES_MAX: usize = 1_000;
+/// Looks at a node's disk for each sample: compactions take away what comes in between.
+pub const DISK_LOOKS: u32 = 12;
 /// The folder of a node's archived segments, which age by the day.
 const ARCHIVE: &str = "archive";
 
@@ -33,6 +35,8 @@ pub struct Sample {
     pub aggregator: Held,
     /// Bytes of the node's directory without the archive.
     pub node_disk_bytes: u64,
+    /// The least that these were since the last sample, seen [`DISK_LOOKS`] times.
+    pub node_disk_least_bytes: u64,
     /// Bytes of its archive.
     pub archive_bytes: u64,
     /// Bytes of the aggregator's directory.
@@ -100,6 +104,8 @@ pub struct Sampler {
     started: Instant,
     interval: Duration,
     samples: Samples,
+    /// The least bytes of the node's directory since the last sample.
+    node_disk_least_bytes: u64,
 }
 
 impl Sampler {
@@ -115,12 +121,21 @@ impl Sampler {
             started: Instant::now(),
             interval: Duration::from_secs(seconds),
             samples: Samples::default(),
+            node_disk_least_bytes: u64::MAX,
         })
     }
 
     /// Until the next look.
     pub fn interval(&self) -> Duration {
         self.interval
+    }
+
+    /// Looks at the node's disk alone, in between; answers its bytes, and those of the archive.
+    pub fn look_at_disk(&mut self) -> (u64, u64) {
+        let archive_bytes = bytes_of(&self.node.1.join(ARCHIVE));
+        let bytes = bytes_of(&self.node.1).saturating_sub(archive_bytes);
+        self.node_disk_least_bytes = self.node_disk_least_bytes.min(bytes);
+        (bytes, archive_bytes)
     }
 
     /// Looks.
@@ -132,14 +147,15 @@ impl Sampler {
         let last = self.samples.0.last();
         let (last_at, last_operations) =
             last.map_or((0.0, 0), |last| (last.at_seconds, last.operations));
-        let archive_bytes = bytes_of(&self.node.1.join(ARCHIVE));
+        let (node_disk_bytes, archive_bytes) = self.look_at_disk();
         let sample = Sample {
             at_seconds,
             operations,
             per_second: (operations - last_operations) as f64 / (at_seconds - last_at),
             node: Held::of(self.node.0)?,
             aggregator: Held::of(self.aggregator.0)?,
-            node_disk_bytes: bytes_of(&self.node.1).saturating_sub(archive_bytes),
+            node_disk_bytes,
+            node_disk_least_bytes: std::mem::replace(&mut self.node_disk_least_bytes, u64::MAX),
             archive_bytes,
             aggregator_disk_bytes: bytes_of(&self.aggregator.1),
             writes_p99_ms: p99(latencies.writes_ms),

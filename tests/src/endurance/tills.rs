@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use super::End;
+use super::Load;
 use crate::dice::Dice;
 use crate::http::{Client, Reply};
 
@@ -119,7 +119,7 @@ pub struct Crew {
 
 impl Crew {
     /// Begins.
-    pub fn start(shop: &Arc<Shop>, end: End) -> Self {
+    pub fn start(shop: &Arc<Shop>, load: Load) -> Self {
         let done = Arc::new(AtomicBool::new(false));
         let mut dice = Dice::new(1);
         let mut tasks = JoinSet::new();
@@ -127,7 +127,7 @@ impl Crew {
             let till = Till { shop: Arc::clone(shop), dice: dice.fork(), number, turn: 0 };
             let done = Arc::clone(&done);
             tasks.spawn(async move {
-                let worked = till.work(end, &done).await;
+                let worked = till.work(load, &done).await;
                 done.store(true, Ordering::Relaxed);
                 worked
             });
@@ -158,18 +158,15 @@ struct Till {
 }
 
 impl Till {
-    async fn work(mut self, end: End, done: &AtomicBool) -> Result<()> {
+    async fn work(mut self, load: Load, done: &AtomicBool) -> Result<()> {
         let started = Instant::now();
         while !done.load(Ordering::Relaxed) {
-            match end {
-                End::Operations(operations) if self.shop.operations() >= operations => break,
-                End::Operations(_) => {}
-                End::Time { duration, .. } if started.elapsed() >= duration => break,
-                End::Time { per_second, .. } => {
-                    let due = self.shop.operations() as f64 / f64::from(per_second);
-                    sleep_until(started + Duration::from_secs_f64(due)).await;
-                }
+            let operations = self.shop.operations();
+            if operations >= load.operations {
+                break;
             }
+            let due = operations as f64 / f64::from(load.per_second);
+            sleep_until(started + Duration::from_secs_f64(due)).await;
             self.turn += 1;
             self.turn()
                 .await
