@@ -172,7 +172,18 @@ impl Reservations {
     /// again after `closed_by` or isn't there.
     pub fn forget_closed(&mut self, order_id: &OrderId, closed_by: Timestamp) -> bool {
         let old = self.closed.get(order_id).is_some_and(|closed| closed.closed_at <= closed_by);
-        old && self.closed.remove(order_id).is_some()
+        let is_forgotten = old && self.closed.remove(order_id).is_some();
+        give_room_back(&mut self.closed);
+        give_room_back(&mut self.live);
+        is_forgotten
+    }
+}
+
+/// Gives back what a table no longer needs: it would keep the room of its fullest moment, and of many
+/// thousand items' tables some reach theirs ever later.
+fn give_room_back<V>(table: &mut HashMap<OrderId, V, FixedHasher>) {
+    if table.len() * 4 < table.capacity() {
+        table.shrink_to_fit();
     }
 }
 
@@ -185,4 +196,26 @@ pub(crate) enum Ending {
     Deducted,
     /// The time ran out.
     Expired,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_forgotten_takes_no_room() {
+        let mut reservations = Reservations::default();
+        let order = |number: u32| OrderId::new(&format!("order-{number}")).unwrap();
+        let (at, released) = (Timestamp::from_micros(1), Quantity::ZERO);
+        for number in 0..1_000 {
+            let closed =
+                ClosedReservation { released, deducted: released, expired: false, closed_at: at };
+            reservations.restore_closed(order(number), closed);
+        }
+        for number in 1..1_000 {
+            assert!(reservations.forget_closed(&order(number), at));
+        }
+        assert!(reservations.closed(&order(0)).is_some());
+        assert!(reservations.closed.capacity() < 16, "{}", reservations.closed.capacity());
+    }
 }
