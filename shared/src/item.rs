@@ -242,13 +242,7 @@ impl Item {
         quantity: Quantity,
         expires_at: Option<Timestamp>,
     ) -> Option<()> {
-        let reservation = Reservation {
-            requested: quantity,
-            remaining: quantity,
-            released: Quantity::ZERO,
-            deducted: Quantity::ZERO,
-            expires_at,
-        };
+        let reservation = Reservation::new(quantity, expires_at);
         self.reservations.get_or_insert_default().open(order_id.clone(), reservation)
     }
 

@@ -27,6 +27,14 @@ pub struct Reservation {
     pub expires_at: Option<Timestamp>,
 }
 
+impl Reservation {
+    /// A promise of which nothing has left yet.
+    pub fn new(requested: Quantity, expires_at: Option<Timestamp>) -> Self {
+        let none = Quantity::ZERO;
+        Self { requested, remaining: requested, released: none, deducted: none, expires_at }
+    }
+}
+
 /// How a reservation ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClosedReservation {

@@ -91,16 +91,8 @@ mod tests {
     fn reservations(live: u64, closed: u64) -> Option<Box<Reservations>> {
         let mut all = Reservations::default();
         for number in 0..live {
-            let requested = quantity(number + 1);
             let expires_at = (number % 2 == 0).then_some(Timestamp::from_micros(9));
-            let none = Quantity::ZERO;
-            let live = Reservation {
-                requested,
-                remaining: requested,
-                released: none,
-                deducted: none,
-                expires_at,
-            };
+            let live = Reservation::new(quantity(number + 1), expires_at);
             all.restore_live(OrderId::new(&format!("live {number}")).unwrap(), live).unwrap();
         }
         for number in 0..closed {

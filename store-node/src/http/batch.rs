@@ -17,7 +17,7 @@ use axum::routing::MethodFilter;
 use event_log::Seq;
 use event_log::storage::Storage;
 use shared::Context;
-use shared::wire::node::batch::{Batch, parse_batch};
+use shared::wire::node::batch::{Batch, Operation, parse_batch};
 use shared::wire::node::compact::{COMPACT_MEDIA_TYPE, parse_compact};
 use shared::wire::node::stream::NDJSON_MEDIA_TYPE;
 use shared::wire::problem::Problem;
@@ -116,10 +116,7 @@ impl<S: Storage> Whole<S> {
         require_writable(call)?;
         headers::refuse_if_match(call.headers())?;
         let key = headers::request_key(call.headers(), call.method(), call.uri(), bytes)?;
-        let lines = batch.lines.iter().map(|line| match line {
-            Ok(operation) => BatchLine::command(operation.command(), operation.context()),
-            Err(_) => BatchLine::Invalid,
-        });
+        let lines = batch.lines.iter().map(batch_line);
         let context = Context { request_id: Some(call.request_id().clone()), ..Context::default() };
         let request = BatchRequest { atomic: batch.atomic, lines: lines.collect(), key, context };
         match call.app().ledger().execute_batch(&request, call.app().now()) {
@@ -143,6 +140,14 @@ impl<S: Storage> Whole<S> {
         };
         reply::set_replayed(&mut response, executed.replayed);
         Ok(response)
+    }
+}
+
+/// A line as the ledger takes it: of one that isn't valid it knows no more than that.
+fn batch_line<E>(line: &Result<Operation<'_>, E>) -> BatchLine {
+    match line {
+        Ok(operation) => BatchLine::command(operation.command(), operation.context()),
+        Err(_) => BatchLine::Invalid,
     }
 }
 

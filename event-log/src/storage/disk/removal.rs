@@ -66,15 +66,21 @@ fn free_gradually(file: &File) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::FileExt as _;
+    use std::path::PathBuf;
+
+    use tempfile::TempDir;
 
     use super::*;
 
     const LONG_BYTES: u64 = 5 * STEP_BYTES + 1;
 
-    fn long_file(path: &Path) -> File {
-        let file = OpenOptions::new().read(true).write(true).create_new(true).open(path).unwrap();
+    /// A folder of its own with a long file in it: its path, and the file, open but not held.
+    fn long_file() -> (TempDir, PathBuf, File) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("long");
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path).unwrap();
         file.write_all_at(b"end", LONG_BYTES - 3).unwrap();
-        file
+        (dir, path, file)
     }
 
     fn end(file: &File) -> [u8; 3] {
@@ -85,10 +91,7 @@ mod tests {
 
     #[test]
     fn the_bytes_of_a_long_file_that_nobody_reads_are_gone_when_it_is_removed() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("long");
-        // Open, but without the lock that says that it is used.
-        let witness = long_file(&path);
+        let (_dir, path, witness) = long_file();
         remove(&path).unwrap();
         assert!(!path.exists());
         assert_eq!(witness.metadata().unwrap().len(), 0);
@@ -96,9 +99,7 @@ mod tests {
 
     #[test]
     fn who_reads_a_long_file_keeps_its_bytes_when_it_is_removed() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("long");
-        let reader = long_file(&path);
+        let (_dir, path, reader) = long_file();
         hold(&reader).unwrap();
         remove(&path).unwrap();
         assert!(!path.exists());
@@ -107,9 +108,9 @@ mod tests {
 
     #[test]
     fn another_name_of_a_long_file_keeps_its_bytes() {
-        let dir = tempfile::tempdir().unwrap();
-        let (path, copy) = (dir.path().join("long"), dir.path().join("copy"));
-        drop(long_file(&path));
+        let (dir, path, file) = long_file();
+        drop(file);
+        let copy = dir.path().join("copy");
         fs::hard_link(&path, &copy).unwrap();
         remove(&path).unwrap();
         assert_eq!(&end(&File::open(copy).unwrap()), b"end");
@@ -117,9 +118,7 @@ mod tests {
 
     #[test]
     fn a_file_whose_bytes_are_being_freed_is_not_found_by_who_opened_it_just_before() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("long");
-        let late = long_file(&path);
+        let (_dir, path, late) = long_file();
         let freed = File::open(&path).unwrap();
         fs::remove_file(&path).unwrap();
         assert!(!is_used(&freed).unwrap());

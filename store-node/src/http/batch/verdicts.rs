@@ -12,12 +12,11 @@ use shared::wire::problem::{ErrorCode, Problem};
 use shared::{Change, Command, Context, Sku};
 
 use super::answer::{changed_status, of_outcome};
+use super::batch_line;
 use crate::http::app::App;
 use crate::http::failure::Failure;
 use crate::http::{headers, settle};
-use crate::ledger::{
-    Answer, BatchLine, BatchRequest, Executed, LedgerError, Refused, Request, RequestKey,
-};
+use crate::ledger::{Answer, BatchRequest, Executed, LedgerError, Refused, Request, RequestKey};
 
 /// How often a line is tried again whose first answer is still on its way to the disk.
 const UNSETTLED_TRIES_MAX: usize = 3;
@@ -89,10 +88,7 @@ impl<'a, S: Storage> Verdicts<'a, S> {
         let Some((first_index, _)) = waiting.first() else {
             return Ok(());
         };
-        let lines = waiting.iter().map(|(_, line)| match line {
-            Ok(operation) => BatchLine::command(operation.command(), operation.context()),
-            Err(_) => BatchLine::Invalid,
-        });
+        let lines = waiting.iter().map(|(_, line)| batch_line(line));
         let context = Context { request_id: Some(self.request_id.into()), ..Context::default() };
         let request = BatchRequest { atomic: false, lines: lines.collect(), key: None, context };
         let executed = self.app.ledger().execute_batch(&request, self.app.now());

@@ -99,14 +99,7 @@ mod tests {
         let reservations = number.is_multiple_of(7).then(|| {
             let requested = Quantity::new(number % 5 + 1).unwrap();
             cell.quantities.reserved = requested;
-            let none = Quantity::ZERO;
-            let live = Reservation {
-                requested,
-                remaining: requested,
-                released: none,
-                deducted: none,
-                expires_at: None,
-            };
+            let live = Reservation::new(requested, None);
             let mut reservations = Box::new(Reservations::default());
             reservations.restore_live(OrderId::new("order").unwrap(), live).unwrap();
             reservations
